@@ -1,0 +1,66 @@
+"""race: one business rule under every way of protecting it, on real stores.
+
+This is the whole public API: what a scenario script or a strategy script needs.
+"""
+
+from harness.model import (
+    ABORTED,
+    Attempt,
+    Breach,
+    Claim,
+    CommandRefused,
+    Conditions,
+    ConnectionLost,
+    Evidence,
+    Invariant,
+    Outcome,
+    Reply,
+    Request,
+    Rule,
+    State,
+    StatementRefused,
+)
+from harness.strategy import (
+    CommandForm,
+    Flow,
+    NotExpressible,
+    RowLayout,
+    Rows,
+    Scenario,
+    ScriptForm,
+    Session,
+    StatementForm,
+    Strategy,
+    Transaction,
+    ValueLayout,
+)
+
+__all__ = [
+    "ABORTED",
+    "Attempt",
+    "Breach",
+    "Claim",
+    "CommandForm",
+    "CommandRefused",
+    "Conditions",
+    "ConnectionLost",
+    "Evidence",
+    "Flow",
+    "Invariant",
+    "NotExpressible",
+    "Outcome",
+    "Reply",
+    "Request",
+    "RowLayout",
+    "Rows",
+    "Rule",
+    "Scenario",
+    "ScriptForm",
+    "Session",
+    "State",
+    "StatementForm",
+    "StatementRefused",
+    "Strategy",
+    "Transaction",
+    "ValueLayout",
+]

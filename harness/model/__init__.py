@@ -1,0 +1,47 @@
+"""The words of race as small frozen types. Imports nothing of ours."""
+
+from harness.model.errors import (
+    RETRYABLE,
+    CommandRefused,
+    ConnectionLost,
+    RaceError,
+    StatementRefused,
+    StoreFault,
+    StoreUnavailable,
+    UsageError,
+)
+from harness.model.history import Effect, Evidence, Operation, Status, Step
+from harness.model.spec import Spec
+from harness.model.verdict import Breach, Claim, Conditions, Invariant, Verdict, worst
+from harness.model.words import ABORTED, NOTHING, Attempt, Outcome, Reply, Request, Rule, State
+
+__all__ = [
+    "ABORTED",
+    "NOTHING",
+    "RETRYABLE",
+    "Attempt",
+    "Breach",
+    "Claim",
+    "CommandRefused",
+    "Conditions",
+    "ConnectionLost",
+    "Effect",
+    "Evidence",
+    "Invariant",
+    "Operation",
+    "Outcome",
+    "RaceError",
+    "Reply",
+    "Request",
+    "Rule",
+    "Spec",
+    "State",
+    "StatementRefused",
+    "Status",
+    "Step",
+    "StoreFault",
+    "StoreUnavailable",
+    "UsageError",
+    "Verdict",
+    "worst",
+]

@@ -1,0 +1,61 @@
+"""The errors of race, drawn once.
+
+    RaceError                    one line for the user, and an exit code
+    |-- UsageError               2: the user asked for something that cannot be
+    |-- StoreUnavailable         3: a store is missing, down, too old or out of room
+    StoreFault                   what a strategy may meet while it runs
+    |-- ConnectionLost           the outcome of what was sent cannot be known
+    |-- CommandRefused           the server said no; nothing was done
+        |-- StatementRefused     PostgreSQL said no, with its SQLSTATE
+"""
+
+from __future__ import annotations
+
+RETRYABLE = frozenset({"40001", "40P01"})
+"""SQLSTATEs that ask for the whole transaction to be tried again: serialization failure, deadlock."""
+
+
+class RaceError(Exception):
+    """Something the user can act on: one line that says what to do, and an exit code."""
+
+    exit_code = 3
+
+
+class UsageError(RaceError):
+    """Wrong usage or configuration: exit 2."""
+
+    exit_code = 2
+
+
+class StoreUnavailable(RaceError):
+    """A store that is missing, down, too old, evicting or out of connections: exit 3."""
+
+
+class StoreFault(Exception):
+    """What a store may answer instead of a reply. `code` is short and stable: it is counted."""
+
+    def __init__(self, code: str, message: str = "") -> None:
+        """`code` names the fault in counts; `message` is the server's text."""
+        super().__init__(message or code)
+        self.code = code
+
+
+class ConnectionLost(StoreFault):
+    """The connection went away: what was sent may have been done, or not."""
+
+    def __init__(self, message: str = "") -> None:
+        """`message` says what was seen."""
+        super().__init__("connection-lost", message)
+
+
+class CommandRefused(StoreFault):
+    """The server refused the command: that command did nothing."""
+
+
+class StatementRefused(CommandRefused):
+    """PostgreSQL refused the statement; `code` is the SQLSTATE. Its transaction does nothing."""
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the whole transaction is worth trying again."""
+        return self.code in RETRYABLE

@@ -1,0 +1,74 @@
+"""The words of the field as small immutable values: request, reply, outcome, attempt.
+
+They are tuples because a load of a hundred thousand requests a second makes two of
+them per request, and a frozen dataclass costs three times as much to build.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+State = Mapping[str, Any]
+"""The state of a request's keys: key to value; None means that there is no row yet."""
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+"""The empty mapping, shared, so that a default never is a mutable one."""
+
+
+class Request(NamedTuple):
+    """One transition asked for: the unit of history, judging and counting.
+
+    A scenario's `burst` names `operation`, `keys` and `args`; the engine fills in `id`
+    and `attempt` and gives every burst keys of its own (`user` becomes `user:17`).
+    The id stays the same when the request is delivered again or resumed.
+    """
+
+    operation: str
+    keys: tuple[str, ...]
+    args: Mapping[str, Any] = NOTHING
+    id: str = ""
+    attempt: str = ""
+    role: str = ""
+
+    @property
+    def key(self) -> str:
+        """The first key: for the many rules that concern one thing only."""
+        return self.keys[0]
+
+
+class Attempt(NamedTuple):
+    """What a user sees as one action when it takes several requests around an effect."""
+
+    keys: tuple[str, ...]
+    args: Mapping[str, Any] = NOTHING
+    id: str = ""
+    role: str = ""
+
+    @property
+    def key(self) -> str:
+        """The first key."""
+        return self.keys[0]
+
+
+class Reply(NamedTuple):
+    """What the caller is told: a decision, and values for it to use."""
+
+    decision: str
+    values: Mapping[str, Any] = NOTHING
+
+
+ABORTED = Reply("aborted")
+"""The answer of a strategy that gave up after its bounded retries. It changed nothing."""
+
+
+class Outcome(NamedTuple):
+    """What a rule decides: the keys that change (only those) and the reply."""
+
+    changes: State
+    reply: Reply
+
+
+Rule = Callable[[State, Request, int], Outcome]
+"""The business rule: pure; `now_ms` (Unix time) is the instant the program really used."""

@@ -1,0 +1,34 @@
+"""The interfaces that scenarios and strategies are written against."""
+
+from harness.strategy.forms import (
+    CommandForm,
+    Form,
+    Forms,
+    NotExpressible,
+    ScriptForm,
+    StatementForm,
+)
+from harness.strategy.layouts import RowLayout, ValueLayout, json_row
+from harness.strategy.scenario import Flow, Scenario
+from harness.strategy.session import Isolation, Rows, Session, Transaction
+from harness.strategy.strategy import Store, Strategy
+
+__all__ = [
+    "CommandForm",
+    "Flow",
+    "Form",
+    "Forms",
+    "Isolation",
+    "NotExpressible",
+    "RowLayout",
+    "Rows",
+    "Scenario",
+    "ScriptForm",
+    "Session",
+    "StatementForm",
+    "Store",
+    "Strategy",
+    "Transaction",
+    "ValueLayout",
+    "json_row",
+]

@@ -1,0 +1,53 @@
+"""Native forms: a rule translated for a strategy that cannot call Python.
+
+A scenario offers them by family (`command`, `lua`, `sql`) and by operation. Each form
+decodes its own reply; conformance tests run every one against the pure rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.model import Reply, Request
+from harness.strategy.layouts import Command
+from harness.strategy.session import Rows
+
+
+@dataclass(frozen=True, slots=True)
+class CommandForm:
+    """One Redis command. `build(key, request, now_ms)` gives it, with `key` as stored; `reply` reads its answer."""
+
+    build: Callable[[str, Request, int], Command]
+    reply: Callable[[Any, Request], Reply]
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptForm:
+    """A Lua script over the request's keys. `args(request, now_ms)` become ARGV; `reply` reads its answer."""
+
+    source: str
+    args: Callable[[Request, int], Sequence[str | int | float]]
+    reply: Callable[[Any, Request], Reply]
+
+
+@dataclass(frozen=True, slots=True)
+class StatementForm:
+    """One SQL statement. `args(request, now_ms)` become $1, $2 ...; `reply` reads rows and row count."""
+
+    statement: str
+    args: Callable[[Request, int], Sequence[Any]]
+    reply: Callable[[Rows, Request], Reply]
+
+
+@dataclass(frozen=True, slots=True)
+class NotExpressible:
+    """Why a rule has no form of this family: shown to the user in place of a verdict."""
+
+    reason: str
+
+
+Form = CommandForm | ScriptForm | StatementForm
+Forms = Mapping[str, Form]
+"""The forms of one family, by operation."""

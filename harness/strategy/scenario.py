@@ -1,0 +1,84 @@
+"""A scenario: one business rule, stated once, with its invariants in the domain's words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from random import Random
+from typing import Any, ClassVar, Protocol
+
+from harness.model import Attempt, Invariant, Outcome, Reply, Request, Rule, State
+from harness.strategy.forms import Forms, NotExpressible
+from harness.strategy.layouts import RowLayout, ValueLayout, json_row
+
+
+class Flow(Protocol):
+    """What an attempt's code is given: its requests and its effects."""
+
+    attempt: Attempt
+
+    async def apply(self, operation: str, **args: Any) -> Reply:
+        """Make one request on the attempt's keys and wait for its reply."""
+        ...
+
+    async def effect(self, name: str) -> None:
+        """Do something outside that cannot be taken back; its begin is written down first."""
+        ...
+
+
+class Scenario:
+    """One rule. A first scenario needs `rule`, an initial state and `burst`; all else has a default.
+
+    `initial_value` is the value of every key before the first request (None: no row yet).
+    `leases_ms` is how long at most it takes until every silent lease or window has run out.
+    """
+
+    name: ClassVar[str] = ""
+    summary: ClassVar[str] = ""
+    invariant: ClassVar[str] = ""
+    rules: Mapping[str, Rule] = {}
+    initial_value: Any = None
+    leases_ms: int = 0
+    values: ValueLayout = ValueLayout()
+    rows: RowLayout = json_row()
+    forms: Mapping[str, Forms | NotExpressible] = {}
+    claims: Mapping[str, Any] = {}
+
+    def rule(self, state: State, request: Request, now_ms: int) -> Outcome:
+        """The business rule, where there is only one."""
+        raise NotImplementedError
+
+    def all_rules(self) -> Mapping[str, Rule]:
+        """The rules by name; the first is the default."""
+        return self.rules or {"default": self.rule}
+
+    def spec(self, rule: str) -> Rule:
+        """What is right, where that is not the executed rule named `rule`."""
+        return self.all_rules()[rule]
+
+    def burst(self, rng: Random, size: int) -> Sequence[Request | Attempt]:
+        """`size` requests or attempts that meet on the same keys."""
+        raise NotImplementedError
+
+    async def flow(self, flow: Flow) -> None:
+        """The code of one attempt: requests around effects."""
+        raise NotImplementedError
+
+    def invariants(self) -> Sequence[Invariant]:
+        """The sentences that must stay true, beyond an order that explains every reply."""
+        return ()
+
+    def probe(self, key: str) -> Request | None:
+        """A request that must get the answer of an idle key once `leases_ms` have passed in silence."""
+        return None
+
+    def view(self, value: Any, now_ms: int) -> Any:
+        """What a value at rest means at `now_ms`: an expired lease is no lease."""
+        return value
+
+    def allowed(
+        self, state: State, request: Request, now_ms: int, reply: Reply | None, rule: Rule
+    ) -> Iterable[State]:
+        """The states in which the request may leave `state` with this reply. Override where a rule leaves a choice."""
+        outcome = rule(state, request, now_ms)
+        if reply is None or outcome.reply == reply:
+            yield {**state, **outcome.changes}

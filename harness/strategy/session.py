@@ -1,0 +1,104 @@
+"""The session: one caller's way to stores, clock, randomness, sleep, locks and owners.
+
+Each thing done through it is a step, the point at which a scheduler may let somebody
+else go first. The load engine runs steps as they come; an explorer grants them one at a time.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Literal, NamedTuple
+
+from harness.model import Outcome, Reply, Request, Rule, State
+
+Isolation = Literal["read committed", "repeatable read", "serializable"]
+
+
+class Rows(NamedTuple):
+    """What a statement gave: its rows as tuples, and how many rows it touched."""
+
+    rows: tuple[tuple[Any, ...], ...]
+    count: int
+
+
+class Transaction(ABC):
+    """An open transaction. Leaving its block commits; an exception rolls back."""
+
+    @abstractmethod
+    async def sql(self, statement: str, *args: Any) -> Rows:
+        """Run one statement with $1, $2 ... as arguments. Raises StatementRefused, ConnectionLost."""
+
+
+class Session(ABC):
+    """One caller's session. Every method but `key`, `token` and `note` is a step."""
+
+    memory: dict[Any, Any]
+    """Shared by all callers of this virtual process, and by nobody else."""
+
+    lock_lease_ms: int
+    """How long a lock in a store is leased to its holder, in milliseconds."""
+
+    @abstractmethod
+    def key(self, name: str) -> str:
+        """The name in the store of a key: inside the namespace of this run."""
+
+    @abstractmethod
+    def redis(self, *command: str | int | float | bytes) -> Awaitable[Any]:
+        """Send one command; its reply with bulk strings as bytes. Raises CommandRefused, ConnectionLost."""
+
+    @abstractmethod
+    def script(self, source: str, keys: tuple[str, ...], *args: str | int | float) -> Awaitable[Any]:
+        """Run a Lua script by its digest (EVALSHA), loading it where the server lost it."""
+
+    @abstractmethod
+    def transaction(self, isolation: Isolation) -> AbstractAsyncContextManager[Transaction]:
+        """BEGIN at this isolation level, which is always named, never the server's default."""
+
+    @abstractmethod
+    async def sql(self, statement: str, *args: Any) -> Rows:
+        """One statement in a transaction of its own, at read committed."""
+
+    @abstractmethod
+    def mutex(self, name: str) -> AbstractAsyncContextManager[Any]:
+        """A lock in the memory of this virtual process: other processes do not see it."""
+
+    @abstractmethod
+    async def ask(self, request: Request) -> Reply:
+        """Send a request to the owner of its key and wait for the answer."""
+
+    @abstractmethod
+    async def now_ms(self) -> int:
+        """Read this caller's clock: Unix time in milliseconds."""
+
+    @abstractmethod
+    async def sleep_ms(self, ms: float) -> None:
+        """Sleep."""
+
+    @abstractmethod
+    async def think(self) -> None:
+        """Where the load was told to widen the window between check and write, wait for that long."""
+
+    @abstractmethod
+    def token(self) -> str:
+        """A value that nobody else has: from this session's random source."""
+
+    @abstractmethod
+    def retries(self, limit: int = 100) -> AsyncIterator[int]:
+        """Count from 0 up to `limit` tries, with a growing random pause between; each further one is counted as a retry."""
+
+    @abstractmethod
+    def note(
+        self, *, reads: State | None = None, writes: State | None = None
+    ) -> None:
+        """Say what the last step read or wrote in the rule's own terms. No step."""
+
+    @abstractmethod
+    async def decide(self, rule: Rule, state: State, request: Request) -> Outcome:
+        """Read the clock, apply the rule, and think. The instant is recorded with the operation."""
+
+    @abstractmethod
+    async def instant_ms(self) -> int:
+        """The clock for a native form, where the store's own clock may decide: the recorded
+        instant then is an interval that ends with the operation."""

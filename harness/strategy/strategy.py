@@ -1,0 +1,80 @@
+"""A strategy: how a rule is made atomic, or fails to be. It has no opinion about the rule."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from harness.model import Claim, Conditions, Reply, Request, Rule
+from harness.strategy.forms import Form, NotExpressible
+from harness.strategy.scenario import Scenario
+from harness.strategy.session import Session
+
+Store = Literal["redis", "postgres"]
+
+
+class Strategy(ABC):
+    """One way to protect a rule, bound to one scenario.
+
+    `needs` maps the one store that it keeps state in to the oldest server version that will do.
+    `form` names the family of native form without which it cannot run. `variants` maps a
+    variant's name to a line about what is changed; most are mutants, which break.
+    `owned` asks the engine for an owner process that runs `own` one request at a time.
+    """
+
+    name: ClassVar[str]
+    family: ClassVar[str]
+    summary: ClassVar[str] = ""
+    needs: ClassVar[Mapping[str, str]] = {"redis": "6.2"}
+    form: ClassVar[str | None] = None
+    enforces: ClassVar[Literal["caller", "owner"]] = "caller"
+    scope: ClassVar[Literal["transition", "flow"]] = "transition"
+    variants: ClassVar[Mapping[str, str]] = {}
+    owned: ClassVar[bool] = False
+
+    def __init__(self, scenario: Scenario, variant: str = "") -> None:
+        """Bind to a scenario, whose layouts and forms are used."""
+        self.scenario = scenario
+        self.variant = variant
+        self.values = scenario.values
+        self.rows = scenario.rows
+
+    @property
+    def title(self) -> str:
+        """Name and variant, as on the command line."""
+        return f"{self.name}:{self.variant}" if self.variant else self.name
+
+    @property
+    def store(self) -> Store:
+        """The store that holds the state."""
+        return "postgres" if "postgres" in self.needs else "redis"
+
+    def native(self, operation: str) -> Any:
+        """The scenario's native form of an operation, of this strategy's family."""
+        forms = self.scenario.forms[self.form or ""]
+        assert not isinstance(forms, NotExpressible)
+        form: Form = forms[operation]
+        return form
+
+    def claim(self, conditions: Conditions) -> Claim:
+        """What this strategy says of itself for its scenario: first whether it can be expressed at all."""
+        if self.form is not None:
+            forms = self.scenario.forms.get(self.form)
+            if forms is None:
+                return Claim("not-applicable", f"the scenario has no {self.form} form")
+            if isinstance(forms, NotExpressible):
+                return Claim("not-applicable", forms.reason)
+        return self.claims(conditions)
+
+    @abstractmethod
+    def claims(self, conditions: Conditions) -> Claim:
+        """`holds` or `breaks`, with the reason, where the strategy can be expressed."""
+
+    @abstractmethod
+    async def apply(self, session: Session, request: Request, rule: Rule) -> Reply:
+        """Make one transition and answer it."""
+
+    async def own(self, session: Session, request: Request, rule: Rule) -> Reply:
+        """In the owner process: one request at a time."""
+        raise NotImplementedError
