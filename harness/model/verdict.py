@@ -59,13 +59,14 @@ class Invariant:
 
     `check` gives one breach for each way in which the evidence contradicts it. `applies`
     names the kinds of evidence that it can be asked of: a `burst` is closed and starts idle,
-    `sustained` evidence is one key group's whole history.
+    `sustained` evidence is one key group's whole history, `probe` evidence holds nothing but
+    requests made after every lease had passed in silence.
     """
 
     name: str
     says: str
     check: Callable[[Evidence], Iterable[Breach]]
-    applies: tuple[Literal["burst", "sustained"], ...] = ("burst", "sustained")
+    applies: tuple[Literal["burst", "sustained", "probe"], ...] = ("burst", "sustained")
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,7 @@ class RowLayout:
         for key in keys:
             found = (await tx.sql(self.select(lock), key)).rows
             state[key] = self.value(found[0]) if found else None
+            tx.note(reads={key: state[key]})
         return state
 
     async def save(self, tx: Transaction, before: State, changes: State) -> int:
@@ -114,6 +115,7 @@ class RowLayout:
         for key, value in changes.items():
             if value != before[key]:
                 changed += (await tx.sql(self.update, key, *self.row(value))).count
+                tx.note(writes={key: value})
         return changed
 
 

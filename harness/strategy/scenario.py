@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 from typing import Any, ClassVar, Protocol
 
-from harness.model import Attempt, Invariant, Outcome, Reply, Request, Rule, State
+from harness.model import Attempt, Evidence, Invariant, Outcome, Reply, Request, Rule, State
 from harness.strategy.forms import Forms, NotExpressible
 from harness.strategy.layouts import RowLayout, ValueLayout, json_row
 
@@ -66,6 +66,10 @@ class Scenario:
     def invariants(self) -> Sequence[Invariant]:
         """The sentences that must stay true, beyond an order that explains every reply."""
         return ()
+
+    def overruns(self, evidence: Evidence) -> int:
+        """How many effects outlived their own lease: the risk of any lease, no violation."""
+        return 0
 
     def probe(self, key: str) -> Request | None:
         """A request that must get the answer of an idle key once `leases_ms` have passed in silence."""

@@ -30,6 +30,10 @@ class Transaction(ABC):
     async def sql(self, statement: str, *args: Any) -> Rows:
         """Run one statement with $1, $2 ... as arguments. Raises StatementRefused, ConnectionLost."""
 
+    @abstractmethod
+    def note(self, *, reads: State | None = None, writes: State | None = None) -> None:
+        """Say what the last statement read or wrote in the rule's own terms. No step."""
+
 
 class Session(ABC):
     """One caller's session. Every method but `key`, `token` and `note` is a step."""
@@ -39,6 +43,9 @@ class Session(ABC):
 
     lock_lease_ms: int
     """How long a lock in a store is leased to its holder, in milliseconds."""
+
+    now_at_ms: int
+    """The instant of the last decision, as Unix time in milliseconds."""
 
     @abstractmethod
     def key(self, name: str) -> str:

@@ -50,6 +50,16 @@ class Strategy(ABC):
         """The store that holds the state."""
         return "postgres" if "postgres" in self.needs else "redis"
 
+    @property
+    def owners(self) -> int:
+        """How many owner processes take requests, where the strategy is `owned`: more than one is a mutant."""
+        return 1
+
+    @property
+    def reentrant(self) -> bool:
+        """Whether an owner begins a request while an earlier one waits: a mutant."""
+        return False
+
     def native(self, operation: str) -> Any:
         """The scenario's native form of an operation, of this strategy's family."""
         forms = self.scenario.forms[self.form or ""]

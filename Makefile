@@ -1,0 +1,91 @@
+# make demo      install, then the main job: one rule under every strategy
+# make test      install with the test tools, then the tests
+# make check     test, and everything else that must be green before a change lands
+# make bench     how fast race itself is, as ratios in one run
+# make results   remake the generated tables under results/
+# make lock      remake both locks from pyproject.toml
+# make clean     remove what these targets made
+
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := $(VENV)/.installed-demo
+TOOLS := $(VENV)/.installed-tools
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+UV_VERSION := 0.13.9
+
+# The first Python on the PATH that is new enough; a name on the PATH may be an empty shim.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+
+.PHONY: demo test check bench results lock clean
+.DELETE_ON_ERROR:
+
+demo: $(DEMO)
+	$(BIN)/race compare double-submit
+
+test: $(TOOLS)
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
+
+check: test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@stores="$$($(BIN)/python .ci/local_stores.py)"; \
+	if [ -n "$$stores" ]; then \
+		echo "once more, the tests with a store, on the servers of this machine"; \
+		env $$stores $(BIN)/python -m pytest -q -m stores; \
+	else \
+		echo "no Redis and PostgreSQL on 127.0.0.1: the tests with a store ran on embedded ones only"; \
+	fi
+
+bench: $(TOOLS)
+	$(BIN)/python bench/speed.py
+
+results: $(DEMO)
+	for scenario in double-submit counter; do \
+		$(BIN)/race compare $$scenario --seed 1 --exit-zero --export-json results/$$scenario.json \
+			--export-markdown results/$$scenario.md --export-csv results/$$scenario.csv || exit; \
+	done
+
+# One lock for everybody: versions and hashes for every platform and Python, no addresses.
+lock:
+	@$(call needs_python)
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip --disable-pip-version-check --quiet install uv==$(UV_VERSION)
+	echo hatchling > build/lock/build.in
+	$(COMPILE) pyproject.toml build/lock/build.in -o requirements.lock
+	$(COMPILE) pyproject.toml build/lock/build.in --extra dev -c requirements.lock -o requirements-dev.lock
+
+COMPILE = build/lock/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
+
+clean:
+	rm -rf $(VENV) build dist results/runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(VENV):
+	@$(call needs_python)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "race needs Python's venv module: install it (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }
+
+$(DEMO): requirements.lock pyproject.toml | $(VENV)
+	@$(call install,requirements.lock)
+	@touch $@
+
+$(TOOLS): requirements-dev.lock pyproject.toml | $(VENV)
+	@$(call install,requirements-dev.lock)
+	@touch $@ $(DEMO)
+
+define needs_python
+if [ -z "$(PYTHON)" ]; then \
+	echo "race needs Python 3.11 or newer: install python3, or say make PYTHON=/path/to/python" >&2; exit 1; fi
+endef
+
+# hatchling comes from the lock, too: nothing is installed that the lock does not name.
+define install
+echo "installing from $(1)"; \
+$(PIP) install --require-hashes --no-deps -r $(1) && $(PIP) install --no-build-isolation --no-deps -e . || { \
+	echo "could not install: without a network, connect; where no wheel fits this platform, install" \
+		"a C compiler and Python's headers (Debian, Ubuntu: apt install gcc python3-dev)" >&2; exit 1; }
+endef

@@ -1,0 +1,200 @@
+"""The bench: stores and fleet kept warm while one cell after the other is loaded and judged."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from harness.burst.cells import Bound
+from harness.burst.evidence import BurstRecord, Groups, by_burst, monotonic_to_unix_ns, steps_from
+from harness.burst.fleet import Fleet, Round
+from harness.burst.measurement import Progress
+from harness.burst.plan import CONTROL_SHARE, Load, Orders, draw, keys_of
+from harness.burst.tally import Tally
+from harness.judge import Budget, explain, judge_evidence
+from harness.model import Evidence, RaceError, UsageError
+from harness.stores import Stores
+
+CHUNK_REQUESTS = 1000
+"""Requests judged at a time: enough to keep workers busy, few enough to show progress."""
+MAX_PROBES = 60
+_JUDGE_S = 20.0
+_SPARE_S = 30.0
+
+
+class Bench:
+    """Runs loads on a fleet and adds what it finds to tallies."""
+
+    def __init__(self, stores: Stores, fleet: Fleet, progress: Callable[[Progress], None]) -> None:
+        """Both must be open already."""
+        self.stores = stores
+        self.fleet = fleet
+        self.interrupted = False
+        self._progress = progress
+        self._next_burst = 0
+        self._probed: dict[int, int] = {}
+
+    async def bursts(self, tally: Tally, load: Load, count: int, until: float | None = None) -> None:
+        """`count` bursts of the cell under test, with its control's among them; fewer past `until` (monotonic s)."""
+        chunk = max(1, CHUNK_REQUESTS // load.size)
+        wanted = tally.judged + count
+        while tally.judged < wanted and not tally.failures and not self.interrupted:
+            if until is not None and time.monotonic() > until:
+                break
+            missing = wanted - tally.judged
+            number = min(chunk, missing if tally.control is None else -(-missing * CONTROL_SHARE // (CONTROL_SHARE - 1)))
+            before = tally.judged
+            await self._chunk(tally, load, number)
+            self._progress(Progress(tally.bound.strategy.title, tally.judged, wanted, "bursts", tally.broken))
+            if tally.judged == before and not tally.failures:
+                tally.failures.append("no burst could be carried out")
+
+    async def _chunk(self, tally: Tally, load: Load, number: int) -> None:
+        bounds = [tally.bound] if tally.control is None else [tally.bound, tally.control]
+        first = self._next_burst
+        self._next_burst += number
+        orders = Orders(
+            cells=tuple(bound.cell for bound in bounds), load=load, first=first, count=number,
+            deadline_s=number * load.timeout_s + _SPARE_S,
+        )  # fmt: skip
+        keys = {
+            burst: keys_of(draw(tally.bound.scenario, load.seed, burst, load.size))
+            for burst in range(first, first + number)
+        }
+        everything = [key for names in keys.values() for key in names]
+        await self._seed(tally.bound, load, everything)
+        started = time.monotonic()
+        done = await self.fleet.load(orders, tally.bound.cell if tally.bound.strategy.owned else None)
+        tally.elapsed_s += time.monotonic() - started
+        self._account(tally, done)
+        records = by_burst(self.fleet.readings, done.spans)
+        rest, rest_ms = await self._rest(tally, load, everything)
+        offset = monotonic_to_unix_ns()
+        broken: list[tuple[int, Evidence]] = []
+        for burst in sorted(records):
+            record = records[burst]
+            if len(done.releases.get(burst, ())) < self.fleet.processes and done.interrupted:
+                continue  # cut off in the middle
+            names = keys[burst]
+            evidence = Evidence(
+                name=str(burst),
+                keys=names,
+                operations=record.operations,
+                effects=record.effects,
+                initial=dict.fromkeys(names, tally.bound.scenario.initial_value),
+                rest=None if rest is None else {key: rest[key] for key in names},
+                rest_ms=rest_ms,
+                monotonic_to_unix_ns=offset,
+            )
+            bound = bounds[orders.cell_of(burst)]
+            finding = judge_evidence(
+                evidence, bound.spec, bound.scenario.invariants(), "burst", Budget(seconds=_JUDGE_S)
+            )
+            if bound is tally.bound:
+                tally.add(evidence, finding)
+                if finding.broken:
+                    broken.append((burst, evidence))
+            else:
+                tally.add_control(finding)
+        for instants in done.releases.values():
+            if len(instants) == self.fleet.processes > 1:
+                tally.spreads_us.append((max(instants) - min(instants)) / 1000)
+        if broken and tally.counterexample is None:
+            self._explain(tally, broken)
+        self.fleet.forget_steps()
+        for burst in records:
+            if bounds[orders.cell_of(burst)] is tally.bound:
+                tally.last_bursts[burst] = keys[burst]
+
+    def _explain(self, tally: Tally, broken: list[tuple[int, Evidence]]) -> None:
+        """The violated burst with the fewest steps, as data."""
+        numbers = {burst for burst, _evidence in broken[:50]}
+        steps: dict[int, list[object]] = {}
+        for burst, step in steps_from(self.fleet.steps_of(numbers.__contains__)):
+            steps.setdefault(burst, []).append(step)
+        if not steps:
+            return
+        burst = min(steps, key=lambda number: len(steps[number]))
+        evidence = dict(broken)[burst]
+        bound = tally.bound
+        finding = judge_evidence(evidence, bound.spec, bound.scenario.invariants(), "burst", Budget(seconds=_JUDGE_S))
+        tally.counterexample = explain(evidence, steps[burst], finding)
+
+    async def sustained(self, tally: Tally, load: Load) -> None:
+        """A closed loop on a hot key set for `load.duration_s`, judged afterwards."""
+        first = self._next_burst
+        self._next_burst += 1
+        orders = Orders(
+            cells=(tally.bound.cell,), load=load, first=first, count=1, deadline_s=load.timeout_s + _SPARE_S
+        )
+        names = keys_of(draw(tally.bound.scenario, load.seed, first, 1))
+        hot = [f"{key.rsplit(':', 1)[0]}:h{first}-{number}" for key in names for number in range(load.keys)]
+        await self._seed(tally.bound, load, hot)
+        done = await self.fleet.load(orders, tally.bound.cell if tally.bound.strategy.owned else None)
+        self._account(tally, done)
+        for instants in done.releases.values():
+            tally.elapsed_s += max(0, done.ended_ns - min(instants)) / 1e9
+        groups = Groups(self.fleet.readings, done.spans)
+        rest, rest_ms = await self._rest(tally, load, groups.keys)
+        invariants = [one for one in tally.bound.scenario.invariants() if "sustained" in one.applies]
+        judged = 0
+        for evidence in groups.evidence(tally.bound.scenario.initial_value, rest, rest_ms):
+            finding = judge_evidence(
+                evidence, tally.bound.spec, invariants, "sustained", Budget(seconds=_JUDGE_S)
+            )
+            tally.add(evidence, finding)
+            judged += 1
+            if judged % 8 == 0:
+                self._progress(Progress("judging", judged, len(groups), "keys", tally.broken))
+                await asyncio.sleep(0)  # let Ctrl-C through
+
+    async def probe(self, tally: Tally, load: Load) -> None:
+        """Ask a sample of keys whether they still work, once every lease has passed."""
+        scenario = tally.bound.scenario
+        sample = [(burst, key) for burst, keys in tally.last_bursts.items() for key in keys][-MAX_PROBES:]
+        tally.last_bursts.clear()
+        if not sample or scenario.probe(sample[0][1]) is None or tally.failures or self.interrupted:
+            return
+        try:
+            answer = await self.fleet.one("rest", tally.bound.cell, load, keys=[key for _burst, key in sample])
+            if any(value is not None for value in answer["rest"].values()):
+                await asyncio.sleep(scenario.leases_ms / 1000)
+            keys = [key for _burst, key in sample]
+            bursts = [burst for burst, _key in sample]
+            answer = await self.fleet.one("probe", tally.bound.cell, load, keys=keys, bursts=bursts)
+        except UsageError:
+            raise
+        except RaceError as error:
+            tally.failures.append(str(error))
+            return
+        records = by_burst(self.fleet.readings[:1], [answer["span"]])
+        self._judge_probes(tally, records)
+
+    def _judge_probes(self, tally: Tally, records: dict[int, BurstRecord]) -> None:
+        for burst, record in records.items():
+            evidence = Evidence(name=str(burst), keys=(), operations=(), probes=record.probes)
+            tally.add_probes(evidence)
+
+    async def _seed(self, bound: Bound, load: Load, keys: Sequence[str]) -> None:
+        if bound.strategy.store == "postgres" or bound.scenario.initial_value is not None:
+            await self.fleet.one("seed", bound.cell, load, keys=list(keys))
+
+    async def _rest(self, tally: Tally, load: Load, keys: Iterable[str]) -> tuple[dict[str, object] | None, int]:
+        try:
+            answer = await self.fleet.one("rest", tally.bound.cell, load, keys=list(keys))
+        except UsageError:
+            raise
+        except RaceError as error:
+            tally.failures.append(str(error))
+            return None, 0
+        return answer["rest"], answer["rest_ms"]
+
+    def _account(self, tally: Tally, done: Round) -> None:
+        tally.commands += done.commands
+        tally.retries += done.retries
+        self.interrupted = self.interrupted or done.interrupted
+        if isinstance(done.failure, UsageError):
+            raise done.failure
+        if done.failure is not None:
+            tally.failures.append(str(done.failure))

@@ -1,0 +1,216 @@
+"""The load engine's two jobs: run one cell, or compare many."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+
+from harness.burst.bench import Bench
+from harness.burst.cells import Bound, bind, control_of
+from harness.burst.fleet import Fleet
+from harness.burst.measurement import (
+    CompareRow,
+    Comparison,
+    Measurement,
+    Progress,
+    StoresOptions,
+)
+from harness.burst.plan import Cell, Load
+from harness.burst.tally import Tally
+from harness.judge import Facts, conclude
+from harness.model import UsageError, Verdict
+from harness.stores import StoreInfo, Stores, require, require_connections
+from harness.strategy.loader import strategies as bundled
+
+_ROUNDS = 2
+_BURST_SHARE = 0.45
+_OVERHEAD_S = 4.0
+
+
+def _quiet(_progress: Progress) -> None:
+    pass
+
+
+async def run(
+    cell: Cell,
+    load: Load,
+    *,
+    stores_options: StoresOptions | None = None,
+    control: bool = True,
+    budget_s: float | None = None,
+    progress: Callable[[Progress], None] = _quiet,
+) -> Measurement:
+    """Load one cell and judge it. Raises RaceError; cancelled, it gives what was measured, marked incomplete."""
+    started, started_at = time.monotonic(), _now()
+    bound = bind(cell, load)
+    if bound.claim.kind == "not-applicable":
+        raise UsageError(f"{bound.strategy.title} does not apply to {bound.scenario.name}: {bound.claim.reason}")
+    beside = control_of(bound, load) if control else None
+    async with AsyncExitStack() as stack:
+        stores = await stack.enter_async_context(_stores(stores_options, [bound]))
+        infos = stores.infos
+        _check(infos, [bound], load)
+        fleet = await stack.enter_async_context(Fleet(stores, load.processes, owners=_owners([bound])))
+        bench = Bench(stores, fleet, progress)
+        tally = Tally(bound, beside)
+        until = None if budget_s is None else started + budget_s
+        if load.mode == "burst":
+            await bench.bursts(tally, load, load.bursts, until)
+        else:
+            burst_load = dataclasses.replace(load, mode="burst", connections=2, size=2)
+            if beside is not None:  # the proof that this load's stores and processes overlap
+                aside = Tally(beside, None)
+                await bench.bursts(aside, burst_load, 50)
+                tally.control_bursts, tally.control_broken = aside.judged, aside.broken
+            await bench.sustained(tally, load)
+        await bench.probe(tally, load)
+        lost = await stores.lost()
+        return measured(tally, load, infos, lost, started_at, time.monotonic() - started, complete=not bench.interrupted)
+
+
+async def compare(
+    scenario: str,
+    names: Sequence[str],
+    rules: Sequence[str],
+    load: Load,
+    *,
+    budget_s: float = 40.0,
+    stores_options: StoresOptions | None = None,
+    progress: Callable[[Progress], None] = _quiet,
+) -> Comparison:
+    """One scenario under many strategies, in turns, more than once. `names` may be `all`."""
+    started, started_at = time.monotonic(), _now()
+    titles = [kind.name for kind in bundled()] if list(names) in ([], ["all"]) else list(names)
+    bounds = [bind(Cell(scenario, title, rule), load) for title in titles for rule in rules or [""]]
+    applicable = [bound for bound in bounds if bound.claim.kind != "not-applicable"]
+    apart = [(bound.strategy.title, bound.claim.reason) for bound in bounds if bound.claim.kind == "not-applicable"]
+    if not applicable:
+        raise UsageError(f"no strategy applies to {scenario}: {'; '.join(f'{name}: {why}' for name, why in apart)}")
+    async with AsyncExitStack() as stack:
+        stores = await stack.enter_async_context(_stores(stores_options, applicable))
+        infos = stores.infos
+        _check(infos, applicable, load)
+        fleet = await stack.enter_async_context(Fleet(stores, load.processes, owners=_owners(applicable)))
+        bench = Bench(stores, fleet, progress)
+        slice_s = max(0.2, (budget_s - _OVERHEAD_S) / (len(applicable) * _ROUNDS))
+        burst_load = dataclasses.replace(load, mode="burst")
+        sustained_load = dataclasses.replace(
+            load, mode="sustained", duration_s=slice_s * (1 - _BURST_SHARE) * 0.6, work_us=0
+        )
+        tallies = [(Tally(bound, control_of(bound, load)), Tally(bound, None)) for bound in applicable]
+        for number in range(_ROUNDS):
+            for place, (bursts, sustained) in enumerate(tallies):
+                if bench.interrupted:
+                    break
+                progress(
+                    Progress(bursts.bound.strategy.title, number * len(tallies) + place, len(tallies) * _ROUNDS, "turns")
+                )
+                until = time.monotonic() + slice_s * _BURST_SHARE
+                await bench.bursts(bursts, burst_load, load.bursts // _ROUNDS, until)
+                if number == 0:
+                    await bench.probe(bursts, burst_load)
+                if not bench.interrupted:
+                    await bench.sustained(sustained, sustained_load)
+        lost = await stores.lost()
+        whole = not bench.interrupted
+        rows = []
+        for bursts, sustained in tallies:
+            sustained.control_bursts, sustained.control_broken = bursts.control_bursts, bursts.control_broken
+            sustained.control = bursts.control
+            first = measured(bursts, burst_load, infos, lost, started_at, bursts.elapsed_s, complete=whole)
+            second = measured(sustained, sustained_load, infos, lost, started_at, sustained.elapsed_s, complete=whole)
+            bound = bursts.bound
+            rows.append(CompareRow(bound.strategy.title, bound.cell.rule, bound.strategy.store, first, second))
+        return Comparison(
+            scenario, rows, apart, list(infos), load.seed, whole, time.monotonic() - started, started_at
+        )
+
+
+def measured(
+    tally: Tally,
+    load: Load,
+    infos: Sequence[StoreInfo],
+    lost: str | None,
+    started_at: str,
+    duration_s: float,
+    *,
+    complete: bool,
+) -> Measurement:
+    """Conclude a tally."""
+    counts = tally.counts()
+    overlap = tally.overlap()
+    bound = tally.bound
+    names = [invariant.name for invariant in bound.scenario.invariants()]
+    facts = Facts(
+        judged=tally.judged,
+        broken=tally.broken,
+        unjudged=tally.unjudged,
+        undecided=tally.undecided,
+        unanswered=tally.unanswered,
+        control=overlap.control,
+        control_bursts=overlap.control_bursts,
+        control_broken=overlap.control_broken,
+        lost=lost or (tally.failures[0] if tally.failures else None),
+        checker_error=tally.checker_error or None,
+        complete=complete,
+    )
+    verdict, reason = conclude(facts)
+    passed = verdict if verdict is not Verdict.VIOLATED else conclude(dataclasses.replace(facts, broken=0))[0]
+
+    def part(broken: int) -> Verdict:
+        return Verdict.VIOLATED if broken else passed
+
+    return Measurement(
+        cell=bound.cell,
+        store=bound.strategy.store,
+        load=load,
+        claim=bound.claim,
+        verdict=verdict,
+        order=part(tally.order_broken),
+        invariants={name: part(tally.by_invariant[name]) for name in names},
+        reason=reason,
+        counts=counts,
+        overlap=overlap,
+        judged_bursts=tally.judged,
+        broken_bursts=tally.broken,
+        by_invariant=dict(tally.by_invariant),
+        commands=tally.commands,
+        elapsed_s=tally.elapsed_s,
+        latency_ms=tally.latencies.percentiles(),
+        counterexample=tally.counterexample,
+        stores=list(infos),
+        started_at=started_at,
+        duration_s=duration_s,
+        complete=complete,
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _owners(bounds: Sequence[Bound]) -> int:
+    return max((bound.strategy.owners for bound in bounds if bound.strategy.owned), default=0)
+
+
+def _stores(options: StoresOptions | None, bounds: Sequence[Bound]) -> Stores:
+    options = options or StoresOptions()
+    return Stores(
+        redis_url=options.redis_url,
+        postgres_url=options.postgres_url,
+        allow_hosts=options.allow_hosts,
+        need={bound.strategy.store for bound in bounds},
+    )
+
+
+def _check(infos: Sequence[StoreInfo], bounds: Sequence[Bound], load: Load) -> None:
+    """Refuse what the servers cannot do before any load is made."""
+    for info in infos:
+        for bound in bounds:
+            if bound.strategy.store == info.kind:
+                require(info, bound.strategy.needs)
+        wanted = max(load.connections, load.size + load.processes)
+        require_connections(info, wanted + 4)

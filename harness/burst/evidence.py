@@ -1,0 +1,123 @@
+"""From the workers' records to evidence that the judge can weigh: per burst, or per group of keys."""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.burst.record import EFFECT, PROBE, Reading
+from harness.model import Effect, Evidence, Operation, Step
+
+_WORKER_BITS = 10
+
+
+def monotonic_to_unix_ns() -> int:
+    """What to add to a monotonic time of this machine to get Unix time, in nanoseconds."""
+    return time.time_ns() - time.monotonic_ns()
+
+
+@dataclass(slots=True)
+class BurstRecord:
+    """Everything written about one burst."""
+
+    operations: list[Operation] = field(default_factory=list)
+    effects: list[Effect] = field(default_factory=list)
+    probes: list[Operation] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+
+
+def by_burst(readings: Sequence[Reading], spans: Iterable[tuple[int, int]]) -> dict[int, BurstRecord]:
+    """What the workers wrote in `spans`, grouped by burst number."""
+    bursts: dict[int, BurstRecord] = {}
+    for reading, (start, stop) in zip(readings, spans, strict=True):
+        for number, entry in reading.entries(start, stop):
+            record = bursts.setdefault(entry.burst, BurstRecord())
+            if entry.kind == EFFECT:
+                record.effects.append(reading.effect(entry))
+            elif entry.kind == PROBE:
+                record.probes.append(reading.operation(number, entry))
+            else:
+                record.operations.append(reading.operation(number, entry))
+    return bursts
+
+
+def steps_from(lines: Iterable[list[Any]]) -> Iterator[tuple[int, Step]]:
+    """Traced steps as they lie in the workers' files."""
+    for burst, caller, request, kind, command, reply, sent_ns, received_ns, reads, writes in lines:
+        yield burst, Step(caller, request, kind, tuple(command), reply, sent_ns, received_ns, reads, writes)
+
+
+class Groups:
+    """Sustained load: which entries concern which group of keys that requests connect.
+
+    Only numbers are kept, eight bytes for each entry; operations are made one group at a time.
+    """
+
+    def __init__(self, readings: Sequence[Reading], spans: Sequence[tuple[int, int]]) -> None:
+        """Read every entry once."""
+        self._readings = readings
+        self._parent: dict[str, str] = {}
+        places: dict[tuple[str, ...], array[int]] = {}
+        for worker, (reading, (start, stop)) in enumerate(zip(readings, spans, strict=True)):
+            mine: dict[int, array[int]] = {}
+            for number, entry in reading.entries(start, stop):
+                place = mine.get(entry.keys)
+                if place is None:
+                    keys = reading.keys(entry.keys)
+                    place = mine[entry.keys] = places.setdefault(keys, array("Q"))
+                    self._join(keys)
+                place.append(number << _WORKER_BITS | worker)
+        self._members: dict[str, tuple[set[str], list[array[int]]]] = {}
+        for keys, place in places.items():
+            names, arrays = self._members.setdefault(self._root(keys[0]), (set(), []))
+            names.update(keys)
+            arrays.append(place)
+
+    def _root(self, key: str) -> str:
+        while (parent := self._parent.setdefault(key, key)) != key:
+            key = parent
+        return key
+
+    def _join(self, keys: tuple[str, ...]) -> None:
+        first = self._root(keys[0])
+        for key in keys[1:]:
+            self._parent[self._root(key)] = first
+
+    @property
+    def keys(self) -> list[str]:
+        """All keys that were named."""
+        return sorted(self._parent)
+
+    def __len__(self) -> int:
+        """How many groups there are."""
+        return len(self._members)
+
+    def evidence(self, initial_value: Any, rest: Mapping[str, Any] | None, rest_ms: int) -> Iterator[Evidence]:
+        """One group after the other."""
+        offset = monotonic_to_unix_ns()
+        mask = (1 << _WORKER_BITS) - 1
+        for name, (names, arrays) in self._members.items():
+            operations: list[Operation] = []
+            effects: list[Effect] = []
+            for place in arrays:
+                for packed in place:
+                    reading, number = self._readings[packed & mask], packed >> _WORKER_BITS
+                    entry = reading.entry(number)
+                    if entry.kind == EFFECT:
+                        effects.append(reading.effect(entry))
+                    else:
+                        operations.append(reading.operation(number, entry))
+            keys = tuple(sorted(names))
+            yield Evidence(
+                name=name,
+                keys=keys,
+                operations=operations,
+                effects=effects,
+                initial=dict.fromkeys(keys, initial_value),
+                rest=None if rest is None else {key: rest[key] for key in keys},
+                rest_ms=rest_ms,
+                monotonic_to_unix_ns=offset,
+            )

@@ -1,0 +1,299 @@
+"""The fleet: worker and owner processes, seen from the parent that starts, orders and ends them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from types import TracebackType
+from typing import IO, Any
+
+from harness.burst.plan import Cell, Load, Orders
+from harness.burst.record import Reading
+from harness.burst.rendezvous import Rendezvous, size
+from harness.model import RaceError, StoreUnavailable, UsageError
+from harness.stores import Stores
+
+_GRACE_S = 2.0
+
+
+class WorkerDied(RaceError):
+    """A process of the fleet ended although nobody asked it to."""
+
+
+class _Process:
+    """One child: orders go in as lines of JSON, answers come out."""
+
+    def __init__(self, module: str, fds: Sequence[int]) -> None:
+        self.stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        self.child = subprocess.Popen(  # noqa: S603 - our own module
+            [sys.executable, "-m", module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.stderr,
+            pass_fds=fds,
+        )
+        self._reader: asyncio.StreamReader | None = None
+
+    async def open(self) -> None:
+        self._reader = asyncio.StreamReader(limit=1 << 26)
+        protocol = asyncio.StreamReaderProtocol(self._reader)
+        await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, self.child.stdout)
+
+    def order(self, order: dict[str, Any]) -> None:
+        assert self.child.stdin is not None
+        try:
+            self.child.stdin.write(json.dumps(order).encode() + b"\n")
+            self.child.stdin.flush()
+        except BrokenPipeError:
+            pass  # the missing answer tells
+
+    async def answer(self) -> dict[str, Any]:
+        """The next answer. Raises what the process reported, WorkerDied where it is gone."""
+        assert self._reader is not None
+        line = await self._reader.readline()
+        if not line:
+            raise WorkerDied(self._last_words())
+        answer: dict[str, Any] = json.loads(line)
+        if "lost" in answer:
+            raise StoreUnavailable(f"the store was lost during the run: {answer['lost']}")
+        if "error" in answer:
+            raise (UsageError if answer["exit"] == 2 else RaceError)(answer["error"])  # noqa: PLR2004
+        return answer
+
+    def _last_words(self) -> str:
+        self.stderr.seek(0)
+        lines = self.stderr.read().decode(errors="replace").strip().splitlines()
+        return f"a worker process died (exit {self.child.poll()}): {lines[-1] if lines else 'it said nothing'}"
+
+    def end(self) -> None:
+        assert self.child.stdin is not None
+        try:
+            self.child.stdin.close()
+        except BrokenPipeError:
+            pass
+        try:
+            self.child.wait(_GRACE_S)
+        except subprocess.TimeoutExpired:
+            self.child.kill()
+            self.child.wait()
+        if self.child.stdout is not None:
+            self.child.stdout.close()
+        self.stderr.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What came of one order to all workers.
+
+    `spans` gives for each worker the entries that belong to it; `releases` the instants (ns)
+    at which the processes left each meeting. `failure` says why it is not whole.
+    """
+
+    spans: list[tuple[int, int]]
+    releases: dict[int, list[int]]
+    ended_ns: int
+    commands: int
+    retries: int
+    failure: RaceError | None
+    interrupted: bool
+
+
+class Fleet:
+    """All processes of a run. Use as an async context: leaving it ends every one of them."""
+
+    def __init__(self, stores: Stores, processes: int, *, owners: int = 0) -> None:
+        """`owners` is how many owner processes any strategy of the run will need."""
+        self.processes = processes
+        self.readings: list[Reading] = []
+        self._stores = stores
+        self._owners = owners
+        self._files: list[IO[bytes]] = []
+        self._steps: list[IO[bytes]] = []
+        self._workers: list[_Process] = []
+        self._owning: list[_Process] = []
+        self._bound: Cell | None = None
+        self._read_to = [0] * processes
+        self.meeting: Rendezvous
+
+    def _file(self) -> IO[bytes]:
+        file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the fleet
+        self._files.append(file)
+        return file
+
+    async def __aenter__(self) -> Fleet:
+        try:
+            await self._start()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    async def _start(self) -> None:
+        description = self._stores.describe()
+        meeting = self._file()
+        meeting.truncate(size(self.processes))
+        self.meeting = Rendezvous(meeting.fileno(), self.processes, self.processes)
+        pairs = [[socket.socketpair() for _ in range(self._owners)] for _ in range(self.processes)]
+        hellos: list[tuple[_Process, dict[str, Any]]] = []
+        for number, ends in enumerate(pairs):
+            entries, words, steps = self._file(), self._file(), self._file()
+            self.readings.append(Reading(number, entries.fileno(), words.fileno()))
+            self._steps.append(steps)
+            owner_fds = [mine.fileno() for mine, _theirs in ends]
+            fds = [entries.fileno(), words.fileno(), steps.fileno(), meeting.fileno()]
+            process = _Process("harness.burst.worker", [*fds, *owner_fds])
+            self._workers.append(process)
+            hello = {
+                "worker": number, "processes": self.processes, "stores": description, "entries_fd": fds[0],
+                "words_fd": fds[1], "steps_fd": fds[2], "meeting_fd": fds[3], "owner_fds": owner_fds,
+            }  # fmt: skip
+            hellos.append((process, hello))
+        for number in range(self._owners):
+            owner_fds = [ends[number][1].fileno() for ends in pairs]
+            process = _Process("harness.burst.worker", owner_fds)
+            self._owning.append(process)
+            hellos.append((process, {"owner": number, "stores": description, "owner_fds": owner_fds}))
+        for ends in pairs:
+            for mine, theirs in ends:
+                mine.close()
+                theirs.close()
+        for process, hello in hellos:
+            await process.open()
+            process.order(hello)
+        for process, _hello in hellos:
+            await process.answer()
+
+    def _end(self) -> None:
+        for process in (*self._workers, *self._owning):
+            if process.child.stdin is not None and process.child.poll() is None:
+                try:
+                    process.child.stdin.close()
+                except BrokenPipeError:
+                    pass
+        for process in (*self._workers, *self._owning):
+            process.end()
+        if hasattr(self, "meeting"):
+            self.meeting.close()
+        for file in self._files:
+            file.close()
+
+    @property
+    def pids(self) -> list[int]:
+        """The process ids of workers and owners."""
+        return [process.child.pid for process in (*self._workers, *self._owning)]
+
+    async def _ask_all(self, processes: Iterable[_Process], order: dict[str, Any]) -> list[dict[str, Any]]:
+        asked = list(processes)
+        for process in asked:
+            process.order(order)
+        return list(await asyncio.gather(*(process.answer() for process in asked)))
+
+    async def load(self, orders: Orders, owned: Cell | None) -> Round:
+        """Let every worker carry out orders. `owned` is the cell that owners serve.
+
+        Cancelled, it tells the workers to stop, and gives what they did until then.
+        """
+        if owned is not None and owned != self._bound:
+            await self._ask_all(self._owning, {"do": "own", "cell": asdict(owned), "load": asdict(orders.load)})
+            self._bound = owned
+        self.meeting.reset()
+        order = {
+            "do": orders.load.mode if orders.load.mode == "sustained" else "bursts",
+            "cells": [asdict(cell) for cell in orders.cells],
+            "load": asdict(orders.load),
+            "first": orders.first,
+            "count": orders.count,
+            "deadline_s": orders.deadline_s,
+        }
+        for process in self._workers:
+            process.order(order)
+        asking = {asyncio.create_task(process.answer()): number for number, process in enumerate(self._workers)}
+        interrupted = False
+        try:
+            await asyncio.wait(asking, return_when=asyncio.FIRST_EXCEPTION)
+        except asyncio.CancelledError:
+            interrupted = True
+        answers: dict[int, dict[str, Any]] = {}
+        failure: RaceError | None = None
+        self.meeting.stop()  # whoever still waits for a process that is gone
+        await asyncio.wait(asking, timeout=orders.load.timeout_s + _GRACE_S)
+        for task, number in asking.items():
+            if not task.done():
+                task.cancel()
+                failure = failure or WorkerDied("a worker process does not answer")
+            elif isinstance(error := task.exception(), RaceError):
+                failure = error if failure is None or isinstance(error, UsageError) else failure
+            elif error is not None:
+                raise error
+            else:
+                answers[number] = task.result()
+        commands = 0
+        if owned is not None and failure is None:
+            commands = sum(
+                answer["commands"] for answer in await self._ask_all(self._owning, {"do": "count"})
+            )
+        return self._round(answers, failure, interrupted=interrupted, owner_commands=commands)
+
+    def _round(
+        self, answers: dict[int, dict[str, Any]], failure: RaceError | None, *, interrupted: bool, owner_commands: int
+    ) -> Round:
+        spans = []
+        for number in range(self.processes):
+            start = self._read_to[number]
+            answer = answers.get(number)
+            stop = answer["entries"] if answer else self.readings[number].end(start)
+            spans.append((start, stop))
+            self._read_to[number] = stop
+        told = list(answers.values())
+        releases: dict[int, list[int]] = {}
+        for answer in told:
+            for burst, at in answer["released"]:
+                releases.setdefault(burst, []).append(at)
+        return Round(
+            spans=spans,
+            releases=releases,
+            ended_ns=max((answer.get("ended", 0) for answer in told), default=0),
+            commands=sum(answer["commands"] for answer in told) + owner_commands,
+            retries=sum(answer["retries"] for answer in told),
+            failure=failure,
+            interrupted=interrupted,
+        )
+
+    async def one(self, do: str, cell: Cell, load: Load, **more: Any) -> dict[str, Any]:
+        """Let the first worker do something: `seed`, `rest` or `probe`."""
+        order = {"do": do, "cell": asdict(cell), "load": asdict(load), **more}
+        (answer,) = await self._ask_all(self._workers[:1], order)
+        if "entries" in answer:
+            answer["span"] = (self._read_to[0], answer["entries"])
+            self._read_to[0] = answer["entries"]
+        return answer
+
+    def steps_of(self, wanted: Callable[[int], bool]) -> list[list[Any]]:
+        """The traced steps of the bursts that `wanted` picks: burst number, then a step's fields."""
+        found = []
+        for file in self._steps:
+            with os.fdopen(os.dup(file.fileno()), "rb") as lines:
+                lines.seek(0)
+                for line in lines:
+                    burst = int(line[1 : line.index(b",")])
+                    if wanted(burst):
+                        found.append(json.loads(line))
+        return found
+
+    def forget_steps(self) -> None:
+        """Drop the traces of bursts that were judged."""
+        for file in self._steps:
+            os.ftruncate(file.fileno(), 0)
+            os.lseek(file.fileno(), 0, os.SEEK_SET)

@@ -1,0 +1,115 @@
+"""What a load run gives: plain values, ready to be turned into a document."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from harness.burst.plan import Cell, Load
+from harness.judge import Explanation
+from harness.model import Claim, Verdict
+from harness.stores import StoreInfo
+from harness.strategy import Store
+
+
+@dataclass(frozen=True, slots=True)
+class StoresOptions:
+    """Which stores to use: URLs, or None for embedded ones; hosts that may be used beyond loopback."""
+
+    redis_url: str | None = None
+    postgres_url: str | None = None
+    allow_hosts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run has come: `done` of `total` (both in the unit named), `broken` so far."""
+
+    what: str
+    done: float
+    total: float
+    unit: str = "bursts"
+    broken: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much was done, and how it ended. Of the cell under test only, not of its control."""
+
+    bursts: int = 0
+    requests: int = 0
+    attempts: int = 0
+    ok: int = 0
+    failed: int = 0
+    unknown: int = 0
+    stuck: int = 0
+    overruns: int = 0
+    retries: int = 0
+    errors: dict[str, int] = field(default_factory=dict)
+    by_decision: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """The proof that the load could find anything: how often its control broke."""
+
+    control: str | None = None
+    control_bursts: int = 0
+    control_broken: int = 0
+    release_spread_us: float | None = None
+
+    @property
+    def control_rate(self) -> float | None:
+        """The share of the control's bursts that broke; None without any."""
+        return self.control_broken / self.control_bursts if self.control_bursts else None
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One cell under one load."""
+
+    cell: Cell
+    store: Store
+    load: Load
+    claim: Claim
+    verdict: Verdict
+    order: Verdict
+    invariants: dict[str, Verdict]
+    reason: str
+    counts: Counts
+    overlap: Overlap
+    judged_bursts: int
+    broken_bursts: int
+    by_invariant: dict[str, int]
+    commands: int
+    elapsed_s: float
+    latency_ms: dict[str, float]
+    counterexample: Explanation | None
+    stores: list[StoreInfo]
+    started_at: str
+    duration_s: float
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CompareRow:
+    """One strategy of a comparison: bursts for the verdict, sustained load for the cost."""
+
+    strategy: str
+    rule: str
+    store: Store
+    burst: Measurement
+    sustained: Measurement
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One rule under many strategies."""
+
+    scenario: str
+    rows: list[CompareRow]
+    not_applicable: list[tuple[str, str]]
+    stores: list[StoreInfo]
+    seed: int
+    complete: bool
+    duration_s: float
+    started_at: str

@@ -1,0 +1,135 @@
+"""The owner process: it holds the state of every key and decides one message at a time.
+
+Callers reach it over a local socket, one line of JSON for each request and each answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+from collections import deque
+from typing import Any
+
+from harness.burst.perform import described
+from harness.burst.session import LoadSession, VirtualProcess
+from harness.model import ConnectionLost, Reply, Request, Rule, StoreFault
+from harness.stores import PostgresConnection, RedisConnection
+from harness.strategy import Strategy
+
+
+class OwnerClient:
+    """A worker's end: many callers share it, answers are matched by number."""
+
+    def __init__(self) -> None:
+        """Call `open` before use."""
+        self._waiting: dict[int, asyncio.Future[Reply]] = {}
+        self._next = 0
+        self._writer: asyncio.StreamWriter
+        self._reading: asyncio.Task[None]
+
+    async def open(self, end: socket.socket) -> OwnerClient:
+        """Take over a connected socket."""
+        reader, self._writer = await asyncio.open_connection(sock=end)
+        self._reading = asyncio.create_task(self._read(reader))
+        return self
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        while line := await reader.readline():
+            number, decision, values, fault = json.loads(line)
+            waiter = self._waiting.pop(number, None)
+            if waiter is None or waiter.done():
+                continue
+            if fault is not None:
+                waiter.set_exception(ConnectionLost(fault))
+            else:
+                waiter.set_result(Reply(decision, values))
+        for waiter in self._waiting.values():
+            if not waiter.done():
+                waiter.set_exception(ConnectionLost("the owner is gone"))
+        self._waiting.clear()
+
+    async def ask(self, request: Request) -> Reply:
+        """Send a request and wait for the owner's answer. Raises ConnectionLost."""
+        if self._reading.done():
+            raise ConnectionLost("the owner is gone")
+        self._next += 1
+        number = self._next
+        waiter = self._waiting[number] = asyncio.get_running_loop().create_future()
+        message = [number, request.operation, request.keys, dict(request.args), request.id, request.attempt, request.role]
+        self._writer.write(json.dumps(message).encode() + b"\n")
+        return await waiter
+
+
+class Owner:
+    """Answers requests from every worker, one at a time unless the strategy is re-entrant."""
+
+    def __init__(self, name: str, prefix: str) -> None:
+        """`prefix` is the run's key prefix."""
+        self.name = name
+        self._prefix = prefix
+        self._process = VirtualProcess()
+        self._strategy: Strategy | None = None
+        self._rule: Rule
+        self._session: LoadSession
+        self._mailbox: deque[tuple[asyncio.StreamWriter, list[Any]]] = deque()
+        self._arrived = asyncio.Event()
+        self._running: set[asyncio.Task[None]] = set()
+
+    def bind(
+        self,
+        strategy: Strategy,
+        rule: Rule,
+        redis: RedisConnection | None,
+        postgres: PostgresConnection | None,
+        think_ms: float,
+    ) -> None:
+        """Serve this strategy from now on, with a memory that knows nothing yet."""
+        self._process = VirtualProcess()
+        self._strategy, self._rule = strategy, rule
+        self._session = LoadSession(
+            self.name, self._prefix, self._process, redis=redis, postgres=postgres, think_ms=think_ms
+        )
+
+    def commands(self) -> int:
+        """Store commands sent since this was last asked."""
+        count, self._session.commands = self._session.commands, 0
+        return count
+
+    async def listen(self, end: socket.socket) -> None:
+        """Put what one worker sends into the mailbox."""
+        reader, writer = await asyncio.open_connection(sock=end)
+        while line := await reader.readline():
+            self._mailbox.append((writer, json.loads(line)))
+            self._arrived.set()
+
+    async def serve(self) -> None:
+        """Take one message after the other, for ever."""
+        while True:
+            while not self._mailbox:
+                self._arrived.clear()
+                await self._arrived.wait()
+            writer, message = self._mailbox.popleft()
+            if self._strategy is not None and self._strategy.reentrant:
+                task = asyncio.create_task(self._answer(writer, message))
+                self._running.add(task)
+                task.add_done_callback(self._running.discard)
+            else:
+                await self._answer(writer, message)
+
+    async def _answer(self, writer: asyncio.StreamWriter, message: list[Any]) -> None:
+        number, operation, keys, args, id_, attempt, role = message
+        request = Request(operation, tuple(keys), args, id_, attempt, role)
+        answer: list[Any]
+        try:
+            if self._strategy is None:
+                raise ConnectionLost("the owner serves nothing yet")  # noqa: TRY301 - one way to answer
+            reply = await self._strategy.own(self._session, request, self._rule)
+            answer = [number, reply.decision, dict(reply.values), None]
+        except StoreFault as fault:
+            answer = [number, "", {}, fault.code]
+        except Exception as error:  # noqa: BLE001 - a broken script must not leave callers waiting
+            os.write(2, f"{described(error)}\n".encode())
+            answer = [number, "", {}, "script"]
+        writer.write(json.dumps(answer).encode() + b"\n")

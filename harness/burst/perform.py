@@ -1,0 +1,172 @@
+"""Performing requests and attempts: the record is written before and after, errors become statuses."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import traceback
+from collections import Counter
+from collections.abc import Awaitable, Mapping
+from typing import Any
+
+from harness.burst.record import OPERATION, Mark, Recorder
+from harness.burst.session import LoadSession
+from harness.model import (
+    NOTHING,
+    Attempt,
+    CommandRefused,
+    ConnectionLost,
+    RaceError,
+    Reply,
+    Request,
+    Rule,
+    StatementRefused,
+    Status,
+    StoreFault,
+)
+from harness.strategy import Scenario, Strategy
+
+STUCK = "stuck"
+_monotonic_ns = time.monotonic_ns
+_time_ns = time.time_ns
+_YIELD_BELOW_S = 0.002
+
+
+class BrokenScript(Exception):
+    """The user's rule, flow or strategy raised something that is no store fault."""
+
+
+class Performer:
+    """A cell made ready: its scenario, strategy and rule, with the counts of one order."""
+
+    def __init__(self, scenario: Scenario, strategy: Strategy, rule: Rule, recorder: Recorder, work_us: int) -> None:
+        """`work_us` is how long an effect takes, in microseconds."""
+        self.scenario = scenario
+        self.strategy = strategy
+        self.rule = rule
+        self.recorder = recorder
+        self.work_s = work_us / 1e6
+        self.errors: Counter[str] = Counter()
+        self.broken: str | None = None
+
+    async def item(
+        self, session: LoadSession, caller: int, burst: int, item: Request | Attempt, keys: tuple[str, ...]
+    ) -> None:
+        """One request, or one attempt with all its requests and effects, on keys of its own."""
+        try:
+            if isinstance(item, Attempt):
+                recorder = self.recorder
+                recorder.attempts = number = recorder.attempts + 1
+                flow = session.flow
+                if flow is None or flow._performer is not self:
+                    flow = session.flow = LoadFlow(self, session, caller)
+                flow.attempt = Attempt(keys, item.args, f"{recorder.worker}-a{number}", item.role)
+                flow.burst, flow.number = burst, number
+                await self.scenario.flow(flow)
+            else:
+                await self.request(session, caller, burst, item.operation, keys, item.args, "", item.role)
+        except (StoreFault, asyncio.CancelledError):
+            pass  # recorded with its operation; the attempt ends here
+        except RaceError:
+            raise
+        except Exception as error:
+            self.broken = self.broken or described(error)
+            raise BrokenScript(self.broken) from error
+
+    async def request(
+        self,
+        session: LoadSession,
+        caller: int,
+        burst: int,
+        operation: str,
+        keys: tuple[str, ...],
+        args: Mapping[str, Any],
+        attempt: str,
+        role: str,
+        number: int = -1,
+        kind: int = OPERATION,
+    ) -> Reply:
+        """One request of attempt `number`, or of none. Raises StoreFault after it was recorded."""
+        recorder = self.recorder
+        request = Request(operation, keys, args, f"{recorder.worker}-{recorder.count}", attempt, role)
+        session.request = request.id
+        session.changed = False
+        session.now_at_ms = session.now_max_ms = 0
+        mark = recorder.begin(operation, keys, args, role, caller, burst, number, _monotonic_ns(), kind)
+        try:
+            reply = await self.strategy.apply(session, request, self.rule)
+        except BaseException as error:
+            self._failed(session, mark, error)
+            raise
+        now_max_ms = session.now_max_ms
+        if now_max_ms < 0:
+            now_max_ms = _time_ns() // 1_000_000
+        recorder.end(mark, reply, session.now_at_ms, now_max_ms, _monotonic_ns())
+        return reply
+
+    def _failed(self, session: LoadSession, mark: Mark, error: BaseException) -> None:
+        """Record what an error says of the outcome."""
+        status, code, returned = Status.UNKNOWN, "script", False
+        if isinstance(error, CommandRefused):
+            status, code, returned = (Status.UNKNOWN if session.changed else Status.FAILED), error.code, True
+            # A refused Redis command may leave the connection inside WATCH or MULTI.
+            session.lost = not isinstance(error, StatementRefused)
+        elif isinstance(error, ConnectionLost):
+            code, session.lost = error.code, True
+        elif isinstance(error, asyncio.CancelledError):
+            code, session.lost = STUCK, True
+        self.errors[code] += 1
+        now_ms = session.now_at_ms
+        now_max_ms = max(now_ms, _time_ns() // 1_000_000) if session.now_max_ms < 0 else session.now_max_ms
+        self.recorder.end_badly(mark, status, code, now_ms, now_max_ms, _monotonic_ns() if returned else 0)
+
+    async def work(self) -> None:
+        """The effect's own time. Event loops round sleeps up to a millisecond, so short work yields instead."""
+        if self.work_s >= _YIELD_BELOW_S:
+            await asyncio.sleep(self.work_s)
+            return
+        until = time.monotonic() + self.work_s
+        while time.monotonic() < until:
+            await asyncio.sleep(0)
+
+
+class LoadFlow:
+    """What a flow is given: requests and effects of one attempt. A caller's next attempt reuses it."""
+
+    __slots__ = ("_caller", "_performer", "_session", "attempt", "burst", "number")
+
+    def __init__(self, performer: Performer, session: LoadSession, caller: int) -> None:
+        """One for each caller; `attempt`, `number` and `burst` are set for each attempt."""
+        self._performer = performer
+        self._session = session
+        self._caller = caller
+        self.attempt: Attempt
+        self.burst = 0
+        self.number = 0
+
+    def apply(self, operation: str, **args: Any) -> Awaitable[Reply]:
+        """One request on the attempt's keys."""
+        attempt = self.attempt
+        return self._performer.request(
+            self._session, self._caller, self.burst, operation, attempt.keys, args or NOTHING, attempt.id,
+            attempt.role, self.number,
+        )  # fmt: skip
+
+    async def effect(self, name: str) -> None:
+        """Write down that it begins, let it take its time, write down that it ended."""
+        performer = self._performer
+        recorder = performer.recorder
+        mark = recorder.effect(name, self.attempt.keys, self._caller, self.burst, self.number, _monotonic_ns())
+        if performer.work_s > 0:
+            await performer.work()
+        recorder.effect_end(mark, _monotonic_ns())
+
+
+def described(error: BaseException) -> str:
+    """An exception in one line, with the innermost place outside the engine."""
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__)
+        if "/harness/" not in frame.filename and "<frozen" not in frame.filename
+    ]  # fmt: skip
+    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}{place}"

@@ -1,0 +1,88 @@
+"""What a load consists of: the cell under test, how it is loaded, and a worker's orders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Literal
+
+from harness.model import Attempt, Request
+from harness.strategy import Scenario
+
+CONTROL_SHARE = 5
+"""Every fifth burst is the control's, so that both meet the same machine at the same time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How hard and how long. `connections` counts those of all processes together."""
+
+    mode: Literal["burst", "sustained"] = "burst"
+    processes: int = 2
+    connections: int = 2
+    bursts: int = 1000
+    size: int = 2
+    duration_s: float = 5.0
+    keys: int = 64
+    work_us: int = 300
+    think_ms: float = 0.0
+    seed: int = 1
+    timeout_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A scenario under a strategy with one of its rules, as named on the command line."""
+
+    scenario: str
+    strategy: str
+    rule: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What every worker is told to do next. Bursts are numbered through a whole run.
+
+    `cells` holds the cell under test and, where there is one, its control; in sustained
+    mode only the first is used.
+    """
+
+    cells: tuple[Cell, ...]
+    load: Load
+    first: int
+    count: int
+    deadline_s: float
+
+    def cell_of(self, burst: int) -> int:
+        """Which of `cells` this burst belongs to."""
+        if len(self.cells) == 1:
+            return 0
+        return 1 if burst % CONTROL_SHARE == CONTROL_SHARE - 1 else 0
+
+
+def rename(keys: Sequence[str], number: int | str) -> tuple[str, ...]:
+    """Keys of their own for burst or hot key `number`: `user` becomes `user:17`."""
+    return tuple(f"{key}:{number}" for key in keys)
+
+
+def draw(scenario: Scenario, seed: int, burst: int, size: int) -> Sequence[Request | Attempt]:
+    """The requests of one burst, the same in every process for the same seed."""
+    rng = Random(f"{seed}:{burst}")
+    return [item._replace(keys=rename(item.keys, burst)) for item in scenario.burst(rng, size)]
+
+
+def keys_of(items: Sequence[Request | Attempt]) -> tuple[str, ...]:
+    """All keys that these requests name, once each, in order."""
+    return tuple(dict.fromkeys(key for item in items for key in item.keys))
+
+
+def orders_from(data: dict[str, Any]) -> Orders:
+    """Orders as they came over the pipe."""
+    return Orders(
+        cells=tuple(Cell(**cell) for cell in data["cells"]),
+        load=Load(**data["load"]),
+        first=data["first"],
+        count=data["count"],
+        deadline_s=data["deadline_s"],
+    )

@@ -1,0 +1,300 @@
+"""The session of the load engine: every step is done at once, and timed where a burst is traced."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from random import Random
+from types import TracebackType
+from typing import Any
+
+from harness.model import ConnectionLost, Outcome, Reply, Request, Rule, State, Step
+from harness.stores import PostgresConnection, RedisConnection
+from harness.strategy import Isolation, Rows, Session, Transaction
+
+LOCK_LEASE_MS = 2_000
+_SHOWN = 60
+
+
+class VirtualProcess:
+    """What callers of one process share: memory and in-process locks."""
+
+    def __init__(self) -> None:
+        """Empty memory, no locks."""
+        self.memory: dict[Any, Any] = {}
+        self.mutexes: dict[str, asyncio.Lock] = {}
+
+
+class LoadSession(Session):
+    """One caller's session over connections of its own.
+
+    `steps` collects the trace while it is a list. `now_ms` and `now_max_ms` are the instant
+    of the last decision; `changed` tells whether anything may have taken effect in a store;
+    `lost` that the connection can no longer be used.
+    """
+
+    lock_lease_ms = LOCK_LEASE_MS
+
+    def __init__(
+        self,
+        caller: str,
+        prefix: str,
+        process: VirtualProcess,
+        *,
+        redis: RedisConnection | None = None,
+        postgres: PostgresConnection | None = None,
+        ask: Callable[[Request], Awaitable[Reply]] | None = None,
+        rng: Random | None = None,
+        think_ms: float = 0.0,
+    ) -> None:
+        """`prefix` is the run's key prefix; the connections are those that the strategy needs."""
+        self.caller = caller
+        self.memory = process.memory
+        self.commands = 0
+        self.retried = 0
+        self.steps: list[Step] | None = None
+        self.request = ""
+        self.changed = False
+        self.lost = False
+        self.now_at_ms = 0
+        self.now_max_ms = 0
+        self.think_ms = think_ms
+        self._prefix = prefix
+        self._process = process
+        self._redis = redis
+        self._postgres = postgres
+        self._ask = ask
+        self._rng = rng or Random()
+        self._loaded: dict[str, bytes] = {}
+        self.flow: Any = None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._redis is not None:
+            await self._redis.close()
+        if self._postgres is not None:
+            await self._postgres.close()
+
+    # Redis
+
+    def key(self, name: str) -> str:
+        """The stored name of a key."""
+        return self._prefix + name
+
+    def redis(self, *command: str | float | bytes) -> Awaitable[Any]:
+        """Send one command."""
+        self.commands += 1
+        self.changed = True
+        assert self._redis is not None
+        if self.steps is None:
+            return self._redis.execute(*command)
+        return self._timed("redis", command, self._redis.execute(*command))
+
+    def script(self, source: str, keys: tuple[str, ...], *args: str | float) -> Awaitable[Any]:
+        """Run a script by its digest; this connection loads it before it first does."""
+        self.commands += 1
+        self.changed = True
+        digest = self._loaded.get(source)
+        running: Awaitable[Any]
+        if digest is None:
+            running = self._load_and_run(source, keys, args)
+        else:
+            assert self._redis is not None
+            running = self._redis.execute("EVALSHA", digest, len(keys), *keys, *args)
+        if self.steps is None:
+            return running
+        return self._timed("redis", ("LUA", *keys, *args), running)
+
+    async def _load_and_run(self, source: str, keys: tuple[str, ...], args: tuple[str | float, ...]) -> Any:
+        assert self._redis is not None
+        digest = self._loaded[source] = await self._redis.execute("SCRIPT", "LOAD", source)
+        return await self._redis.execute("EVALSHA", digest, len(keys), *keys, *args)
+
+    # PostgreSQL
+
+    def transaction(self, isolation: Isolation) -> AbstractAsyncContextManager[Transaction]:
+        """A transaction on this caller's connection."""
+        return _LoadTransaction(self, isolation)
+
+    async def sql(self, statement: str, *args: Any) -> Rows:
+        """One statement, committed by itself."""
+        rows = await self._sql(statement, args)
+        self.changed = True
+        return rows
+
+    async def _sql(self, statement: str, args: tuple[Any, ...]) -> Rows:
+        self.commands += 1
+        assert self._postgres is not None
+        if self.steps is None:
+            return await self._postgres.sql(statement, *args)
+        running = self._postgres.sql(statement, *args)
+        rows: Rows = await self._timed("sql", (statement, *args), running)
+        return rows
+
+    async def _control(self, word: str, running: Awaitable[Any]) -> None:
+        self.commands += 1
+        if self.steps is None:
+            await running
+        else:
+            await self._timed("sql", (word,), running)
+
+    # Time, locks, owners
+
+    def mutex(self, name: str) -> AbstractAsyncContextManager[Any]:
+        """A lock of this process."""
+        lock = self._process.mutexes.get(name)
+        if lock is None:
+            lock = self._process.mutexes[name] = asyncio.Lock()
+        return lock
+
+    async def ask(self, request: Request) -> Reply:
+        """Ask the owner."""
+        self.changed = True
+        if self._ask is None:
+            raise ConnectionLost("no owner runs")
+        if self.steps is None:
+            return await self._ask(request)
+        shown = ("ASK", "owner", request.operation, *request.keys)
+        reply: Reply = await self._timed("ask", shown, self._ask(request))
+        return reply
+
+    async def now_ms(self) -> int:
+        """This machine's clock."""
+        now = time.time_ns() // 1_000_000
+        self.now_at_ms = self.now_max_ms = now
+        return now
+
+    async def instant_ms(self) -> int:
+        """This machine's clock, where the store's may decide until the answer is there."""
+        now = time.time_ns() // 1_000_000
+        self.now_at_ms, self.now_max_ms = now, -1
+        return now
+
+    async def sleep_ms(self, ms: float) -> None:
+        """Sleep, while other callers go on."""
+        await asyncio.sleep(ms / 1000)
+
+    async def think(self) -> None:
+        """Widen the window between check and write, where the load asks for it."""
+        if self.think_ms:
+            await asyncio.sleep(self.think_ms / 1000)
+
+    def token(self) -> str:
+        """128 random bits."""
+        return f"{self._rng.getrandbits(128):032x}"
+
+    async def retries(self, limit: int = 100) -> AsyncIterator[int]:
+        """Count tries, pausing between them for a random time that grows to 16 ms."""
+        for number in range(limit):
+            if number:
+                self.retried += 1
+                await asyncio.sleep(self._rng.random() * min(16, 2**number) / 1000)
+            yield number
+
+    async def decide(self, rule: Rule, state: State, request: Request) -> Outcome:
+        """Read the clock, apply the rule, think."""
+        now = time.time_ns() // 1_000_000
+        self.now_at_ms = self.now_max_ms = now
+        outcome = rule(state, request, now)
+        if self.steps is not None:
+            at = time.monotonic_ns()
+            self.steps.append(
+                Step(
+                    self.caller, self.request, "decide", (request.operation,), outcome.reply.decision, at, at,
+                    dict(state), dict(outcome.changes),
+                )  # fmt: skip
+            )
+        if self.think_ms:
+            await asyncio.sleep(self.think_ms / 1000)
+        return outcome
+
+    # The trace
+
+    def note(self, *, reads: State | None = None, writes: State | None = None) -> None:
+        """Add to the last store step of this trace what it saw or made visible."""
+        if self.steps:
+            last = self.steps[-1]
+            self.steps[-1] = last._replace(
+                reads={**(last.reads or {}), **reads} if reads is not None else last.reads,
+                writes={**(last.writes or {}), **writes} if writes is not None else last.writes,
+            )
+
+    async def _timed(self, kind: str, command: tuple[Any, ...], running: Awaitable[Any]) -> Any:
+        request = self.request
+        steps = self.steps
+        sent = time.monotonic_ns()
+        shown = tuple(self._shown(part) for part in command)
+        try:
+            reply = await running
+        except BaseException as error:
+            if steps is not None:
+                what = f"! {getattr(error, 'code', type(error).__name__)}"
+                steps.append(Step(self.caller, request, kind, shown, what, sent, time.monotonic_ns()))
+            raise
+        if steps is not None:
+            steps.append(Step(self.caller, request, kind, shown, _text(reply), sent, time.monotonic_ns()))
+        return reply
+
+    def _shown(self, part: Any) -> str:
+        text = part.decode(errors="replace") if isinstance(part, bytes) else str(part)
+        return text.replace(self._prefix, "")
+
+
+class _LoadTransaction(Transaction):
+    """BEGIN at a named level; COMMIT on leaving, ROLLBACK on an exception."""
+
+    def __init__(self, session: LoadSession, isolation: Isolation) -> None:
+        self._session = session
+        self._isolation: Isolation = isolation
+        self._writes: dict[str, Any] = {}
+
+    async def __aenter__(self) -> Transaction:
+        connection = self._session._postgres
+        assert connection is not None
+        await self._session._control(f"BEGIN {self._isolation}", connection.begin(self._isolation))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        session = self._session
+        connection = session._postgres
+        assert connection is not None
+        if kind is None:
+            try:
+                await session._control("COMMIT", connection.commit())
+            except ConnectionLost:
+                session.changed = True  # a COMMIT without an answer may have been done
+                raise
+            session.changed = True
+            if self._writes:
+                session.note(writes=self._writes)
+        elif not issubclass(kind, ConnectionLost | asyncio.CancelledError):
+            await session._control("ROLLBACK", connection.rollback())
+
+    async def sql(self, statement: str, *args: Any) -> Rows:
+        return await self._session._sql(statement, args)
+
+    def note(self, *, reads: State | None = None, writes: State | None = None) -> None:
+        """What a statement saw; what it wrote shows at COMMIT."""
+        if self._session.steps is not None:
+            if reads is not None:
+                self._session.note(reads=reads)
+            self._writes.update(writes or {})
+
+
+def _text(reply: Any) -> str:
+    if isinstance(reply, Rows):
+        if not reply.rows:
+            return f"{reply.count} row{'s' if reply.count != 1 else ''}"
+        shown = "; ".join(", ".join("null" if cell is None else str(cell) for cell in row) for row in reply.rows)
+        return shown[:_SHOWN]
+    if isinstance(reply, Reply):
+        return reply.decision
+    if reply is None:
+        return "(none)"
+    if isinstance(reply, bytes):
+        return reply.decode(errors="replace")[:_SHOWN]
+    return str(reply)[:_SHOWN]

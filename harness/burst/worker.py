@@ -1,0 +1,381 @@
+"""A worker process: an event loop with warm connections that carries out its parent's orders.
+
+Orders arrive as lines of JSON on stdin, answers leave on stdout, the record lies in files
+that the parent made. When stdin ends the parent is dead, and so is the worker at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from random import Random
+from typing import Any
+
+import uvloop
+
+from harness.burst.owner import Owner, OwnerClient
+from harness.burst.perform import BrokenScript, Performer
+from harness.burst.plan import Cell, Load, Orders, draw, orders_from, rename
+from harness.burst.record import PROBE, Recorder
+from harness.burst.rendezvous import Rendezvous
+from harness.burst.session import LoadSession, VirtualProcess
+from harness.model import RaceError, StoreFault, UsageError
+from harness.stores import PostgresConnection, RedisConnection, Targets
+from harness.strategy import Scenario, Strategy
+from harness.strategy.loader import find_scenario, find_strategy
+
+_PATIENCE_S = 0.005
+
+
+class Cells:
+    """Scripts loaded once for each cell."""
+
+    def __init__(self) -> None:
+        """Empty."""
+        self._loaded: dict[Cell, tuple[Scenario, Strategy, Any]] = {}
+
+    def load(self, cell: Cell) -> tuple[Scenario, Strategy, Any]:
+        """Scenario, strategy and rule of a cell. Raises UsageError."""
+        if cell not in self._loaded:
+            scenario = find_scenario(cell.scenario)()
+            kind, variant = find_strategy(cell.strategy)
+            rules = scenario.all_rules()
+            rule = rules[cell.rule or next(iter(rules))]
+            self._loaded[cell] = scenario, kind(scenario, variant), rule
+        return self._loaded[cell]
+
+
+class Worker:
+    """One process of the fleet."""
+
+    def __init__(self, hello: dict[str, Any]) -> None:
+        """`hello` is the first line: number, stores and file descriptors."""
+        self.number: int = hello["worker"]
+        self.processes: int = hello["processes"]
+        self.targets = Targets.from_description(hello["stores"])
+        self.recorder = Recorder(self.number, hello["entries_fd"], hello["words_fd"])
+        self.steps_fd: int = hello["steps_fd"]
+        self.rendezvous = Rendezvous(hello["meeting_fd"], self.number, self.processes)
+        self.owner_ends = [socket.socket(fileno=fd) for fd in hello["owner_fds"]]
+        self.owners: list[OwnerClient] = []
+        self.cells = Cells()
+        self.process = VirtualProcess()
+        self.sessions: dict[str, list[LoadSession]] = {"redis": [], "postgres": []}
+
+    async def open(self) -> None:
+        """Connect to the owners."""
+        self.owners = [await OwnerClient().open(end) for end in self.owner_ends]
+
+    # Sessions
+
+    async def _new_session(self, store: str, index: int) -> LoadSession:
+        redis = await RedisConnection.open(self.targets.redis) if store == "redis" else None
+        postgres = (
+            await PostgresConnection.open(self.targets.postgres, self.targets.schema)
+            if store == "postgres"
+            else None
+        )
+        return LoadSession(
+            f"{self.number}.{index}", self.targets.prefix, self.process, redis=redis, postgres=postgres,
+            rng=Random(f"{self.number}.{index}"),
+        )  # fmt: skip
+
+    async def ready_sessions(self, strategy: Strategy, count: int, load: Load) -> list[LoadSession]:
+        """`count` warm sessions on the strategy's store."""
+        sessions = self.sessions[strategy.store]
+        while len(sessions) < count:
+            sessions.append(await self._new_session(strategy.store, len(sessions)))
+        for session in sessions:
+            session.think_ms = load.think_ms
+            session._ask = self.owners[self.number % strategy.owners].ask if strategy.owned else None
+            session.steps = None
+        return sessions[:count]
+
+    async def renew(self, store: str, index: int) -> None:
+        """Replace a session whose connection is lost or in an unknown state. Raises StoreFault."""
+        sessions = self.sessions[store]
+        old = sessions[index]
+        fresh = await self._new_session(store, index)
+        fresh.think_ms, fresh._ask, fresh.steps = old.think_ms, old._ask, old.steps
+        fresh.commands, fresh.retried = old.commands, old.retried
+        sessions[index] = fresh
+        await old.close()
+
+    def performer(self, cell: Cell, load: Load) -> Performer:
+        """A cell ready to be performed."""
+        scenario, strategy, rule = self.cells.load(cell)
+        return Performer(scenario, strategy, rule, self.recorder, load.work_us)
+
+    # Orders
+
+    async def bursts(self, orders: Orders) -> dict[str, Any]:
+        """One burst after the other: meet, release, wait for all answers."""
+        load = orders.load
+        performers = [self.performer(cell, load) for cell in orders.cells]
+        share = -(-load.size // self.processes)
+        ready = [await self.ready_sessions(performer.strategy, share, load) for performer in performers]
+        tracing = orders.count * load.size <= 5000
+        trace: list[tuple[int, Any]] = []
+        released: list[tuple[int, int]] = []
+        before = self._totals()
+        give_up = time.monotonic() + orders.deadline_s
+        self.rendezvous.begin()
+        for burst in range(orders.first, orders.first + orders.count):
+            which = orders.cell_of(burst)
+            performer = performers[which]
+            sessions = ready[which]
+            items = draw(performer.scenario, load.seed, burst, load.size)
+            mine = [item for i, item in enumerate(items) if (i + burst) % self.processes == self.number]
+            for session in sessions:
+                session.steps = [] if tracing else None
+            at = await self._meet(give_up)
+            if not at:
+                break
+            released.append((burst, at))
+            tasks = [
+                asyncio.create_task(performer.item(sessions[i], i, burst, item, item.keys)) for i, item in enumerate(mine)
+            ]
+            if tasks:
+                await self._finish(tasks, load.timeout_s)
+                await self._renew_lost(performer, sessions)
+            if performer.broken:
+                self.rendezvous.stop()
+                raise UsageError(performer.broken)
+            if tracing:
+                trace.extend((burst, step) for session in sessions for step in session.steps or ())
+        self._dump(trace)
+        return {"released": released, **self._counts(before)}
+
+    async def _meet(self, give_up: float) -> int:
+        self.rendezvous.arrive()
+        while not (at := self.rendezvous.wait(_PATIENCE_S)):
+            if self.rendezvous.stopped or time.monotonic() > give_up:
+                return 0
+            await asyncio.sleep(0)  # let the loop see that the parent died
+        return at
+
+    async def _finish(self, tasks: list[asyncio.Task[None]], timeout_s: float) -> None:
+        done, late = await asyncio.wait(tasks, timeout=timeout_s)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=timeout_s)
+        for task in done:
+            error = task.exception()
+            if error is not None and not isinstance(error, BrokenScript):
+                raise error
+
+    async def _renew_lost(self, performer: Performer, sessions: list[LoadSession]) -> None:
+        for index, session in enumerate(sessions):
+            if session.lost:
+                await self.renew(performer.strategy.store, index)
+                sessions[index] = self.sessions[performer.strategy.store][index]
+
+    async def sustained(self, orders: Orders) -> dict[str, Any]:
+        """A closed loop: every caller makes one attempt after the other on a hot set of keys."""
+        load = orders.load
+        performer = self.performer(orders.cells[0], load)
+        first, extra = divmod(load.connections, self.processes)
+        count = first + (1 if self.number < extra else 0)
+        sessions = await self.ready_sessions(performer.strategy, count, load)
+        before = self._totals()
+        self.rendezvous.begin()
+        started = await self._meet(time.monotonic() + orders.deadline_s)
+        if not started:
+            return {"released": [], **self._counts(before)}
+        until = started + int(load.duration_s * 1e9)
+        renamed: dict[tuple[tuple[str, ...], int], tuple[str, ...]] = {}
+
+        async def call(index: int) -> None:
+            rng = Random(f"{load.seed}:{self.number}:{index}")
+            scenario, keys, clock = performer.scenario, load.keys, time.monotonic_ns
+            while clock() < until and not self.rendezvous.stopped:
+                item = scenario.burst(rng, 1)[0]
+                place = (item.keys, int(rng.random() * keys))
+                names = renamed.get(place)
+                if names is None:
+                    names = renamed[place] = rename(item.keys, f"h{orders.first}-{place[1]}")
+                await performer.item(sessions[index], index, orders.first, item, names)
+                if sessions[index].lost:
+                    await self.renew(performer.strategy.store, index)
+                    sessions[index] = self.sessions[performer.strategy.store][index]
+
+        # Nothing in the loop makes cycles; a collection in the middle would be measured as latency.
+        gc.disable()
+        await self._finish([asyncio.create_task(call(index)) for index in range(count)], load.duration_s + load.timeout_s)
+        ended = time.monotonic_ns()
+        gc.enable()
+        if performer.broken:
+            raise UsageError(performer.broken)
+        return {"released": [(orders.first, started)], "ended": ended, **self._counts(before)}
+
+    async def seed(self, cell: Cell, load: Load, keys: list[str]) -> dict[str, Any]:
+        """Give every key its initial value, and every key of PostgreSQL its row."""
+        scenario, strategy, _rule = self.cells.load(cell)
+        (session, *_) = await self.ready_sessions(strategy, 1, load)
+        value = scenario.initial_value
+        if strategy.store == "postgres":
+            rows = scenario.rows
+            columns = ", ".join(("key", *rows.columns))
+            marks = ", ".join(f"${i}" for i in range(2, len(rows.columns) + 2))
+            await session.sql(rows.schema.replace("CREATE TABLE {schema}.", "CREATE TABLE IF NOT EXISTS "))
+            await session.sql(
+                f"INSERT INTO {rows.table} ({columns}) SELECT name, {marks} FROM unnest($1::text[]) AS name",  # noqa: S608 - names of our own
+                keys, *rows.row(value),
+            )  # fmt: skip
+        elif value is not None:
+            await scenario.values.save(session, dict.fromkeys(keys, value), int(time.time() * 1000))
+        return {}
+
+    async def rest(self, cell: Cell, load: Load, keys: list[str]) -> dict[str, Any]:
+        """Read the state at rest."""
+        scenario, strategy, _rule = self.cells.load(cell)
+        (session, *_) = await self.ready_sessions(strategy, 1, load)
+        if strategy.store == "postgres":
+            rows = scenario.rows
+            found = await session.sql(
+                f"SELECT key, {', '.join(rows.columns)} FROM {rows.table} WHERE key = ANY($1)",  # noqa: S608 - names of our own
+                keys,
+            )
+            values = {row[0]: rows.value(row[1:]) for row in found.rows}
+        else:
+            raw = await session.redis("MGET", *map(session.key, keys)) if keys else []
+            values = {key: scenario.values.parse(value) for key, value in zip(keys, raw, strict=True)}
+        return {"rest": {key: values.get(key) for key in keys}, "rest_ms": time.time_ns() // 1_000_000}
+
+    async def probe(self, cell: Cell, load: Load, keys: list[str], burst_of: list[int]) -> dict[str, Any]:
+        """Ask each key whether it still works, with a request that an idle key must grant."""
+        performer = self.performer(cell, load)
+        (session, *_) = await self.ready_sessions(performer.strategy, 1, load)
+        for key, burst in zip(keys, burst_of, strict=True):
+            request = performer.scenario.probe(key)
+            if request is None:
+                continue
+            self.recorder.attempts = number = self.recorder.attempts + 1
+            asking = asyncio.ensure_future(
+                performer.request(
+                    session, 0, burst, request.operation, request.keys, request.args, f"{self.number}-a{number}",
+                    request.role, number, PROBE,
+                )
+            )  # fmt: skip
+            done, _late = await asyncio.wait([asking], timeout=load.timeout_s)
+            if not done:
+                asking.cancel()
+                await asyncio.wait([asking])
+            if asking.cancelled() or asking.exception() is not None:
+                await self.renew(performer.strategy.store, 0)
+                session = self.sessions[performer.strategy.store][0]
+        if performer.broken:
+            raise UsageError(performer.broken)
+        return {"entries": self.recorder.count}
+
+    # Accounts
+
+    def _totals(self) -> tuple[int, int]:
+        everyone = [session for sessions in self.sessions.values() for session in sessions]
+        return sum(session.commands for session in everyone), sum(session.retried for session in everyone)
+
+    def _counts(self, before: tuple[int, int]) -> dict[str, Any]:
+        commands, retried = self._totals()
+        return {
+            "commands": commands - before[0],
+            "retries": retried - before[1],
+            "entries": self.recorder.count,
+        }
+
+    def _dump(self, trace: list[tuple[int, Any]]) -> None:
+        if trace:
+            text = "".join(f"{json.dumps([burst, *step], default=str)}\n" for burst, step in trace)
+            data = text.encode()
+            while data:
+                data = data[os.write(self.steps_fd, data) :]
+
+    async def carry_out(self, line: str) -> dict[str, Any]:
+        """One order, and what came of it."""
+        data = json.loads(line)
+        match data["do"]:
+            case "bursts":
+                return await self.bursts(orders_from(data))
+            case "sustained":
+                return await self.sustained(orders_from(data))
+            case order:
+                cell, load = Cell(**data["cell"]), Load(**data["load"])
+                if order == "seed":
+                    return await self.seed(cell, load, data["keys"])
+                if order == "rest":
+                    return await self.rest(cell, load, data["keys"])
+                return await self.probe(cell, load, data["keys"], data["bursts"])
+
+
+async def _serve_owner(hello: dict[str, Any]) -> Any:
+    targets = Targets.from_description(hello["stores"])
+    owner = Owner(f"owner {hello['owner']}", targets.prefix)
+    ends = [socket.socket(fileno=fd) for fd in hello["owner_fds"]]
+    tasks = [asyncio.create_task(owner.listen(end)) for end in ends]
+    tasks.append(asyncio.create_task(owner.serve()))
+    cells = Cells()
+    redis: RedisConnection | None = None
+    postgres: PostgresConnection | None = None
+
+    async def carry_out(line: str) -> dict[str, Any]:
+        nonlocal redis, postgres
+        data = json.loads(line)
+        if data["do"] == "count":
+            return {"commands": owner.commands()}
+        _scenario, strategy, rule = cells.load(Cell(**data["cell"]))
+        if strategy.store == "redis" and redis is None:
+            redis = await RedisConnection.open(targets.redis)
+        if strategy.store == "postgres" and postgres is None:
+            postgres = await PostgresConnection.open(targets.postgres, targets.schema)
+        owner.bind(strategy, rule, redis, postgres, data["load"]["think_ms"])
+        return {"tasks": len(tasks)}
+
+    return carry_out
+
+
+async def main() -> None:
+    """Read orders until stdin ends."""
+    reader = asyncio.StreamReader(limit=1 << 26)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    hello = json.loads(await reader.readline())
+    carry_out: Any
+    if "owner" in hello:
+        carry_out = await _serve_owner(hello)
+    else:
+        worker = Worker(hello)
+        await worker.open()
+        carry_out = worker.carry_out
+    _say({"ready": True})
+    running: asyncio.Task[None] | None = None
+    while line := await reader.readline():
+        if running is not None:
+            await running
+        running = asyncio.create_task(_answer(carry_out, line.decode()))
+    os._exit(0)  # the parent is gone: nothing is left to tell anybody
+
+
+async def _answer(carry_out: Any, line: str) -> None:
+    try:
+        answer = await carry_out(line)
+    except RaceError as error:
+        answer = {"error": str(error), "exit": error.exit_code}
+    except (StoreFault, OSError) as fault:
+        answer = {"lost": f"{fault}"}
+    _say(answer)
+
+
+def _say(answer: dict[str, Any]) -> None:
+    data = json.dumps(answer).encode() + b"\n"
+    while data:
+        data = data[os.write(1, data) :]
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    uvloop.run(main())

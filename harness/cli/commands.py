@@ -1,0 +1,75 @@
+"""The commands by name: each one's module is imported when it is asked for, start-up time counts."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+SECTIONS = {
+    "First": {
+        "run": "One strategy under load: did it break, and how.",
+        "compare": "The same rule under every strategy: what breaks, what it costs.",
+    },
+    "Then": {
+        "list": "Scenarios and strategies, and what each claims.",
+        "schema": "The JSON Schemas of the documents that race writes.",
+    },
+}
+"""Section of the help to name to one line: they are read without importing the command."""
+
+_EPILOG = """\b
+Exit codes: 0 held or all as claimed, 1 violated or a claim failed, 2 wrong
+usage, 3 inconclusive or no store, 130 interrupted.
+"""
+
+
+class Commands(click.Group):
+    """A group whose commands live in modules of their own name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, in the order of the help."""
+        return [name for section in SECTIONS.values() for name in section]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command of that name."""
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        command: click.Command = importlib.import_module(f"harness.cli.{cmd_name}_command").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, but an unknown name is answered with the nearest ones."""
+        name = args[0] if args else ""
+        if args and not name.startswith("-") and name not in self.list_commands(ctx):
+            from harness.strategy.loader import nearest
+
+            raise click.UsageError(f"unknown command '{name}'; {nearest(name, self.list_commands(ctx))}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands in their sections."""
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl(list(commands.items()))
+
+
+def _version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        from harness.results.environment import race_version
+
+        click.echo(f"race {race_version()}")
+        ctx.exit()
+
+
+@click.command(cls=Commands, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version."
+)
+def race() -> None:
+    """One business rule under every way of protecting it, on real stores.
+
+    race starts Valkey and PostgreSQL by itself. Begin with: race compare double-submit
+    """

@@ -1,0 +1,24 @@
+"""race schema: the published JSON Schemas."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from harness.model import UsageError
+from harness.results.schema import SCHEMAS, schema_text
+from harness.strategy.loader import nearest
+
+
+@click.command("schema")
+@click.argument("name", required=False)
+def command(name: str | None) -> None:
+    """Print the JSON Schema of a document: result or comparison; without a name, what there is."""
+    if name is None:
+        for known in SCHEMAS:
+            click.echo(f"{known:<12}{json.loads(schema_text(known))['title']}")
+        return
+    if name not in SCHEMAS:
+        raise UsageError(f"unknown schema '{name}'; {nearest(name, SCHEMAS)}")
+    click.echo(schema_text(name), nl=False)

@@ -1,0 +1,92 @@
+"""Judging one burst, or one group of connected keys: order and rule, never mixed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from harness.judge.partitions import Budget, OrderFound, check_order
+from harness.judge.states import Rest
+from harness.judge.wing_gong import Outcome
+from harness.model import NOTHING, Breach, Evidence, Invariant, Spec
+
+Kind = Literal["burst", "sustained", "probe"]
+
+STUCK = "stuck"
+"""The error of an operation that was never answered although its caller and its store lived."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found about one piece of evidence.
+
+    `unordered` and `longest` are ids of operations, given where `order` is illegal: the fewest that cannot
+    be ordered, and the longest order of what came before. `breaches` has an entry
+    for every invariant that was asked and answered. `unknown_why` says why the order is not known.
+    `checker_error` is the text of an exception of the rule or of an invariant: whatever was
+    not answered because of it is not known, and never held.
+    """
+
+    order: Outcome
+    unordered: tuple[str, ...] = ()
+    longest: tuple[str, ...] = ()
+    breaches: Mapping[str, tuple[Breach, ...]] = field(default_factory=lambda: NOTHING)
+    stuck: tuple[str, ...] = ()
+    unknown_why: str = ""
+    checker_error: str = ""
+
+    @property
+    def broken(self) -> bool:
+        """Whether anything is a violation: no order, a breach, or a request that is stuck."""
+        return self.order == "illegal" or bool(self.stuck) or any(self.breaches.values())
+
+
+def judge_evidence(
+    evidence: Evidence,
+    spec: Spec,
+    invariants: Sequence[Invariant],
+    kind: Kind,
+    budget: Budget | None = None,
+) -> Finding:
+    """Ask for an order and for every invariant that applies to this kind of evidence."""
+    errors: list[str] = []
+    try:
+        order = _order(evidence, spec, budget)
+    except Exception as error:  # noqa: BLE001  the rule is the user's: whatever it raises is an answer
+        errors.append(f"the rule failed: {type(error).__name__}: {error}")
+        order = OrderFound("unknown", why=errors[0])
+    breaches: dict[str, tuple[Breach, ...]] = {}
+    for invariant in invariants:
+        if kind not in invariant.applies:
+            continue
+        try:
+            breaches[invariant.name] = tuple(invariant.check(evidence))
+        except Exception as error:  # noqa: BLE001  so is the invariant
+            errors.append(f"'{invariant.name}' failed: {type(error).__name__}: {error}")
+    stuck = tuple(
+        operation.request.id for operation in evidence.operations if operation.error == STUCK
+    )
+    return Finding(
+        order.outcome, order.unordered, order.longest, breaches, stuck, order.why, "; ".join(errors)
+    )
+
+
+def _order(evidence: Evidence, spec: Spec, budget: Budget | None) -> OrderFound:
+    rest = Rest(evidence.rest, evidence.rest_ms) if evidence.rest is not None else None
+    return check_order(
+        evidence.operations,
+        spec,
+        evidence.initial,
+        rest,
+        budget,
+        unix_ns=evidence.monotonic_to_unix_ns or _unix_ns(evidence),
+    )
+
+
+def _unix_ns(evidence: Evidence) -> int:
+    """What to add to monotonic time, from the first operation that recorded its instant; else 0."""
+    for operation in evidence.operations:
+        if operation.now_ms and operation.returned_ns is not None:
+            return operation.now_ms * 1_000_000 - operation.invoked_ns
+    return 0

@@ -1,0 +1,186 @@
+"""Judging a whole history: partitions that have no key in common, in turns, within a budget.
+
+A history is linearizable if and only if its parts per object are (Herlihy & Wing, TOPLAS 1990);
+Horn & Kroening, "Faster linearizability checking via P-compositionality" (FORTE 2015) search
+them one by one. One after the other would let a partition that explodes hide one that is
+plainly illegal, so they take turns that grow.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.judge.states import Entry, Rest, States, entries_of
+from harness.judge.unordered import Unordered, explain_illegal
+from harness.judge.wing_gong import Outcome, Search, Timeline, Traits
+from harness.model import Operation, Spec
+
+_FIRST_TURN, _GROWTH = 2_048, 4
+_SMALLEST_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How long and how large a search may be. Past it the answer is `unknown`.
+
+    `seconds` for the whole search, `memory_bytes` (an estimate) for all partitions that are
+    open at a time, `explain_s` for making the explanation of an illegal history small.
+    """
+
+    seconds: float = 20.0
+    memory_bytes: int = 256 << 20
+    explain_s: float = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class OrderFound:
+    """Whether an order exists. `why` says what was not enough where the outcome is unknown."""
+
+    outcome: Outcome
+    unordered: tuple[str, ...] = ()
+    longest: tuple[str, ...] = ()
+    why: str = ""
+    keys: tuple[str, ...] = ()
+    partitions: int = 0
+
+
+@dataclass(slots=True)
+class _Open:
+    """A partition whose search has begun."""
+
+    keys: tuple[str, ...]
+    search: Search
+    running: Generator[int, None, Outcome]
+    rest: Rest | None
+
+
+def partition(operations: Iterable[Operation]) -> dict[tuple[str, ...], list[Operation]]:
+    """Operations by the connected keys that they name (union-find); keys in order."""
+    named: dict[tuple[str, ...], list[Operation]] = {}
+    for operation in operations:
+        keys = operation.request.keys
+        group = named.get(keys)
+        if group is None:
+            named[keys] = [operation]
+        else:
+            group.append(operation)
+    parent: dict[str, str] = {}
+
+    def root(key: str) -> str:
+        while (above := parent.setdefault(key, key)) != key:
+            parent[key] = parent[above]
+            key = above
+        return key
+
+    for keys in named:
+        for key in keys:
+            parent[root(key)] = root(keys[0])
+    members: dict[str, list[str]] = {}
+    for key in parent:
+        members.setdefault(root(key), []).append(key)
+    found: dict[tuple[str, ...], list[Operation]] = {}
+    whole = {first: tuple(sorted(keys)) for first, keys in members.items()}
+    for keys, group in named.items():
+        connected = whole[root(keys[0])] if keys else ()
+        if connected in found:
+            found[connected] += group
+        else:
+            found[connected] = group
+    return found
+
+
+def check_order(
+    operations: Iterable[Operation],
+    spec: Spec,
+    initial: Mapping[str, Any],
+    rest: Rest | None = None,
+    budget: Budget | None = None,
+    *,
+    unix_ns: int = 0,
+    traits: Traits | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> OrderFound:
+    """Search for an order that explains every reply, and the state at rest where it is given.
+
+    `unix_ns` added to a monotonic time gives Unix time. `progress` is told how many partitions of how
+    many are done. Whatever the specification raises goes through to the caller.
+    """
+    budget = budget or Budget()
+    until = time.monotonic() + budget.seconds
+    traits = traits or Traits()
+    parts = partition(operations)
+    for key in rest.values if rest else ():
+        if (key,) not in parts and not any(key in keys for keys in parts if len(keys) > 1):
+            parts[key,] = []
+    waiting: list[_Open | tuple[tuple[str, ...], list[Operation]]] = list(parts.items())
+    unknown: tuple[tuple[str, ...], str] | None = None
+    turn, total = _FIRST_TURN, len(parts)
+    while waiting:
+        again: list[_Open | tuple[tuple[str, ...], list[Operation]]] = []
+        share = max(_SMALLEST_BYTES, budget.memory_bytes // len(waiting))
+        for number, item in enumerate(waiting):
+            opened = item if isinstance(item, _Open) else _open(*item, spec, initial, rest, unix_ns, traits)
+            opened.search.limit_bytes = share
+            outcome = _turn(opened, turn, until)
+            if outcome == "illegal":
+                return _illegal(opened, spec, traits, budget, total)
+            if outcome == "unknown":
+                unknown = unknown or (opened.keys, _why(opened.search))
+            elif outcome is None:
+                again.append(opened)
+                if time.monotonic() > until:
+                    why = f"no answer within {budget.seconds:g} s"
+                    return OrderFound("unknown", why=why, keys=opened.keys, partitions=total)
+            if progress is not None and turn == _FIRST_TURN:
+                progress(number + 1, total)
+        waiting = again
+        turn *= _GROWTH
+    if unknown is not None:
+        return OrderFound("unknown", why=unknown[1], keys=unknown[0], partitions=total)
+    return OrderFound("legal", partitions=total)
+
+
+def _open(
+    keys: tuple[str, ...],
+    operations: Sequence[Operation],
+    spec: Spec,
+    initial: Mapping[str, Any],
+    rest: Rest | None,
+    unix_ns: int,
+    traits: Traits,
+) -> _Open:
+    end_ms = rest.at_ms if rest else 0
+    if unix_ns and not end_ms:
+        last_ns = max((operation.returned_ns or operation.invoked_ns for operation in operations), default=0)
+        end_ms = (last_ns + unix_ns) // 1_000_000
+    entries: list[Entry] = entries_of(operations, unix_ns, end_ms)
+    states = States(spec, keys, entries, initial, rest)
+    search = Search(Timeline(entries, rest=rest is not None), states, traits)
+    return _Open(keys, search, search.run(), rest)
+
+
+def _turn(opened: _Open, steps: int, until: float) -> Outcome | None:
+    """Let one partition search for a number of steps; None while it has no answer."""
+    try:
+        while steps > 0:
+            steps -= next(opened.running)
+            if time.monotonic() > until:
+                return None
+    except StopIteration as done:
+        outcome: Outcome = done.value
+        return outcome
+    return None
+
+
+def _why(search: Search) -> str:
+    if search.states.guessed:
+        return "the order depends on the instant of an operation whose outcome nobody knows"
+    return "no answer within the memory allowed"
+
+
+def _illegal(opened: _Open, spec: Spec, traits: Traits, budget: Budget, total: int) -> OrderFound:
+    found: Unordered = explain_illegal(opened.search, spec, opened.rest, traits, budget.explain_s)
+    return OrderFound("illegal", found.operations, found.longest, "", opened.keys, total)

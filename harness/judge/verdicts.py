@@ -1,0 +1,96 @@
+"""From tallies to verdicts. A pass is earned: every doubt is `inconclusive`, with its reason."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from harness.model import Verdict
+
+NEEDED_CONTROL_RATE = 0.5
+"""The control must break in at least this share of its bursts, or the load proves nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a load run found, counted in pieces of evidence: bursts, or groups of keys.
+
+    `broken` were violated, `unjudged` have no verdict (the judge's budget ran out), in
+    `undecided` every answer was `aborted` or none at all, in `unanswered` somebody got no answer. `control` names
+    the strategy known to break that ran under the same load, None where none did. `lost` says
+    what happened to a store, `checker_error` what a rule or an invariant raised.
+    """
+
+    judged: int = 0
+    broken: int = 0
+    unjudged: int = 0
+    undecided: int = 0
+    unanswered: int = 0
+    control: str | None = None
+    control_bursts: int = 0
+    control_broken: int = 0
+    lost: str | None = None
+    checker_error: str | None = None
+    complete: bool = True
+
+
+def conclude(facts: Facts) -> tuple[Verdict, str]:
+    """The verdict of a load run and the reason for it, one sentence.
+
+    A violation wins over everything. Without one, `held` only if the load could have found one.
+    """
+    if facts.broken:
+        return Verdict.VIOLATED, f"{facts.broken:,} of {facts.judged:,} broke"
+    doubt = _doubt(facts)
+    if doubt:
+        return Verdict.INCONCLUSIVE, doubt
+    rate = f"{facts.control} broke in {facts.control_broken:,} of {facts.control_bursts:,}"
+    return Verdict.HELD, f"none of {facts.judged:,} broke, while under the same load {rate}"
+
+
+def conclude_part(
+    facts: Facts, broken: int, *, asked: int | None = None, unjudged: int = 0, error: str = ""
+) -> tuple[Verdict, str]:
+    """The verdict of one question alone: the order, or one invariant.
+
+    `broken`, `asked`, `unjudged` and `error` are this question's own; the run's doubts are shared.
+    """
+    judged = facts.judged if asked is None else asked
+    if broken:
+        return Verdict.VIOLATED, f"{broken:,} of {judged:,} broke"
+    if asked == 0:
+        return Verdict.INCONCLUSIVE, "this was never asked"
+    own = dataclasses.replace(
+        facts, judged=judged, broken=0, unjudged=unjudged, checker_error=error or None
+    )
+    return conclude(own)
+
+
+def _doubt(facts: Facts) -> str:
+    """Why nothing can be said although nothing was found; empty where there is no reason."""
+    control = facts.control
+    needed = NEEDED_CONTROL_RATE * facts.control_bursts
+    doubts = [
+        (facts.lost is not None, f"a store was lost: {facts.lost}"),
+        (facts.checker_error is not None, f"the judge failed: {facts.checker_error}"),
+        (facts.judged == 0, "nothing ran"),
+        (not facts.complete, "the run was interrupted"),
+        (facts.undecided == facts.judged, "nothing was decided: every request was aborted or unanswered"),
+        (facts.unanswered > 0, f"requests were not answered in {facts.unanswered:,} of {facts.judged:,}"),
+        (
+            facts.undecided > 0,
+            f"nothing was decided in {facts.undecided:,} of {facts.judged:,}: every request was aborted",
+        ),
+        (facts.unjudged > 0, f"the judge ran out of time or memory in {facts.unjudged:,} of {facts.judged:,}"),
+        (control is None, "no control ran: nothing shows that this load finds anything"),
+        (
+            facts.control_bursts == 0,
+            f"the control {control} did not run: nothing shows that this load finds anything",
+        ),
+        (
+            facts.control_broken < needed,
+            f"the control {control} broke in only {facts.control_broken:,} of {facts.control_bursts:,}:"
+            " this load would not have found anything",
+        ),
+    ]  # fmt: skip
+    return next((reason for holds, reason in doubts if holds), "")

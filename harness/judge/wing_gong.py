@@ -1,0 +1,461 @@
+"""Linearizability: is there an order of the operations that explains every reply?
+
+Wing & Gong, "Testing and Verifying Concurrent Objects" (JPDC 1993), with the memory of visited
+configurations of Lowe, "Testing for Linearizability" (CCPE 2017). As in Lowe's just-in-time
+search, an operation is ordered only when somebody's return asks for it: at each return, those
+configurations go on in which the returning operation has been ordered by then.
+
+A configuration is (ordered, used, state): which open operations have been ordered already
+(bits, reused once an operation has returned), which operations of unknown outcome have been
+used (bits), and the number of the state. The search goes breadth first from return to
+return while few configurations are possible: memory then stays at one frontier, and a quiescent point is
+a frontier like any other. Where the frontier becomes too wide it goes on depth first.
+
+Three reductions keep it small; none of them changes an answer:
+
+* Of two configurations that differ only in the unknown operations used, the one that used
+  fewer stands for both.
+* An operation that changes nothing (a read, a refusal) is ordered as soon as it can be.
+* Of unknown operations that ask for the same, the first is used first.
+
+The specification is a black box, so the latter two are taken on trust, and every state in
+which they were relied on is checked. Where one turns out to have changed something after
+all, or two turn out to differ, this is remembered in `Traits` and the search starts again.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from harness.judge.states import Entry, States, freeze
+
+Outcome = Literal["legal", "illegal", "unknown"]
+Configuration = tuple[int, int, int]
+
+_STRIDE = 256
+_CHECKPOINT = 32
+_BREADTH, _BREADTH_PER_LEVEL = 4_000, 24
+_SEEN_BYTES, _STACK_BYTES, _ASKED_BYTES = 260, 200, 100
+_LIVE_STATES = 4_096
+_NEVER = 1 << 62
+
+
+@dataclass(slots=True)
+class Traits:
+    """What is known of a specification's operations. Share it between partitions.
+
+    `changing` names kinds, (operation, decision), that have changed a state. `distinct`
+    names operations whose unknown requests may differ from each other.
+    """
+
+    changing: set[tuple[str, str]] = field(default_factory=set)
+    distinct: set[str] = field(default_factory=set)
+
+
+_Key = TypeVar("_Key")
+
+
+def _keep(sets: dict[_Key, tuple[int, ...]], key: _Key, used: int) -> bool:
+    """Add a set of used unknown operations, unless a smaller one is there; drop larger ones."""
+    known = sets.get(key)
+    if known is None:
+        sets[key] = (used,)
+        return True
+    for other in known:
+        if other & used == other:
+            return False
+    sets[key] = (*[other for other in known if other & used != used], used)
+    return True
+
+
+class _Mistrusted(Exception):
+    """A reduction was relied on that this specification does not support."""
+
+
+class Timeline:
+    """Entries in the order of their events, as levels: one for each return.
+
+    `levels[n]` is (the entry that returns, the entries invoked since the level before). With
+    `rest`, a last level asks for the state at rest: its entry is the number of entries.
+    """
+
+    def __init__(self, entries: Sequence[Entry], *, rest: bool) -> None:
+        """An entry that returns at the instant at which another is invoked overlaps it."""
+        self.entries = entries
+        count = len(entries)
+        self.bits = [0] * (count + 1)
+        self.ranks = [_NEVER] * (count + 1)
+        self.opened_at = [_NEVER] * (count + 1)
+        self.optional = [entry.returned_ns is None for entry in entries]
+        self.optional.append(False)
+        self.levels: list[tuple[int, tuple[int, ...]]] = []
+        events = [(entry.invoked_ns, 0, place) for place, entry in enumerate(entries)]
+        events += [
+            (entry.returned_ns, 1, place)
+            for place, entry in enumerate(entries)
+            if entry.returned_ns is not None
+        ]
+        events.sort()
+        opened: list[int] = []
+        free: list[int] = []
+        used = unknown = 0
+        for _time_ns, returns, place in events:
+            if returns:
+                self.ranks[place] = len(self.levels)
+                self.levels.append((place, tuple(opened)))
+                opened = []
+                free.append(self.bits[place])
+            else:
+                opened.append(place)
+                self.opened_at[place] = len(self.levels)
+                if self.optional[place]:
+                    self.bits[place] = 1 << unknown
+                    unknown += 1
+                elif free:
+                    self.bits[place] = free.pop()
+                else:
+                    self.bits[place] = 1 << used
+                    used += 1
+        if rest:
+            self.bits[count] = 1 << used
+            self.ranks[count] = self.opened_at[count] = len(self.levels)
+            self.levels.append((count, (*opened, count)))
+
+
+class Search:
+    """The search for one order. `run` is a generator, so that partitions can take turns."""
+
+    def __init__(
+        self,
+        timeline: Timeline,
+        states: States,
+        traits: Traits,
+        *,
+        start: Sequence[Configuration] = (),
+        traced: bool = False,
+        limit_bytes: int = 256 << 20,
+    ) -> None:
+        """`start` are the configurations to begin with; `traced` remembers how each was reached.
+
+        Past `limit_bytes` (an estimate) the search forgets where it could turn back to: it may
+        still find an order, but no longer say that there is none.
+        """
+        self.timeline = timeline
+        self.states = states
+        self.traits = traits
+        self.stuck_level = 0
+        self.checkpoint: tuple[int, list[Configuration]] = (0, [])
+        self.parents: dict[tuple[int, Configuration], tuple[int, Configuration] | None] = {}
+        self.limit_bytes = limit_bytes
+        self.size_bytes = 0
+        self.forgetful = False
+        self._traced = traced
+        self._start = list(start) or [(0, 0, states.start)]
+        self._reset()
+
+    def _reset(self) -> None:
+        entries = self.timeline.entries
+        self._caches: list[dict[int, tuple[int, ...]] | None] = [None] * (len(entries) + 1)
+        kinds = [
+            (entry.request.operation, entry.reply.decision if entry.reply else "")
+            for entry in entries
+        ]
+        self._kinds = [*kinds, ("", "rest")]
+        self._trusted: set[tuple[str, str]] = set()
+        self._pending: list[int] = []
+        self._unknown: list[int] = []
+        self._twins: dict[int, list[int]] = {}
+        self._twin_of: dict[int, int] = {}
+        self._groups: dict[Any, int] = {}
+        self._agreed: set[int] = set()
+        self._level = -1
+        self._asked = 0
+        self.forgetful = False
+        self.stuck_level = 0
+        self.parents.clear()
+
+    def run(self) -> Generator[int, None, Outcome]:
+        """Search. Yields the steps taken since the last time, every few hundred."""
+        while True:
+            try:
+                return (yield from self._run())
+            except _Mistrusted:
+                self.states.guessed = False
+                self._reset()
+
+    def _run(self) -> Generator[int, None, Outcome]:
+        frontier = yield from self._breadth()
+        if frontier is None or (frontier and (yield from self._depth(frontier))):
+            return "legal"
+        return "unknown" if self.states.guessed or self.forgetful else "illegal"
+
+    def changes(self, place: int) -> bool:
+        """Whether operations of an entry's kind are known to have changed a state."""
+        return self._kinds[place] in self.traits.changing
+
+    # What may follow
+
+    def _after(self, place: int, state: int) -> tuple[int, ...]:
+        """The states that an entry may lead to, asked once."""
+        cache = self._caches[place]
+        if cache is None:
+            cache = self._caches[place] = {}
+        found = cache.get(state)
+        if found is None:
+            if place == len(self.timeline.entries):
+                found = (state,) if self.states.fits(state) else ()
+            else:
+                found = self.states.after(place, state)
+            cache[state] = found
+            self._asked += 1
+        return found
+
+    def _settle(self, places: Iterable[int], ordered: int, state: int) -> int:
+        """Order what changes nothing here; check what was ordered so before."""
+        kinds, bits, caches, changing = self._kinds, self.timeline.bits, self._caches, self.traits.changing
+        for place in places:
+            kind = kinds[place]
+            if kind in changing:
+                continue
+            cache = caches[place]
+            found = cache.get(state) if cache is not None else None
+            if found is None:
+                found = self._after(place, state)
+            if not found:
+                continue
+            if len(found) > 1 or found[0] != state:
+                changing.add(kind)
+                if kind in self._trusted:
+                    raise _Mistrusted
+            elif not ordered & bits[place]:
+                ordered |= bits[place]
+                self._trusted.add(kind)
+        return ordered
+
+    def _agree(self, state: int) -> None:
+        """Check that unknown operations taken to be the same are the same in this state."""
+        if state in self._agreed:
+            return
+        self._agreed.add(state)
+        for group in self._twins.values():
+            if len(group) > 1:
+                first = self._after(group[0], state)
+                if any(self._after(other, state) != first for other in group):
+                    request = self.timeline.entries[group[0]].request
+                    self.traits.distinct.add(request.operation)
+                    raise _Mistrusted
+
+    def _expand(self, level: int, configuration: Configuration) -> list[tuple[int, Configuration]]:
+        """What may be ordered next, the most urgent first, in a level that waits for a return."""
+        ordered, used, state = configuration
+        bits, caches = self.timeline.bits, self._caches
+        pending = self._pending
+        waiting = bits[pending[0]]
+        moves: list[tuple[int, Configuration]] = []
+        for place in pending:
+            bit = bits[place]
+            if ordered & bit:
+                continue
+            cache = caches[place]
+            found = cache.get(state) if cache is not None else None
+            if found is None:
+                found = self._after(place, state)
+            for next_state in found:
+                after = ordered | bit
+                if next_state != state:
+                    after = self._settle(pending, after, next_state)
+                if after & waiting:
+                    moves.append((level + 1, (after ^ waiting, used, next_state)))
+                else:
+                    moves.append((level, (after, used, next_state)))
+        if self._unknown:
+            offered = set()
+            for place in self._unknown:
+                bit, twin = bits[place], self._twin_of[place]
+                if used & bit or twin in offered:
+                    continue
+                offered.add(twin)
+                for next_state in self._after(place, state):
+                    if next_state != state:
+                        after = self._settle(pending, ordered, next_state)
+                        if after & waiting:
+                            move = (level + 1, (after ^ waiting, used | bit, next_state))
+                        else:
+                            move = (level, (after, used | bit, next_state))
+                        moves.append(move)
+            if len(self._twins) < len(self._unknown):
+                for _level, (_ordered, _used, next_state) in moves:
+                    self._agree(next_state)
+        return moves
+
+    # Moving along the levels
+
+    def _go(self, level: int) -> None:
+        """Open and close operations until those open at `level` are pending."""
+        levels, ranks = self.timeline.levels, self.timeline.ranks
+        while self._level < level:
+            if self._level >= 0:
+                self._pending.pop(0)
+            self._level += 1
+            for place in levels[self._level][1]:
+                if self.timeline.optional[place]:
+                    self._open_unknown(place)
+                else:
+                    insort(self._pending, place, key=ranks.__getitem__)
+        while self._level > level:
+            for place in levels[self._level][1]:
+                if self.timeline.optional[place]:
+                    self._close_unknown(place)
+                else:
+                    self._pending.remove(place)
+            self._level -= 1
+            self._pending.insert(0, levels[self._level][0])
+
+    def _open_unknown(self, place: int) -> None:
+        entry = self.timeline.entries[place]
+        request = entry.request
+        group: Any = place
+        if request.operation not in self.traits.distinct:
+            reply = (entry.reply.decision, freeze(entry.reply.values)) if entry.reply else None
+            group = (request.operation, request.keys, freeze(request.args), request.role, reply)
+        twin = self._groups.setdefault(group, place)
+        self._twin_of[place] = twin
+        self._twins.setdefault(twin, []).append(place)
+        self._unknown.append(place)
+        self._agreed.clear()
+
+    def _close_unknown(self, place: int) -> None:
+        self._unknown.remove(place)
+        group = self._twins[self._twin_of[place]]
+        group.remove(place)
+        if not group:
+            del self._twins[self._twin_of[place]]
+            self._groups = {key: twin for key, twin in self._groups.items() if twin in self._twins}
+
+    def _enter(self, level: int, configuration: Configuration) -> Configuration:
+        """Settle the operations that were invoked since the level before."""
+        opened = self.timeline.levels[level][1]
+        if not opened:
+            return configuration
+        ordered, used, state = configuration
+        optional = self.timeline.optional
+        required = [place for place in opened if not optional[place]]
+        if len(required) < len(opened) and len(self._twins) < len(self._unknown):
+            self._agree(state)
+        return (self._settle(required, ordered, state), used, state)
+
+    # Breadth first
+
+    def _breadth(self) -> Generator[int, None, list[Configuration] | None]:
+        """None: an order exists. Empty: there is none. Else the frontier that became too wide."""
+        levels, bits, caches = self.timeline.levels, self.timeline.bits, self._caches
+        frontier = list(self._start)
+        self._trace(0, frontier, None)
+        self.checkpoint = newest = (0, frontier)
+        spent = 0
+        for level, (returning, _opened) in enumerate(levels):
+            self._go(level)
+            waiting = bits[returning]
+            passed: dict[tuple[int, int], tuple[int, ...]] = {}
+            waits: list[Configuration] = []
+            seen: dict[tuple[int, int], tuple[int, ...]] = {}
+            for configuration in frontier:
+                ordered, used, state = entered = self._enter(level, configuration)
+                self._trace(level, [entered], (level, configuration))
+                if not ordered & waiting:
+                    waits.append(entered)
+                elif _keep(passed, (ordered ^ waiting, state), used):
+                    self._trace(level + 1, [(ordered ^ waiting, used, state)], (level, entered))
+            before = spent
+            for configuration in waits:
+                moves = self._expand(level, configuration)
+                spent += 1
+                for next_level, move in moves:
+                    ordered, used, state = move
+                    if next_level > level:
+                        kept = _keep(passed, (ordered, state), used)
+                    else:
+                        kept = _keep(seen, (ordered, state), used)
+                        if kept:
+                            waits.append(move)
+                    if kept:
+                        self._trace(next_level, [move], (level, configuration))
+                if not spent % _STRIDE:
+                    yield _STRIDE
+                    if spent - before > _BREADTH or spent > _BREADTH + _BREADTH_PER_LEVEL * level:
+                        self.stuck_level = level
+                        return frontier
+            if not passed:
+                self.stuck_level = level
+                return []
+            frontier = [
+                (ordered, used, state) for (ordered, state), sets in passed.items() for used in sets
+            ]
+            caches[returning] = None
+            since = level - newest[0]
+            if since >= _STRIDE or (since >= _CHECKPOINT and len(self._pending) == 1):
+                self.checkpoint, newest = newest, (level + 1, frontier)
+            if not level % _STRIDE:
+                yield _STRIDE
+                if len(self.states) > _LIVE_STATES + 4 * len(frontier):
+                    self._forget([*newest[1], *frontier])
+                    caches = self._caches
+        return None
+
+    def _trace(
+        self,
+        level: int,
+        configurations: Iterable[Configuration],
+        parent: tuple[int, Configuration] | None,
+    ) -> None:
+        """Remember how configurations were reached, where somebody will ask."""
+        if self._traced:
+            for configuration in configurations:
+                if (level, configuration) != parent:
+                    self.parents.setdefault((level, configuration), parent)
+
+    def _forget(self, frontier: Sequence[Configuration]) -> None:
+        """Keep the states of the frontier only."""
+        kept = (*self._start, *self.checkpoint[1], *frontier)
+        self.states.forget_but(state for _ordered, _used, state in kept)
+        self._agreed.clear()
+        self._caches = [None] * len(self._caches)
+        self._asked = 0
+
+    # Depth first
+
+    def _depth(self, frontier: Sequence[Configuration]) -> Generator[int, None, bool]:
+        """Whether an order exists that begins with one of these configurations."""
+        levels, bits, last = self.timeline.levels, self.timeline.bits, len(self.timeline.levels)
+        stack = [(self.stuck_level, configuration) for configuration in reversed(frontier)]
+        seen: dict[tuple[int, int, int], tuple[int, ...]] = {}
+        spent = 0
+        while stack:
+            level, configuration = stack.pop()
+            self._go(level)
+            ordered, used, state = self._enter(level, configuration)
+            waiting = bits[levels[level][0]]
+            if ordered & waiting:
+                moves = [(level + 1, (ordered ^ waiting, used, state))]
+            else:
+                moves = self._expand(level, (ordered, used, state))
+            for next_level, (ordered, used, state) in reversed(moves):
+                if next_level == last:
+                    return True
+                if _keep(seen, (next_level, ordered, state), used):
+                    stack.append((next_level, (ordered, used, state)))
+            self.stuck_level = max(self.stuck_level, level)
+            spent += 1
+            if not spent % _STRIDE:
+                size = len(seen) * _SEEN_BYTES + len(stack) * _STACK_BYTES + self._asked * _ASKED_BYTES
+                self.size_bytes = size + self.states.size_bytes
+                if self.size_bytes > self.limit_bytes:
+                    del stack[: len(stack) // 2]
+                    seen.clear()
+                    self.forgetful = True
+                    self._forget([configuration for _level, configuration in stack])
+                yield _STRIDE
+        return False

@@ -1,0 +1,16 @@
+"""Documents turned into what people read: one file for each rendering."""
+
+from harness.report.comma_separated import comparison_csv
+from harness.report.comparison_screen import comparison_screen
+from harness.report.markdown import comparison_markdown
+from harness.report.paint import coloured, plain
+from harness.report.terminal import result_screen
+
+__all__ = [
+    "coloured",
+    "comparison_csv",
+    "comparison_markdown",
+    "comparison_screen",
+    "plain",
+    "result_screen",
+]

@@ -1,0 +1,90 @@
+"""A comparison's rows as short texts, for every rendering that is a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from harness.report.advice import title
+from harness.report.figures import (
+    MISSING,
+    bound,
+    count,
+    interval,
+    milliseconds,
+    per_second,
+    percent,
+)
+
+Document = Mapping[str, Any]
+
+COLUMNS = (
+    ("strategy", ""),
+    ("broken", "bursts"),
+    ("95 %", "interval"),
+    ("starts", "/s"),
+    ("rel", "ative"),
+    ("p99", "ms"),
+    ("re-", "tries"),
+    ("errors", "shown"),
+    ("claim", "met"),
+)
+"""Headings in two lines; the first column is set flush left, the others flush right but for the last."""
+
+
+def groups(document: Document) -> Iterator[tuple[str, list[Document]]]:
+    """A heading and the rows of each store: product, version and what survives a crash."""
+    for info in document["stores"]:
+        rows = [row for row in document["rows"] if row["store"] == info["kind"]]
+        if rows:
+            yield store_heading(info), rows
+
+
+def store_heading(info: Document) -> str:
+    """`Valkey 9.1.2  embedded, memory only`."""
+    where = "embedded" if info["embedded"] else "external"
+    return f"{info['product']} {info['version']}  {where}, {info['durability']}"
+
+
+def cells(row: Document, document: Document) -> list[str]:
+    """One text for each of COLUMNS."""
+    return [
+        title(row, document),
+        _broken(row["violations"]),
+        _interval(row["violations"]),
+        per_second(row["starts_per_s"]),
+        MISSING if row["relative_throughput"] is None else f"{row['relative_throughput']:.2f}",
+        milliseconds(row["latency_ms"].get("p99")),
+        count(row["retries"]),
+        count(sum(row["errors"].values())),
+        claim_met(row),
+    ]
+
+
+def claim_met(row: Document) -> str:
+    """`holds  yes`: what was claimed, and whether it came true."""
+    answer = {True: "yes", False: "NO", None: "?"}[row["as_claimed"]]
+    return f"{row['claim']['kind']:<6} {answer}"
+
+
+def control_line(rows: list[Document]) -> str:
+    """How often this store's control broke under the same load, all rows together; empty without one."""
+    controls = [row["overlap"] for row in rows if row["overlap"]["control_bursts"]]
+    if not controls:
+        return ""
+    broken = sum(overlap["control_broken"] for overlap in controls)
+    bursts = sum(overlap["control_bursts"] for overlap in controls)
+    name = controls[0]["control"]
+    return f"control: {name} broke in {count(broken)} of {count(bursts)} bursts ({percent(broken / bursts)} %)"
+
+
+def _broken(violations: Document) -> str:
+    return f"{count(violations['bursts'])}/{count(violations['judged'])}"
+
+
+def _interval(violations: Document) -> str:
+    if not violations["judged"]:
+        return MISSING
+    if not violations["bursts"]:
+        return f"<={bound(violations)} %"
+    return f"{interval(violations)} %"

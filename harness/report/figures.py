@@ -1,0 +1,74 @@
+"""How figures are written: never more certain than they are, never a rate rounded to all or none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+MISSING = "-"
+
+
+def count(number: int) -> str:
+    """`1000` as `1,000`."""
+    return f"{number:,}"
+
+
+def per_second(rate: float | None) -> str:
+    """A rate without fractions where those say nothing."""
+    if rate is None:
+        return MISSING
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
+
+
+def milliseconds(value: float | None) -> str:
+    """Three digits at most after the comma, fewer for longer times."""
+    if value is None:
+        return MISSING
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def percent(rate: float) -> str:
+    """`0.996` as `99.6`; only nought is written `0` and only one `100`."""
+    return _digits(rate, round)
+
+
+def interval(violations: Mapping[str, Any]) -> str:
+    """`98.9-99.9`, widened by rounding, never narrowed."""
+    return f"{_digits(violations['low'], math.floor)}-{_digits(violations['high'], math.ceil)}"
+
+
+def bound(violations: Mapping[str, Any]) -> str:
+    """The upper bound in percent, two digits that count, rounded up."""
+    value = 100 * violations["high"]
+    digits = max(0, 1 - math.floor(math.log10(value))) if value else 0
+    scale = 10**digits
+    return f"{math.ceil(value * scale - 1e-9) / scale:.{digits}f}"
+
+
+def seconds(duration_s: float) -> str:
+    """`2.1 s`, `41 s`, `3 min 5 s`."""
+    if duration_s < 10:
+        return f"{duration_s:.1f} s"
+    whole = round(duration_s)
+    return f"{whole} s" if whole < 120 else f"{whole // 60} min {whole % 60} s"
+
+
+def plural(number: int, noun: str) -> str:
+    """`1 process`, `2 processes`."""
+    ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
+    return f"{count(number)} {noun}{ending}"
+
+
+def _digits(rate: float, rounding: Any) -> str:
+    """Percent with one digit, or with as many as keep it from looking like all or none."""
+    if rate in {0, 1}:
+        return f"{100 * rate:.0f}"
+    for digits in (1, 2, 3):
+        scale = 10**digits
+        value = rounding(round(100 * rate * scale, 6)) / scale
+        if 0 < value < 100:
+            return f"{value:.{digits}f}"
+    return "100" if rate > 0.5 else "0"

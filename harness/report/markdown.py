@@ -1,0 +1,53 @@
+"""A comparison as Markdown, for a pull request or a wiki."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from harness.report.advice import advice, failures
+from harness.report.comparison_rows import COLUMNS, cells, control_line, groups
+
+Document = Mapping[str, Any]
+
+
+def comparison_markdown(document: Document) -> str:
+    """The tables of all stores with what follows from them."""
+    load, environment = document["load"], document["environment"]
+    lines = [f"# {document['scenario']}", ""]
+    lines.append(
+        f"{load['processes']} processes, bursts of {load['burst_size']}, seed {document['seed']};"
+        f" {environment['cpus']} CPUs, {environment['platform']}, Python {environment['python']},"
+        f" race {environment['race']}, {document['started_at']}."
+    )
+    if not document["complete"]:
+        lines += ["", "**Interrupted: these figures are incomplete.**"]
+    for heading, rows in groups(document):
+        lines += ["", f"## {_escaped(heading.replace('  ', ', '))}", ""]
+        lines.append(_row([_heading(*parts) for parts in COLUMNS]))
+        lines.append(_row([":--", *["--:"] * (len(COLUMNS) - 2), ":--"]))
+        lines += [_row(cells(row, document)) for row in rows]
+        control = control_line(rows)
+        lines += ["", _escaped(control[0].upper() + control[1:] + ".")] if control else []
+    lines += ["", "`<=` is the one-sided 95 % bound where no burst broke.", ""]
+    lines += [
+        f"* Left out: {_escaped(entry['strategy'])}: {_escaped(entry['reason'])}"
+        for entry in document["not_applicable"]
+    ]
+    lines += [f"* {label}: {_escaped(text)}" for label, text in [*failures(document), *advice(document)]]
+    lines += ["", f"Again: `{document['reproduce']}`"]
+    return "\n".join(lines) + "\n"
+
+
+def _heading(first: str, second: str) -> str:
+    if first.endswith("-") or second in {"ative", "/s"}:
+        return first.removesuffix("-") + second
+    return f"{first} {second}".strip()
+
+
+def _row(texts: list[str]) -> str:
+    return f"| {' | '.join(_escaped(text) for text in texts)} |"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")

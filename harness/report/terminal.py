@@ -1,0 +1,242 @@
+"""The screen of one run: the verdict, what broke and why, and how to see it again."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from harness.report.figures import (
+    bound,
+    count,
+    interval,
+    milliseconds,
+    per_second,
+    percent,
+    plural,
+    seconds,
+)
+from harness.report.interleaving import draw
+from harness.report.paint import VERDICT_STYLES, Paint, plain
+
+WIDTH = 80
+_LABEL = 11
+"""Indent and label of a line of the lower part."""
+
+Document = Mapping[str, Any]
+
+
+def result_screen(document: Document, exit_code: int, paint: Paint = plain) -> str:
+    """What `race run` prints, from its document."""
+    lines = [*_headline(document, paint), ""]
+    if document["counterexample"] is not None:
+        lines += [*draw(document["counterexample"], WIDTH, paint), ""]
+    below = list(_below(document))
+    for label, text in below[:-1]:
+        lines += labelled(label, text, paint)
+    lines += last_line(*below[-1], exit_code, document["duration_s"], paint)
+    return "\n".join(lines) + "\n"
+
+
+def labelled(label: str, text: str, paint: Paint = plain) -> list[str]:
+    """`  Label    text`, wrapped under itself."""
+    parts = textwrap.wrap(
+        text, WIDTH - _LABEL - 1, break_long_words=False, break_on_hyphens=False
+    ) or [""]
+    head = paint(f"  {label:<{_LABEL - 2}}", "dim")
+    return [f"{head}{parts[0]}", *(" " * _LABEL + part for part in parts[1:])]
+
+
+def last_line(label: str, text: str, exit_code: int, duration_s: float, paint: Paint = plain) -> list[str]:
+    """A labelled line that ends with the exit code and the time taken."""
+    end = f"exit {exit_code}, {seconds(duration_s)}"
+    lines = labelled(label, text, paint)
+    length = _LABEL + len(text)
+    if len(lines) == 1 and length + 2 + len(end) <= WIDTH - 2:
+        return [lines[0] + " " * (WIDTH - 2 - length - len(end)) + paint(end, "dim")]
+    return [*lines, " " * (WIDTH - 2 - len(end)) + paint(end, "dim")]
+
+
+# The verdict
+
+
+def _headline(document: Document, paint: Paint) -> list[str]:
+    verdict = document["verdict"]
+    word = verdict.upper()
+    indent = max(len("VIOLATED"), len(word)) + 4
+    parts = textwrap.wrap(_sentence(document), WIDTH - indent) or [""]
+    first = f"  {paint(word, VERDICT_STYLES[verdict])}{' ' * (indent - 2 - len(word))}{parts[0]}"
+    rest = [*parts[1:], *textwrap.wrap(_evidence(document), WIDTH - indent)]
+    return [first, *(" " * indent + line for line in rest)]
+
+
+def _sentence(document: Document) -> str:
+    """What the verdict says of the rule."""
+    if document["verdict"] == "violated":
+        found = document["counterexample"]
+        return found["says"] if found and found["says"] else _broken_names(document)
+    if document["verdict"] == "inconclusive":
+        return str(document["reason"])
+    return f"{document['strategy']} kept {document['scenario']} right in every {_piece(document)}"
+
+
+def _broken_names(document: Document) -> str:
+    names = [name for name, verdict in document["invariants"].items() if verdict == "violated"]
+    if document["order"] == "violated":
+        names.append("no one-at-a-time order explains the replies")
+    return f"broken: {'; '.join(names)}" if names else str(document["reason"])
+
+
+def _evidence(document: Document) -> str:
+    """How often it broke, with the interval."""
+    violations, judged = document["violations"], document["violations"]["judged"]
+    part = " of an interrupted run" if not document["complete"] else ""
+    if not judged:
+        return f"no {_piece(document)} was judged{part}"
+    if not violations["bursts"]:
+        return (
+            f"none of {_pieces(document, judged)}{part} broke; at most {bound(violations)} % do,"
+            " by the one-sided 95 % bound"
+        )
+    return (
+        f"{count(violations['bursts'])} of {_pieces(document, judged)}{part}"
+        f" ({percent(violations['rate'])} %, 95 % CI {interval(violations)})"
+    )
+
+
+def _piece(document: Document) -> str:
+    return "burst" if document["load"]["mode"] == "burst" else "group of keys"
+
+
+def _pieces(document: Document, number: int) -> str:
+    if document["load"]["mode"] == "burst":
+        return f"{plural(number, 'burst')} of {document['load']['burst_size']}"
+    return f"{count(number)} {'key' if number == 1 else 'keys'} under sustained load"
+
+
+# The lines below
+
+
+def _below(document: Document) -> Iterator[tuple[str, str]]:
+    found = document["counterexample"]
+    if document["verdict"] == "inconclusive":
+        yield "Do", what_to_do(document)
+    if found is not None and found["why"]:
+        yield "Why", found["why"]
+    if _worth_telling(document):
+        yield "Judged", _judged(document)
+    if document["verdict"] != "violated":
+        yield from _control(document)
+        yield from _cost(document)
+    yield from _unpleasant(document)
+    yield "Load", _load(document)
+    yield "Claim", claim(document)
+    yield "Again", document["reproduce"]
+    label = "Fixes" if document["verdict"] == "violated" else "Others"
+    yield label, f"race compare {document['scenario']}"
+
+
+def _worth_telling(document: Document) -> bool:
+    """Unless everything that was asked was broken: then the headline has said it."""
+    asked = [document["order"], *document["invariants"].values()]
+    return document["violations"]["judged"] > 0 and asked != ["violated"] * len(asked)
+
+
+def _judged(document: Document) -> str:
+    """Order and rule, apart: the state may be serialised perfectly and the business still be wrong."""
+    parts = [f"order: {document['order']}"]
+    for name, verdict in document["invariants"].items():
+        broken = document["violations"]["by_invariant"].get(name, 0)
+        parts.append(f"{name}: {verdict}" + (f" in {count(broken)}" if broken else ""))
+    return "; ".join(parts)
+
+
+def _control(document: Document) -> Iterator[tuple[str, str]]:
+    overlap = document["overlap"]
+    if overlap["control_bursts"]:
+        yield (
+            "Control",
+            f"{overlap['control']} broke {count(overlap['control_broken'])} of its"
+            f" {plural(overlap['control_bursts'], 'burst')} under the same load"
+            f" ({percent(overlap['control_rate'])} %)",
+        )
+    if document["verdict"] == "held":
+        yield "Means", "none was seen although the load finds them: evidence, not a proof"
+
+
+def _cost(document: Document) -> Iterator[tuple[str, str]]:
+    latency = document["latency_ms"]
+    if document["throughput_per_s"] is None or not latency:
+        return
+    retries = document["counts"]["retries"]
+    yield (
+        "Cost",
+        f"p50 {milliseconds(latency['p50'])} ms, p99 {milliseconds(latency['p99'])} ms,"
+        f" max {milliseconds(latency['max'])} ms; {count(retries)} {'retry' if retries == 1 else 'retries'};"
+        f" {per_second(document['throughput_per_s'])} requests/s,"
+        f" {per_second(document['commands_per_s'])} store commands/s"
+        + (" (between rendezvous)" if document["load"]["mode"] == "burst" else ""),
+    )
+
+
+def _unpleasant(document: Document) -> Iterator[tuple[str, str]]:
+    """What callers met that is no violation."""
+    counts = document["counts"]
+    shown = dict(counts["errors"])
+    if counts["by_decision"].get("aborted"):
+        shown["aborted"] = counts["by_decision"]["aborted"]
+    if shown:
+        named = set(document["claim"]["errors"])
+        parts = [
+            f"{code} {count(number)} times" + (" (named by the claim)" if code in named else "")
+            for code, number in shown.items()
+        ]
+        yield "Errors", f"shown to callers: {', '.join(parts)}"
+    if counts["unknown"]:
+        yield "Unknown", f"the outcome of {plural(counts['unknown'], 'request')} cannot be known"
+    if counts["stuck"]:
+        yield "Stuck", f"{plural(counts['stuck'], 'request')} never answered"
+    if counts["overruns"]:
+        yield (
+            "Overruns",
+            f"work outlived its own lease {count(counts['overruns'])} times: the risk of any lease",
+        )
+
+
+def _load(document: Document) -> str:
+    load, spread = document["load"], document["overlap"]["release_spread_us"]
+    processes = plural(load["processes"], "process")
+    if load["mode"] == "sustained":
+        return (
+            f"{processes}, {plural(load['connections'], 'connection')} in a closed loop on"
+            f" {plural(load['keys'], 'hot key')} for {seconds(load['duration_s'])}"
+        )
+    apart = f", released {spread:.1f} us apart" if spread is not None else ""
+    return f"{processes}{apart}: the worst case on purpose, not the rate you see in production"
+
+
+def claim(document: Document) -> str:
+    """`naive breaks: as claimed`, or what is wrong with the claim."""
+    said = document["claim"]
+    sentence = f"{document['strategy']} {said['kind']}"
+    if document["as_claimed"] is None:
+        return f"{sentence}: neither shown nor refuted"
+    if document["as_claimed"]:
+        return f"{sentence}: as claimed"
+    if said["kind"] == "holds" and document["verdict"] != "violated":
+        return f"{sentence}: NOT as claimed: callers were shown errors that the claim does not name"
+    return f"{sentence}: NOT as claimed" + (f" ({said['reason']})" if said["reason"] else "")
+
+
+def what_to_do(document: Document) -> str:
+    """The next step after an inconclusive run, from what is known of it."""
+    counts, overlap = document["counts"], document["overlap"]
+    if not document["complete"]:
+        return "let it run to its end, or ask for less: --bursts, --budget"
+    if counts["unknown"] or counts["stuck"] or not counts["requests"]:
+        return "see that the store stays up and answers, then run it again"
+    if overlap["control"] is not None and (overlap["control_rate"] or 0) < 0.5:
+        return "make requests overlap more: --size 8, --processes 2, or --think 1 between check and write"
+    if counts["by_decision"].get("aborted"):
+        return "ask for less at once: a smaller --size, or a longer --think"
+    return "run it again with other figures: --bursts, --size"

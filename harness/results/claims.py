@@ -1,0 +1,31 @@
+"""Whether a strategy did what it says of itself: its claim against what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from harness.model import ABORTED, Claim, Verdict
+
+
+def as_claimed(claim: Claim, verdict: Verdict, shown: Mapping[str, int]) -> bool | None:
+    """Whether the claim is met; None where nothing can be said.
+
+    `shown` counts what callers were shown instead of an answer, by error code, giving up
+    (`aborted`) among them. They are no violation, but a strategy that claims to hold has to name them.
+    """
+    if verdict is Verdict.INCONCLUSIVE or claim.kind == "not-applicable":
+        return None
+    if claim.kind == "breaks":
+        return verdict is Verdict.VIOLATED
+    return verdict.good and not unnamed(claim, shown)
+
+
+def unnamed(claim: Claim, shown: Mapping[str, int]) -> list[str]:
+    """The error codes that callers were shown and that the claim does not name."""
+    return sorted(code for code, count in shown.items() if count and code not in claim.errors)
+
+
+def shown_to_callers(errors: Mapping[str, int], by_decision: Mapping[str, int]) -> dict[str, int]:
+    """What callers were shown instead of an answer: errors, and having given up."""
+    aborted = by_decision.get(ABORTED.decision, 0)
+    return {**errors, **({ABORTED.decision: aborted} if aborted else {})}

@@ -1,0 +1,13 @@
+"""The published JSON Schemas (draft 2020-12) of the documents that race writes."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+SCHEMAS = {"result": "result-1.json", "comparison": "comparison-1.json"}
+"""Name on the command line to file; the number is the version in the document's `schema`."""
+
+
+def schema_text(name: str) -> str:
+    """The schema of that name, as the text of its file. Raises KeyError."""
+    return files("harness.results").joinpath("schemas", SCHEMAS[name]).read_text(encoding="utf-8")

@@ -1,0 +1,143 @@
+"""Real servers: embedded or given by URL, one namespace per run, thin connections, health."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from types import TracebackType
+from typing import Any
+
+from harness.model import RaceError
+from harness.stores.embedded import Embedded, sweep
+from harness.stores.health import (
+    StoreInfo,
+    changed,
+    look_postgres,
+    look_redis,
+    require,
+    require_connections,
+)
+from harness.stores.namespace import PostgresNamespace, RedisNamespace, new_run_id
+from harness.stores.postgres import PostgresConnection
+from harness.stores.redis import RedisConnection
+from harness.stores.targets import (
+    PostgresTarget,
+    RedisTarget,
+    Targets,
+    parse_postgres,
+    parse_redis,
+)
+
+__all__ = [
+    "PostgresConnection",
+    "PostgresTarget",
+    "RedisConnection",
+    "RedisTarget",
+    "StoreInfo",
+    "Stores",
+    "Targets",
+    "parse_postgres",
+    "parse_redis",
+    "require",
+    "require_connections",
+    "sweep",
+]
+
+
+class Stores:
+    """The stores of one run, as an async context: entering starts or finds them, leaving cleans up.
+
+    `infos` describes each; `run_id`, `prefix` and `schema` are the namespace. Raises UsageError
+    for URLs that cannot be, StoreUnavailable for servers that cannot be used.
+    """
+
+    def __init__(
+        self,
+        redis_url: str | None = None,
+        postgres_url: str | None = None,
+        allow_hosts: Collection[str] = (),
+        need: Collection[str] = ("redis", "postgres"),
+    ) -> None:
+        """Without a URL a store is embedded; only the kinds in `need` are started."""
+        self.run_id = new_run_id()
+        self.prefix = f"race:{self.run_id}:"
+        self.schema = f"race_{self.run_id}"
+        self.infos: list[StoreInfo] = []
+        self.redis = parse_redis(redis_url, allow_hosts) if redis_url else None
+        self.postgres = parse_postgres(postgres_url, allow_hosts) if postgres_url else None
+        self._need = frozenset(need)
+        self._given = {"redis": bool(redis_url), "postgres": bool(postgres_url)}
+        self._embedded: Embedded | None = None
+        self._namespaces: list[RedisNamespace | PostgresNamespace] = []
+
+    async def __aenter__(self) -> Stores:
+        try:
+            await self._enter()
+        except BaseException:
+            await self._leave()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._leave()
+
+    async def _enter(self) -> None:
+        await asyncio.to_thread(sweep)
+        if any(not self._given[kind] for kind in self._need):
+            self._embedded = Embedded.open()
+        # Gathered tasks are all awaited, so that no server is started behind a failure's back.
+        done = await asyncio.gather(*(self._open(kind) for kind in sorted(self._need)), return_exceptions=True)
+        for outcome in done:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        self.infos = [info for info in done if isinstance(info, StoreInfo)]
+
+    async def _open(self, kind: str) -> StoreInfo:
+        embedded = not self._given[kind]
+        namespace: RedisNamespace | PostgresNamespace
+        if kind == "redis":
+            if embedded:
+                assert self._embedded is not None
+                self.redis = await self._embedded.start_valkey()
+            assert self.redis is not None
+            info = await look_redis(self.redis, embedded=embedded)
+            namespace = RedisNamespace(self.redis, self.run_id)
+        else:
+            if embedded:
+                assert self._embedded is not None
+                self.postgres = await self._embedded.start_postgres()
+            assert self.postgres is not None
+            info = await look_postgres(self.postgres, embedded=embedded)
+            namespace = PostgresNamespace(self.postgres, self.run_id)
+        self._namespaces.append(namespace)
+        await namespace.create()
+        return info
+
+    async def _leave(self) -> None:
+        for namespace in self._namespaces:
+            await namespace.drop()
+        if self._embedded is not None:
+            await asyncio.to_thread(self._embedded.close)
+            self._embedded = None
+
+    async def lost(self) -> str | None:
+        """Why what was measured cannot be trusted: a store restarted, failed over, evicted or is gone."""
+        for before in self.infos:
+            try:
+                if before.kind == "redis":
+                    assert self.redis is not None
+                    after = await look_redis(self.redis, embedded=before.embedded)
+                else:
+                    assert self.postgres is not None
+                    after = await look_postgres(self.postgres, embedded=before.embedded)
+            except RaceError as error:
+                return str(error)
+            if (reason := changed(before, after)) is not None:
+                return reason
+        return None
+
+    def describe(self) -> dict[str, Any]:
+        """What a worker needs; for its pipe only, since it holds passwords."""
+        return Targets(self.prefix, self.schema, self.redis, self.postgres).describe()

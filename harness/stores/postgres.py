@@ -1,0 +1,111 @@
+"""A connection to PostgreSQL: asyncpg, with the isolation level always named and errors as ours."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import asyncpg
+
+from harness.model import ConnectionLost, StatementRefused
+from harness.stores.targets import PostgresTarget
+from harness.strategy import Isolation, Rows
+
+_BEGIN = {
+    "read committed": "BEGIN ISOLATION LEVEL READ COMMITTED",
+    "repeatable read": "BEGIN ISOLATION LEVEL REPEATABLE READ",
+    "serializable": "BEGIN ISOLATION LEVEL SERIALIZABLE",
+}
+_PATIENCE_S = 10.0
+_GONE = ("08", "57P")
+"""SQLSTATE classes that tell of a lost connection or a server going down."""
+
+
+@contextmanager
+def _faults() -> Iterator[None]:
+    """Turn asyncpg's errors into ours; messages of the server hold no password."""
+    try:
+        yield
+    except asyncpg.PostgresError as error:
+        code = error.sqlstate or "XX000"
+        if code.startswith(_GONE):
+            raise ConnectionLost(str(error)) from None
+        raise StatementRefused(code, str(error)) from None
+    except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+        raise ConnectionLost(str(error)) from None
+    except OSError as error:
+        raise ConnectionLost(error.strerror or str(error)) from None
+
+
+class PostgresConnection:
+    """One connection; each statement is prepared once."""
+
+    def __init__(self, connection: asyncpg.Connection[Any]) -> None:
+        """Use `open`."""
+        self._connection = connection
+        self._prepared: dict[str, Any] = {}
+
+    @classmethod
+    async def open(cls, target: PostgresTarget, schema: str = "") -> PostgresConnection:
+        """Connect; unqualified tables then lie in `schema`. Raises ConnectionLost, StatementRefused."""
+        settings = {"application_name": "race", "default_transaction_isolation": "read committed"}
+        if schema:
+            settings["search_path"] = schema
+        more: dict[str, Any] = {"ssl": target.sslmode} if target.sslmode else {}
+        if target.host.startswith("/"):
+            more["ssl"] = "disable"
+        try:
+            with _faults():
+                connection = await asyncpg.connect(
+                    host=target.host, port=target.port, database=target.database, user=target.user,
+                    password=target.password or None, server_settings=settings, timeout=_PATIENCE_S, **more,
+                )  # fmt: skip
+        except TimeoutError:
+            raise ConnectionLost("no answer within 10 s") from None
+        return cls(connection)
+
+    @property
+    def pid(self) -> int:
+        """The server process behind this connection."""
+        return int(self._connection.get_server_pid())
+
+    async def begin(self, isolation: Isolation) -> None:
+        """BEGIN at this level."""
+        with _faults():
+            await self._connection.execute(_BEGIN[isolation])
+
+    async def commit(self) -> None:
+        """COMMIT. Raises StatementRefused where the server rolled back instead."""
+        with _faults():
+            answer = await self._connection.execute("COMMIT")
+        if answer != "COMMIT":
+            raise StatementRefused("25P02", "the transaction was rolled back")
+
+    async def rollback(self) -> None:
+        """ROLLBACK."""
+        with _faults():
+            await self._connection.execute("ROLLBACK")
+
+    async def sql(self, statement: str, *args: Any) -> Rows:
+        """Run one statement; its rows, and how many rows it touched."""
+        with _faults():
+            prepared = self._prepared.get(statement)
+            if prepared is None:
+                prepared = self._prepared[statement] = await self._connection.prepare(statement)
+            found = await prepared.fetch(*args)
+            tag = prepared.get_statusmsg().rsplit(" ", 1)[-1]
+        return Rows(tuple(map(tuple, found)), int(tag) if tag.isdigit() else 0)
+
+    async def script(self, statements: str) -> None:
+        """Run several statements without arguments: schema changes."""
+        with _faults():
+            await self._connection.execute(statements)
+
+    async def close(self) -> None:
+        """Close; at once where the server does not answer."""
+        try:
+            await asyncio.wait_for(self._connection.close(), 1.0)
+        except Exception:  # noqa: BLE001 - it is going away in any case
+            self._connection.terminate()

@@ -1,0 +1,229 @@
+"""Finds scenarios and strategies: scripts, executed by path, bundled ones as a user's own.
+
+A specification is a bundled name (`double-submit`, `redis-lock:no-token`) or a script
+(`./my_fix.py`, `./my_fix.py:variant`, `./my_fix.py#name` where a script defines several).
+A bundled name executes one script only: start-up time counts.
+"""
+
+import ast
+import difflib
+import hashlib
+import importlib.util
+import inspect
+import re
+import sys
+import traceback
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from harness.model import UsageError
+from harness.strategy.scenario import Scenario
+from harness.strategy.strategy import Strategy
+
+Kind = Literal["scenario", "strategy"]
+
+_SCRIPT = re.compile(r"(?P<path>.*\.py)(?:#(?P<name>[^:#]*))?(?::(?P<variant>[^:#]*))?")
+_FOLDERS = {"scenario": "scenarios", "strategy": "strategies"}
+_ORDER = "order.txt"
+_WANTED = {
+    "scenario": "a class derived from harness.Scenario, with a rule and a burst",
+    "strategy": "a class derived from harness.Strategy, with apply and claims",
+}
+
+
+def find_scenario(spec: str) -> type[Scenario]:
+    """The scenario behind a name or a script. Raises UsageError."""
+    path, name, variant = _parse(spec)
+    if path is None and variant:
+        raise UsageError(f"'{spec}': a scenario has no variants; --rule chooses one of its rules")
+    scenario: type[Scenario] = _find("scenario", path, name)
+    return scenario
+
+
+def find_strategy(spec: str) -> tuple[type[Strategy], str]:
+    """The strategy behind a name or a script, and the variant or "". Raises UsageError."""
+    path, name, variant = _parse(spec)
+    strategy: type[Strategy] = _find("strategy", path, name)
+    if variant and variant not in strategy.variants:
+        known = nearest(variant, strategy.variants)
+        raise UsageError(f"unknown variant '{variant}' of {strategy.name}; {known}")
+    return strategy, variant
+
+
+def scenarios() -> tuple[type[Scenario], ...]:
+    """The bundled scenarios, in their fixed order."""
+    return tuple(_find("scenario", None, name) for name in _index("scenario"))
+
+
+def strategies() -> tuple[type[Strategy], ...]:
+    """The bundled strategies, in their fixed order."""
+    return tuple(_find("strategy", None, name) for name in _index("strategy"))
+
+
+def _parse(spec: str) -> tuple[Path | None, str, str]:
+    """Path of a script or None, name, variant."""
+    script = _SCRIPT.fullmatch(spec)
+    if script is not None:
+        return Path(script["path"]), script["name"] or "", script["variant"] or ""
+    if "/" in spec:
+        raise UsageError(f"'{spec}' is no script: the name of a script ends in .py")
+    name, _, variant = spec.partition(":")
+    return None, name, variant
+
+
+def _find(kind: Kind, path: Path | None, name: str) -> Any:
+    if path is not None:
+        return _choose(kind, path, _definitions(kind, path, path.resolve()), name)
+    bundled = _bundled_script(kind, name)
+    if bundled is None:
+        raise UsageError(f"unknown {kind} '{name}'; {nearest(name, _index(kind))}")
+    return _definitions(kind, bundled, bundled)[name]
+
+
+def nearest(wrong: str, names: Iterable[str]) -> str:
+    """The end of a line about an unknown name: what may have been meant, or what there is."""
+    known = list(names)
+    near = difflib.get_close_matches(wrong, known, n=3, cutoff=0.5)
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return f"there are: {', '.join(known)}" if known else "there is none"
+
+
+# Bundled scripts
+
+
+def _folder(kind: Kind) -> Path:
+    """In a wheel the scripts travel inside `harness`; in a source checkout they lie beside it."""
+    package = Path(__file__).resolve().parents[1]
+    bundled = package / "_bundled"
+    return (bundled if bundled.is_dir() else package.parent) / _FOLDERS[kind]
+
+
+def _bundled_script(kind: Kind, name: str) -> Path | None:
+    """The script that defines a bundled name: mostly the one of that name, else by the index."""
+    script = _folder(kind) / f"{name.replace('-', '_')}.py"
+    if name and script.is_file() and name in _names(script):
+        return script
+    return _index(kind).get(name)
+
+
+@cache
+def _index(kind: Kind) -> dict[str, Path]:
+    """Every bundled name with its script, in the order of order.txt; none of them is executed."""
+    folder = _folder(kind)
+    found = {name: script for script in sorted(folder.glob("*.py")) for name in _names(script)}
+    order = folder / _ORDER
+    names = order.read_text(encoding="utf-8").split() if order.is_file() else []
+    first = {name: found[name] for name in names if name in found}
+    return {**first, **found}
+
+
+def _names(script: Path) -> list[str]:
+    """The names that the classes of a script give themselves: `name = "..."` in their bodies."""
+    tree = ast.parse(script.read_text(encoding="utf-8"), str(script))
+    return [
+        line.value.value
+        for definition in tree.body
+        if isinstance(definition, ast.ClassDef)
+        for line in definition.body
+        if isinstance(line, ast.Assign)
+        and isinstance(line.targets[0], ast.Name)
+        and line.targets[0].id == "name"
+        and isinstance(line.value, ast.Constant)
+        and isinstance(line.value.value, str)
+    ]
+
+
+# Executing a script
+
+
+@cache
+def _definitions(kind: Kind, path: Path, whole: Path) -> dict[str, Any]:
+    """What a script defines, by name; without a name it is called like its script.
+
+    `path` is what the user wrote, for messages; `whole` is where that was.
+    """
+    module = _execute(path, whole)
+    base = Scenario if kind == "scenario" else Strategy
+    found = [
+        value
+        for value in vars(module).values()
+        if inspect.isclass(value)
+        and issubclass(value, base)
+        and value.__module__ == module.__name__
+    ]
+    named = [value for value in found if getattr(value, "name", "")]
+    if not named and len(found) == 1:
+        found[0].name = path.stem.replace("_", "-")
+        named = found
+    for value in named:
+        _complete(kind, path, value)
+    return {value.name: value for value in named}
+
+
+def _complete(kind: Kind, path: Path, definition: Any) -> None:
+    """Refuse a definition that lacks what every run needs, before anything is started."""
+    lacking = sorted(getattr(definition, "__abstractmethods__", ()))
+    if kind == "scenario":
+        if definition.rule is Scenario.rule and not definition.rules:
+            lacking.append("rule")
+        if definition.burst is Scenario.burst:
+            lacking.append("burst")
+    elif not hasattr(definition, "family"):
+        definition.family = "own"
+    if lacking:
+        line = inspect.getsourcelines(definition)[1]
+        what = f"{kind} {definition.__name__}"
+        raise UsageError(f"{path}:{line}: {what} lacks {' and '.join(lacking)}")
+
+
+def _choose(kind: Kind, path: Path, definitions: dict[str, Any], name: str) -> Any:
+    if not definitions:
+        raise UsageError(f"{path} defines no {kind}: it must hold {_WANTED[kind]}")
+    if name:
+        if name not in definitions:
+            raise UsageError(f"{path} defines no {kind} '{name}'; {nearest(name, definitions)}")
+        return definitions[name]
+    if len(definitions) > 1:
+        choices = " or ".join(f"{path}#{other}" for other in definitions)
+        raise UsageError(f"{path} defines several: say {choices}")
+    return next(iter(definitions.values()))
+
+
+@cache
+def _execute(path: Path, whole: Path) -> ModuleType:
+    """Run a script as a module of its own, once."""
+    if not whole.is_file():
+        raise UsageError(f"script {path} not found")
+    digest = hashlib.sha256(str(whole).encode()).hexdigest()[:8]
+    name = f"race_script_{path.stem}_{digest}"
+    spec = importlib.util.spec_from_file_location(name, whole)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"script {path} cannot be loaded")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickle look their module up there
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise UsageError(f"{path}{_line(error, whole)}: {_says(error)}") from error
+    return module
+
+
+def _line(error: BaseException, script: Path) -> str:
+    """`:12` where the script itself was the last to be at fault."""
+    if isinstance(error, SyntaxError) and error.filename == str(script):
+        return f":{error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(script)]
+    return f":{lines[-1]}" if lines else ""
+
+
+def _says(error: BaseException) -> str:
+    """Kind and message in one line."""
+    message = error.msg if isinstance(error, SyntaxError) else str(error)
+    first = (message.splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__

@@ -1,0 +1,58 @@
+"""One owner per key decides; everybody else sends it messages and waits for the answer.
+
+The owner takes one message at a time, so there is nobody to race with; it keeps the state in
+memory and writes it through to the store before it answers. It costs a hop, and the owner is
+one process: its pace is everybody's, and while it is down nobody is served. It stops helping
+with a second owner, or with one that takes the next message while it waits for the store.
+"""
+
+from harness import Claim, Conditions, Reply, Request, Rule, Session, Strategy
+
+
+class Actor(Strategy):
+    """An owner process that decides one message at a time."""
+
+    name = "actor"
+    family = "owner"
+    summary = "one owner decides one message at a time and writes through"
+    enforces = "owner"
+    owned = True
+    variants = {
+        "two-owners": "two owners, each sure to be the only one",
+        "awaits-in-the-middle": "the owner takes the next message while it waits for the store",
+    }
+
+    @property
+    def owners(self) -> int:
+        """One, or it is no owner."""
+        return 2 if self.variant == "two-owners" else 1
+
+    @property
+    def reentrant(self) -> bool:
+        """Whether the next message begins before this one is answered."""
+        return self.variant == "awaits-in-the-middle"
+
+    def claims(self, conditions: Conditions) -> Claim:
+        """Holds with one owner that finishes what it began."""
+        if self.variant:
+            return Claim("breaks", self.variants[self.variant])
+        return Claim("holds", "one owner decides one message at a time")
+
+    async def apply(self, session: Session, request: Request, rule: Rule) -> Reply:
+        """Ask the owner."""
+        return await session.ask(request)
+
+    async def own(self, session: Session, request: Request, rule: Rule) -> Reply:
+        """Decide on what is known; write it through, then remember it."""
+        known = session.memory
+        for key in request.keys:
+            if key not in known:
+                known.update(await self.values.load(session, (key,)))
+        state = {key: known[key] for key in request.keys}
+        outcome = await session.decide(rule, state, request)
+        # Forgotten until it is written: should the write fail, nobody knows what the store holds.
+        for key in outcome.changes:
+            known.pop(key, None)
+        await self.values.save(session, outcome.changes, session.now_at_ms)
+        known.update(outcome.changes)
+        return outcome.reply

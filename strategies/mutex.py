@@ -1,0 +1,44 @@
+"""A lock in the memory of this process around GET, decide, SET.
+
+It looks right in every test that runs one process: asyncio.Lock, threading.Lock, synchronized.
+It costs next to nothing. The second worker process, replica or deployment has a lock of its
+own under the same name, and the two do not know of each other.
+"""
+
+from contextlib import AsyncExitStack
+
+from harness import Claim, Conditions, Reply, Request, Rule, Session, Strategy
+
+
+class Mutex(Strategy):
+    """An in-process lock per key."""
+
+    name = "mutex"
+    family = "process"
+    summary = "an in-process lock per key around GET, decide, SET"
+    variants = {
+        "read-first": "the read that decides comes before the lock",
+        "per-request": "every request has a lock of its own",
+    }
+
+    def claims(self, conditions: Conditions) -> Claim:
+        """Holds within one process only."""
+        if self.variant:
+            return Claim("breaks", self.variants[self.variant])
+        if conditions.processes == 1:
+            return Claim("holds", "there is one process, and all its callers share the lock")
+        return Claim("breaks", "each process has a lock of its own")
+
+    async def apply(self, session: Session, request: Request, rule: Rule) -> Reply:
+        """Read, decide, write, with the keys' locks held."""
+        locks = (request.id,) if self.variant == "per-request" else sorted(request.keys)
+        async with AsyncExitStack() as held:
+            if self.variant == "read-first":
+                state = await self.values.load(session, request.keys)
+            for name in locks:
+                await held.enter_async_context(session.mutex(name))
+            if self.variant != "read-first":
+                state = await self.values.load(session, request.keys)
+            outcome = await session.decide(rule, state, request)
+            await self.values.save(session, outcome.changes, session.now_at_ms)
+        return outcome.reply

@@ -1,0 +1,78 @@
+"""pg_advisory_xact_lock on the key, in a statement of its own, then SELECT, decide, UPDATE.
+
+The lock is on a number, not on a row, so it works where no row exists yet; COMMIT releases
+it. At read committed the SELECT after it takes a new snapshot and sees what the holder
+before wrote: a snapshot from before the wait (the same statement, repeatable read) does not.
+Everybody must take the same lock; one writer who does not know of it undoes it all.
+"""
+
+from collections.abc import Sequence
+
+from harness import Claim, Conditions, Reply, Request, Rule, Session, State, Strategy, Transaction
+
+LOCK = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"
+
+
+class PgAdvisory(Strategy):
+    """A lock on the key's hash, for the length of the transaction."""
+
+    name = "pg-advisory"
+    family = "postgres"
+    summary = "pg_advisory_xact_lock on the key, then SELECT, decide, UPDATE"
+    needs = {"postgres": "14"}
+    variants = {
+        "wrong-key": "the lock is on the request instead of on what it changes",
+        "same-statement": "lock and read in one statement: its snapshot is older than the lock",
+        "repeatable-read": "the transaction's snapshot is older than the lock: 40001",
+        "released-early": "the lock's transaction is over before the write",
+    }
+
+    def claims(self, conditions: Conditions) -> Claim:
+        """Holds at read committed, with the lock in a statement of its own."""
+        if self.variant == "repeatable-read":
+            reason = "on one row the stale snapshot shows as 40001; on several rows it would break"
+            return Claim("holds", reason, errors=("40001",))
+        if self.variant:
+            return Claim("breaks", self.variants[self.variant])
+        return Claim("holds", "the lock is held from before the read's snapshot until COMMIT")
+
+    async def apply(self, session: Session, request: Request, rule: Rule) -> Reply:
+        """Lock, then read, decide, write."""
+        if self.variant == "released-early":
+            return await self._released_early(session, request, rule)
+        repeatable = self.variant == "repeatable-read"
+        async with session.transaction("repeatable read" if repeatable else "read committed") as tx:
+            if self.variant == "same-statement":
+                state = await self._lock_and_load(session, tx, request.keys)
+            else:
+                await self._lock(session, tx, request)
+                state = await self.rows.load(tx, request.keys)
+            outcome = await session.decide(rule, state, request)
+            await self.rows.save(tx, state, outcome.changes)
+        return outcome.reply
+
+    async def _lock(self, session: Session, tx: Transaction, request: Request) -> None:
+        """One statement a key, in one order for everybody."""
+        names = (request.id,) if self.variant == "wrong-key" else sorted(request.keys)
+        for name in names:
+            await tx.sql(LOCK, session.key(name))
+
+    async def _lock_and_load(self, session: Session, tx: Transaction, keys: Sequence[str]) -> State:
+        """One statement that waits for the lock with a snapshot from before the wait."""
+        locking = self.rows.select().replace("SELECT ", LOCK.replace("$1", "$2") + ", ", 1)
+        state = {}
+        for key in sorted(keys):
+            _, *row = (await tx.sql(locking, key, session.key(key))).rows[0]
+            state[key] = self.rows.value(row)
+            tx.note(reads={key: state[key]})
+        return state
+
+    async def _released_early(self, session: Session, request: Request, rule: Rule) -> Reply:
+        """Lock in a transaction that is over before the write."""
+        async with session.transaction("read committed") as tx:
+            await self._lock(session, tx, request)
+            state = await self.rows.load(tx, request.keys)
+        outcome = await session.decide(rule, state, request)
+        async with session.transaction("read committed") as tx:
+            await self.rows.save(tx, state, outcome.changes)
+        return outcome.reply

@@ -1,0 +1,40 @@
+"""One UPDATE of one row whose WHERE clause is the check; the row count is the decision.
+
+An UPDATE that had to wait for another's looks at its WHERE clause again on the new row, so
+that of two only one finds the old state still there. One statement, no transaction of one's
+own. The rule must fit into SQL and into one row, and the count must be looked at.
+"""
+
+from typing import Any
+
+from harness import Claim, Conditions, Reply, Request, Rows, Rule, Session, Strategy
+
+
+class PgConditional(Strategy):
+    """The rule as one conditional UPDATE."""
+
+    name = "pg-conditional"
+    family = "postgres"
+    form = "sql"
+    summary = "one UPDATE ... WHERE the old state is still there; the row count decides"
+    needs = {"postgres": "14"}
+    variants = {"ignore-count": "nobody looks at how many rows were changed"}
+
+    def claims(self, conditions: Conditions) -> Claim:
+        """Holds; not without a look at the row count."""
+        if not self.variant:
+            return Claim("holds", "an UPDATE that waited checks its WHERE clause again")
+        forms: Any = self.scenario.forms["sql"]
+        if all("RETURNING" in form.statement for form in forms.values()):
+            return Claim("not-applicable", "no statement of this rule decides by its row count")
+        return Claim("breaks", "the row count is the decision, and nobody looks at it")
+
+    async def apply(self, session: Session, request: Request, rule: Rule) -> Reply:
+        """Run the statement; its rows and row count are the decision."""
+        form = self.native(request.operation)
+        now_ms = await session.now_ms()
+        rows = await session.sql(form.statement, *form.args(request, now_ms))
+        if self.variant == "ignore-count":
+            rows = Rows(rows.rows, 1)
+        reply: Reply = form.reply(rows, request)
+        return reply

@@ -1,0 +1,194 @@
+"""The rule of double-submit, and what its invariants say of hand-made evidence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from harness import Breach, Evidence, Reply, Request
+from harness.model import Effect, Operation, Status
+from harness.strategy.loader import find_scenario
+
+LEASE_MS = 2_000
+MS = 1_000_000
+KEY = "user:1"
+SCENARIO = find_scenario("double-submit")()
+DROP = SCENARIO.all_rules()["drop"]
+
+
+def ask(operation: str, attempt: str = "a") -> Request:
+    """A request of an attempt."""
+    return Request(operation, (KEY,), id=f"{attempt}-{operation}", attempt=attempt)
+
+
+def lease(attempt: str, until_ms: int) -> dict[str, Any]:
+    """The value of a user who is at work."""
+    return {"attempt": attempt, "until_ms": until_ms}
+
+
+def started(attempt: str, at_ms: int, decision: str | None = "accepted") -> Operation:
+    """A start that was decided at `at_ms` (monotonic; Unix time is 1,000 s ahead)."""
+    reply = None if decision is None else Reply(decision)
+    status = Status.UNKNOWN if decision is None else Status.OK
+    unix_ms = 0 if decision is None else at_ms + 1_000_000
+    returned = None if decision is None else at_ms * MS
+    return Operation(
+        ask("start", attempt), "w1", at_ms * MS, returned, status, reply, unix_ms, unix_ms
+    )
+
+
+def work(attempt: str, began_ms: int, ended_ms: int | None) -> Effect:
+    """The work of an attempt."""
+    return Effect(
+        "work", attempt, (KEY,), began_ms * MS, None if ended_ms is None else ended_ms * MS
+    )
+
+
+def evidence(
+    operations: list[Operation], *effects: Effect, probes: tuple[Operation, ...] = ()
+) -> Evidence:
+    """Evidence of one burst."""
+    return Evidence(
+        "burst", (KEY,), operations, effects, probes=probes, monotonic_to_unix_ns=1_000_000 * MS
+    )
+
+
+def breaches(invariant: str, of: Evidence) -> list[Breach]:
+    """What one invariant says."""
+    (found,) = [known for known in SCENARIO.invariants() if known.name == invariant]
+    return list(found.check(of))
+
+
+@pytest.mark.parametrize(
+    ("value", "request_", "reply", "after"),
+    [
+        (None, ask("start"), "accepted", lease("a", 7_000)),
+        (lease("b", 5_001), ask("start"), "rejected", lease("b", 5_001)),
+        (lease("b", 5_000), ask("start"), "accepted", lease("a", 7_000)),
+        (lease("a", 5_001), ask("finish"), "finished", None),
+        (lease("a", 5_000), ask("finish"), "lost", lease("a", 5_000)),
+        (lease("b", 9_000), ask("finish"), "lost", lease("b", 9_000)),
+        (None, ask("finish"), "lost", None),
+    ],
+)
+def test_the_rule(value: Any, request_: Request, reply: str, after: Any) -> None:
+    """What a start and a finish do at 5,000 ms."""
+    outcome = DROP({KEY: value}, request_, 5_000)
+    assert (Reply(reply), after) == (outcome.reply, {KEY: value, **outcome.changes}[KEY])
+
+
+def test_a_lease_that_ran_out_is_no_lease() -> None:
+    """At rest it is looked at with the time of the look."""
+    assert SCENARIO.view(lease("a", 5_001), 5_000) == "a"
+    assert SCENARIO.view(lease("a", 5_000), 5_000) is None
+    assert SCENARIO.view(None, 5_000) is None
+
+
+def allowed(value: Any, operation: str, now_ms: int, decision: str | None) -> list[Any]:
+    """The values in which the specification lets a request leave its key."""
+    reply = None if decision is None else Reply(decision)
+    return [
+        after[KEY] for after in SCENARIO.allowed({KEY: value}, ask(operation), now_ms, reply, DROP)
+    ]
+
+
+def test_in_the_middle_of_a_lease_there_is_one_answer() -> None:
+    """The other one is not allowed."""
+    held = lease("b", 5_000)
+    assert allowed(held, "start", 4_000, "accepted") == []
+    assert [held] == allowed(held, "start", 4_000, "rejected")
+    assert [held] == allowed(held, "start", 4_000, None)
+    assert allowed(None, "start", 4_000, "rejected") == []
+
+
+@pytest.mark.parametrize("now_ms", [4_960, 5_000, 5_040])
+def test_at_the_end_of_a_lease_both_answers_are_right(now_ms: int) -> None:
+    """The store's clock and the caller's need not agree on the millisecond."""
+    held = lease("b", 5_000)
+    assert [held] == allowed(held, "start", now_ms, "rejected")
+    assert [lease("a", now_ms + LEASE_MS)] == allowed(held, "start", now_ms, "accepted")
+    assert len(allowed(held, "start", now_ms, None)) == 2
+
+
+def test_two_at_work_at_once_are_caught() -> None:
+    """Overlapping works under live leases."""
+    found = breaches(
+        "one at work",
+        evidence([started("a", 10), started("b", 11)], work("a", 12, 20), work("b", 13, 21)),
+    )
+    assert [Breach("two attempts of one user were at work at once", ("a", "b"), 1)] == found
+
+
+def test_every_work_too_many_is_counted() -> None:
+    """Four at once are three too many."""
+    names = "abcd"
+    found = breaches(
+        "one at work",
+        evidence([started(name, 10) for name in names], *(work(name, 12, 20) for name in names)),
+    )
+    assert [breach.amount for breach in found] == [3]
+
+
+@pytest.mark.parametrize(
+    "effects",
+    [
+        (work("a", 12, 20), work("b", 20, 25)),
+        (work("a", 12, 9_000), work("b", 2_010, 2_050)),
+        (work("a", 12, None), work("b", 2_010, 2_050)),
+        (work("a", 2_500, 2_600), work("b", 2_550, 2_560)),
+        (work("a", 12, 20), work("a", 13, 21)),
+    ],
+    ids=["in turn", "overrun", "crashed", "late begin", "same attempt"],
+)
+def test_what_is_no_double_work(effects: tuple[Effect, ...]) -> None:
+    """Work in turn, or beyond its own lease, or of one attempt."""
+    assert (
+        breaches("one at work", evidence([started("a", 10), started("b", 2_010)], *effects)) == []
+    )
+
+
+def test_a_crashed_worker_is_at_work_until_its_lease_ends() -> None:
+    """Its start was never answered and its work never ended, but its work began."""
+    crashed = evidence(
+        [started("a", 10, None), started("b", 1_000)], work("a", 12, None), work("b", 1_001, 1_002)
+    )
+    assert [breach.operations for breach in breaches("one at work", crashed)] == [("a", "b")]
+
+
+def test_work_beyond_its_lease_is_an_overrun() -> None:
+    """Counted, whoever else was at work."""
+    operations = [started("a", 10), started("b", 10)]
+    late, timely = work("a", 12, 2_011), work("b", 12, 2_010)
+    assert SCENARIO.overruns(evidence(operations, late, timely, work("c", 1, 9_999))) == 1
+
+
+@pytest.mark.parametrize(
+    ("decisions", "says"),
+    [
+        (("accepted", "rejected"), []),
+        (("rejected", None), []),
+        (("aborted", "aborted"), []),
+        (("rejected", "rejected"), ["everybody was refused although nobody was at work"]),
+        (("rejected", "aborted"), ["everybody was refused although nobody was at work"]),
+    ],
+)
+def test_somebody_gets_in(decisions: tuple[str | None, ...], says: list[str]) -> None:
+    """Unless nobody can know what became of a start, or nobody was told anything."""
+    starts = [started(f"a{i}", 10, decision) for i, decision in enumerate(decisions)]
+    assert says == [breach.says for breach in breaches("somebody got in", evidence(starts))]
+
+
+@pytest.mark.parametrize(
+    ("decision", "says"),
+    [
+        ("accepted", []),
+        (None, []),
+        ("rejected", ["a new start after the lease was answered rejected"]),
+        ("aborted", ["a new start after the lease was answered aborted"]),
+    ],
+)
+def test_a_user_is_free_again_after_the_lease(decision: str | None, says: list[str]) -> None:
+    """With nobody else about, giving up is no answer either."""
+    probed = evidence([], probes=(started("p", 9_000, decision),))
+    assert says == [breach.says for breach in breaches("free again", probed)]

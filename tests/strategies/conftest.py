@@ -1,0 +1,132 @@
+"""Real servers for these tests, started once: an embedded Valkey and an embedded PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from contextlib import AsyncExitStack
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness.burst.session import LoadSession, VirtualProcess
+from harness.stores import PostgresConnection, RedisConnection, Stores, Targets
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator
+
+    from harness import Outcome, Reply, Request, Rule, Scenario, State, Strategy
+
+
+class Interrupted(LoadSession):
+    """A session in which something else happens between its first decision and its write."""
+
+    between: Callable[[], Awaitable[None]] | None = None
+
+    async def decide(self, rule: Rule, state: State, request: Request) -> Outcome:
+        """Decide; then let somebody else go first, once."""
+        outcome = await super().decide(rule, state, request)
+        between, self.between = self.between, None
+        if between is not None:
+            await between()
+        return outcome
+
+
+class World:
+    """Both servers, one session on each, and the state of any key as it lies there."""
+
+    def __init__(self) -> None:
+        """Call `open` before use."""
+        self.runner = asyncio.Runner()
+        self.stack = AsyncExitStack()
+        self.numbers = itertools.count()
+        self.tables: set[str] = set()
+        self.sessions: dict[str, Interrupted] = {}
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Run to its end."""
+        return self.runner.run(work)
+
+    async def open(self) -> None:
+        """Start both servers and connect to them."""
+        stores = Stores(
+            redis_url=None, postgres_url=None, allow_hosts=(), need={"redis", "postgres"}
+        )
+        await self.stack.enter_async_context(stores)
+        targets = Targets.from_description(stores.describe())
+        for name in ("one", "other", "owner"):
+            session = Interrupted(
+                name,
+                targets.prefix,
+                VirtualProcess(),
+                redis=await RedisConnection.open(targets.redis),
+                postgres=await PostgresConnection.open(targets.postgres, targets.schema),
+                rng=Random(name),
+            )
+            self.stack.push_async_callback(session.close)
+            self.sessions[name] = session
+
+    @property
+    def one(self) -> Interrupted:
+        """The session that most is done with. `other` is in another virtual process."""
+        return self.sessions["one"]
+
+    @property
+    def owner(self) -> Interrupted:
+        """The session of the owner process."""
+        return self.sessions["owner"]
+
+    async def seed(self, scenario: Scenario, strategy: Strategy) -> str:
+        """A key that nobody has used, with its row where it needs one."""
+        key = f"thing:{next(self.numbers)}"
+        rows = scenario.rows
+        if strategy.store == "postgres":
+            session = self.one
+            if rows.table not in self.tables:
+                self.tables.add(rows.table)
+                await session.sql(rows.schema.replace("{schema}.", ""))
+            await session.sql(f"INSERT INTO {rows.table} (key) VALUES ($1)", key)
+        return key
+
+    async def put(self, strategy: Strategy, key: str, value: Any) -> None:
+        """Leave a value there, behind the strategy's back."""
+        self.owner.memory.clear()
+        if strategy.store == "postgres":
+            await self.one.sql(strategy.rows.update, key, *strategy.rows.row(value))
+        else:
+            command = strategy.values.write(self.owner.key(key), value, 0)
+            await self.one.redis(*command)
+
+    async def look(self, strategy: Strategy, key: str) -> Any:
+        """The value that lies there."""
+        if strategy.store == "postgres":
+            found = await self.one.sql(strategy.rows.select(), key)
+            return strategy.rows.value(found.rows[0])
+        return strategy.values.parse(await self.one.redis("GET", self.owner.key(key)))
+
+    async def apply(
+        self, strategy: Strategy, request: Request, rule: Rule, by: str = "one"
+    ) -> Reply:
+        """One request, through the owner where there is one."""
+        session = self.sessions[by]
+
+        async def ask(request: Request) -> Reply:
+            return await strategy.own(self.owner, request, rule)
+
+        session._ask = ask
+        return await strategy.apply(session, request, rule)
+
+    def decided_ms(self, strategy: Strategy) -> int:
+        """The instant of the last decision."""
+        return (self.owner if strategy.owned else self.one).now_at_ms
+
+
+@pytest.fixture(scope="session")
+def world() -> Iterator[World]:
+    """Servers, connections and a loop to use them from."""
+    world = World()
+    with world.runner:
+        world.run(world.open())
+        yield world
+        world.run(world.stack.aclose())

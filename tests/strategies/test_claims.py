@@ -1,0 +1,133 @@
+"""What every strategy says of itself, as a table."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness import Claim, Conditions
+from harness.strategy.loader import find_scenario, find_strategy, scenarios, strategies
+
+CLAIMS = {
+    "breaks": {
+        "naive",
+        "pg-read-committed",
+        "mutex",
+        "atomic:no-nx",
+        "atomic:ignore-reply",
+        "watch:no-multi",
+        "watch:ignore-null",
+        "watch:two-connections",
+        "watch:watch-after-read",
+        "watch:retry-stale",
+        "pg-conditional:ignore-count",
+        "pg-for-update:no-lock",
+        "pg-for-update:lock-after-read",
+        "pg-for-update:released-early",
+        "pg-advisory:wrong-key",
+        "pg-advisory:same-statement",
+        "pg-advisory:released-early",
+        "pg-serializable:read-committed",
+        "pg-serializable:retry-stale",
+        "mutex:read-first",
+        "mutex:per-request",
+        "redis-lock:ignore-reply",
+        "redis-lock:read-first",
+        "actor:two-owners",
+        "actor:awaits-in-the-middle",
+    },
+    "holds": {
+        "atomic",
+        "lua",
+        "watch",
+        "pg-conditional",
+        "pg-for-update",
+        "pg-advisory",
+        "pg-serializable",
+        "redis-lock",
+        "actor",
+        "atomic:get-first",
+        "atomic:nx-get",
+        "pg-advisory:repeatable-read",
+        "pg-serializable:repeatable-read",
+        "pg-serializable:no-retry",
+        "redis-lock:no-token",
+        "redis-lock:constant-token",
+        "redis-lock:set-then-expire",
+        "redis-lock:reentrant",
+    },
+}
+
+
+def claim(title: str, scenario: str = "double-submit", processes: int = 2) -> Claim:
+    """The claim of a strategy for a scenario."""
+    kind, variant = find_strategy(title)
+    return kind(find_scenario(scenario)(), variant).claim(Conditions(processes=processes))
+
+
+def test_the_table_of_claims() -> None:
+    """For double-submit with two processes, every strategy and variant."""
+    found: dict[str, set[str]] = {}
+    for kind in strategies():
+        for title in (kind.name, *(f"{kind.name}:{variant}" for variant in kind.variants)):
+            found.setdefault(claim(title).kind, set()).add(title)
+    assert found == CLAIMS
+
+
+def test_the_in_process_lock_holds_within_one_process() -> None:
+    """The only claim that depends on how many there are."""
+    assert (
+        claim("mutex", processes=1).kind,
+        claim("mutex", processes=2).kind,
+    ) == ("holds", "breaks")
+
+
+@pytest.mark.parametrize(
+    ("title", "faults"),
+    [
+        ("redis-lock", ("pause",)),
+        ("redis-lock:no-token", ("pause",)),
+        ("redis-lock:set-then-expire", ("crash", "pause")),
+        ("atomic", ()),
+    ],
+)
+def test_which_faults_a_strategy_admits_to(title: str, faults: tuple[str, ...]) -> None:
+    """A leased lock holds while no pause outlasts the lease."""
+    assert faults == claim(title).breaks_under
+
+
+@pytest.mark.parametrize(
+    ("title", "errors"),
+    [
+        ("pg-serializable", ()),
+        ("pg-serializable:no-retry", ("40001", "40P01")),
+        ("pg-advisory:repeatable-read", ("40001",)),
+    ],
+)
+def test_which_errors_a_strategy_shows(title: str, errors: tuple[str, ...]) -> None:
+    """Only those that do not try again show any."""
+    assert errors == claim(title).errors
+
+
+@pytest.mark.parametrize(
+    ("title", "reason"),
+    [
+        ("atomic:no-nx", "no command of this rule has an NX to change"),
+        ("atomic:ignore-reply", "no command of this rule has an NX to change"),
+        ("pg-conditional:ignore-count", "no statement of this rule decides by its row count"),
+    ],
+)
+def test_a_mutant_that_changes_nothing_does_not_apply(title: str, reason: str) -> None:
+    """INCR has no NX, and UPDATE ... RETURNING answers with its row."""
+    assert Claim("not-applicable", reason) == claim(title, "counter")
+
+
+def test_every_claim_has_a_reason() -> None:
+    """It is shown beside the verdict."""
+    silent = [
+        f"{scenario.name} {kind.name}:{variant}"
+        for scenario in scenarios()
+        for kind in strategies()
+        for variant in ("", *kind.variants)
+        if not kind(scenario(), variant).claim(Conditions()).reason
+    ]
+    assert silent == []

@@ -1,0 +1,96 @@
+"""A scenario that says nothing about its layouts, with requests on two keys in either order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from harness import Conditions, Outcome, Reply, Request, Scenario, Strategy
+from harness.strategy.loader import strategies
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from random import Random
+
+    from harness import State
+    from tests.strategies.conftest import World
+
+pytestmark = pytest.mark.stores
+
+
+class Transfer(Scenario):
+    """Move credits from one purse to another; nobody owes any."""
+
+    name = "transfer"
+
+    def rule(self, state: State, request: Request, now_ms: int) -> Outcome:  # noqa: ARG002
+        """Refuse what is not there; a purse that nobody opened holds ten."""
+        source, target = request.keys
+        left = (state[source] or {"credits": 10})["credits"] - request.args["amount"]
+        if left < 0:
+            return Outcome({}, Reply("refused"))
+        there = (state[target] or {"credits": 10})["credits"] + request.args["amount"]
+        return Outcome(
+            {source: {"credits": left}, target: {"credits": there}}, Reply("moved", {"left": left})
+        )
+
+    def burst(self, rng: Random, size: int) -> Sequence[Request]:  # noqa: ARG002
+        """Back and forth."""
+        pair = ("mine", "yours")
+        return [Request("move", pair[:: (-1) ** i], {"amount": 3}) for i in range(size)]
+
+
+def cells() -> Iterator[Any]:
+    """Every strategy and variant that needs no native form."""
+    for kind in strategies():
+        for variant in ("", *kind.variants):
+            strategy = kind(Transfer(), variant)
+            if strategy.form is None:
+                yield pytest.param(strategy, id=strategy.title)
+
+
+async def conforms(world: World, strategy: Strategy, asked: list[tuple[bool, int]]) -> bool:
+    """Whether replies and states are those of the pure rule, all along."""
+    pair = (
+        await world.seed(strategy.scenario, strategy),
+        await world.seed(strategy.scenario, strategy),
+    )
+    state: dict[str, Any] = dict.fromkeys(pair)
+    for number, (back, amount) in enumerate(asked):
+        keys = pair[::-1] if back else pair
+        request = Request("move", keys, {"amount": amount}, id=str(number))
+        reply = await world.apply(strategy, request, strategy.scenario.rule)
+        expected = strategy.scenario.rule(state, request, 0)
+        state.update(expected.changes)
+        seen = {key: await world.look(strategy, key) for key in pair}
+        if (expected.reply, state) != (reply, seen):
+            return False
+    return True
+
+
+@pytest.mark.parametrize("strategy", list(cells()))
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(asked=st.lists(st.tuples(st.booleans(), st.integers(0, 12)), min_size=1, max_size=6))
+def test_alone_a_strategy_does_what_the_rule_says(
+    world: World, strategy: Strategy, asked: list[tuple[bool, int]]
+) -> None:
+    """Replies and both states, request by request, on the real store."""
+    assert True is world.run(conforms(world, strategy, asked))
+
+
+def test_a_native_form_that_is_missing_is_no_failure() -> None:
+    """The cell does not apply, and says why."""
+    found = {
+        kind.name: kind(Transfer()).claim(Conditions()).reason
+        for kind in strategies()
+        if kind(Transfer()).claim(Conditions()).kind == "not-applicable"
+    }
+    expected = {
+        "atomic": "the scenario has no command form",
+        "lua": "the scenario has no lua form",
+        "pg-conditional": "the scenario has no sql form",
+    }
+    assert expected == found
