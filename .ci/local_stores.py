@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import sys
 
 import asyncpg
 
@@ -30,4 +31,4 @@ async def postgres_answers() -> bool:
 
 
 if redis_answers() and asyncio.run(postgres_answers()):
-    print(f"RACE_TEST_REDIS_URL={REDIS} RACE_TEST_POSTGRES_URL={POSTGRES}")
+    sys.stdout.write(f"RACE_TEST_REDIS_URL={REDIS} RACE_TEST_POSTGRES_URL={POSTGRES}\n")

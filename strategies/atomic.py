@@ -40,7 +40,7 @@ class Atomic(Strategy):
         """Bind to a scenario; one variant needs a newer server."""
         super().__init__(scenario, variant)
         if variant == "nx-get":
-            self.needs = {"redis": "7.0"}  # type: ignore[misc]
+            self.needs = {"redis": "7.0"}
 
     def claims(self, conditions: Conditions) -> Claim:
         """Holds; not without NX or without a look at its answer."""

@@ -158,7 +158,14 @@ def measured(
         complete=complete,
     )
     verdict, reason = conclude(facts)
-    passed = verdict if verdict is not Verdict.VIOLATED else conclude(dataclasses.replace(facts, broken=0))[0]
+    passed = verdict
+    if verdict is Verdict.VIOLATED:
+        # What did not break is asked as if alone; a cell that is a control itself proves its own overlap.
+        alone = dataclasses.replace(facts, broken=0)
+        if tally.control is None:
+            title = bound.strategy.title
+            alone = dataclasses.replace(alone, control=title, control_bursts=tally.judged, control_broken=tally.broken)
+        passed = conclude(alone)[0]
 
     def part(broken: int) -> Verdict:
         return Verdict.VIOLATED if broken else passed

@@ -24,7 +24,7 @@ class OwnerClient:
 
     def __init__(self) -> None:
         """Call `open` before use."""
-        self._waiting: dict[int, asyncio.Future[Reply]] = {}
+        self._waiting: dict[int, asyncio.Future[tuple[Reply, int, int]]] = {}
         self._next = 0
         self._writer: asyncio.StreamWriter
         self._reading: asyncio.Task[None]
@@ -37,21 +37,21 @@ class OwnerClient:
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         while line := await reader.readline():
-            number, decision, values, fault = json.loads(line)
+            number, decision, values, now_ms, now_max_ms, fault = json.loads(line)
             waiter = self._waiting.pop(number, None)
             if waiter is None or waiter.done():
                 continue
             if fault is not None:
                 waiter.set_exception(ConnectionLost(fault))
             else:
-                waiter.set_result(Reply(decision, values))
+                waiter.set_result((Reply(decision, values), now_ms, now_max_ms))
         for waiter in self._waiting.values():
             if not waiter.done():
                 waiter.set_exception(ConnectionLost("the owner is gone"))
         self._waiting.clear()
 
-    async def ask(self, request: Request) -> Reply:
-        """Send a request and wait for the owner's answer. Raises ConnectionLost."""
+    async def ask(self, request: Request) -> tuple[Reply, int, int]:
+        """Send a request; the owner's answer, and when it decided (Unix ms). Raises ConnectionLost."""
         if self._reading.done():
             raise ConnectionLost("the owner is gone")
         self._next += 1
@@ -125,11 +125,12 @@ class Owner:
         try:
             if self._strategy is None:
                 raise ConnectionLost("the owner serves nothing yet")  # noqa: TRY301 - one way to answer
-            reply = await self._strategy.own(self._session, request, self._rule)
-            answer = [number, reply.decision, dict(reply.values), None]
+            session = self._session
+            reply = await self._strategy.own(session, request, self._rule)
+            answer = [number, reply.decision, dict(reply.values), session.now_at_ms, session.now_max_ms, None]
         except StoreFault as fault:
-            answer = [number, "", {}, fault.code]
+            answer = [number, "", {}, 0, 0, fault.code]
         except Exception as error:  # noqa: BLE001 - a broken script must not leave callers waiting
             os.write(2, f"{described(error)}\n".encode())
-            answer = [number, "", {}, "script"]
+            answer = [number, "", {}, 0, 0, "script"]
         writer.write(json.dumps(answer).encode() + b"\n")

@@ -14,6 +14,9 @@ from harness.model import ConnectionLost, Outcome, Reply, Request, Rule, State, 
 from harness.stores import PostgresConnection, RedisConnection
 from harness.strategy import Isolation, Rows, Session, Transaction
 
+Asking = Callable[[Request], Awaitable[tuple[Reply, int, int]]]
+"""How an owner is asked: its reply, and the interval of the instant (Unix ms) at which it decided."""
+
 LOCK_LEASE_MS = 2_000
 _SHOWN = 60
 
@@ -45,7 +48,6 @@ class LoadSession(Session):
         *,
         redis: RedisConnection | None = None,
         postgres: PostgresConnection | None = None,
-        ask: Callable[[Request], Awaitable[Reply]] | None = None,
         rng: Random | None = None,
         think_ms: float = 0.0,
     ) -> None:
@@ -65,7 +67,7 @@ class LoadSession(Session):
         self._process = process
         self._redis = redis
         self._postgres = postgres
-        self._ask = ask
+        self.asks: Asking | None = None
         self._rng = rng or Random()
         self._loaded: dict[str, bytes] = {}
         self.flow: Any = None
@@ -152,12 +154,14 @@ class LoadSession(Session):
     async def ask(self, request: Request) -> Reply:
         """Ask the owner."""
         self.changed = True
-        if self._ask is None:
+        if self.asks is None:
             raise ConnectionLost("no owner runs")
         if self.steps is None:
-            return await self._ask(request)
-        shown = ("ASK", "owner", request.operation, *request.keys)
-        reply: Reply = await self._timed("ask", shown, self._ask(request))
+            answer = await self.asks(request)
+        else:
+            shown = ("ASK", "owner", request.operation, *request.keys)
+            answer = await self._timed("ask", shown, self.asks(request))
+        reply, self.now_at_ms, self.now_max_ms = answer
         return reply
 
     async def now_ms(self) -> int:
@@ -291,8 +295,8 @@ def _text(reply: Any) -> str:
             return f"{reply.count} row{'s' if reply.count != 1 else ''}"
         shown = "; ".join(", ".join("null" if cell is None else str(cell) for cell in row) for row in reply.rows)
         return shown[:_SHOWN]
-    if isinstance(reply, Reply):
-        return reply.decision
+    if isinstance(reply, tuple) and reply and isinstance(reply[0], Reply):
+        return reply[0].decision
     if reply is None:
         return "(none)"
     if isinstance(reply, bytes):

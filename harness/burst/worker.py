@@ -87,22 +87,25 @@ class Worker:
         )  # fmt: skip
 
     async def ready_sessions(self, strategy: Strategy, count: int, load: Load) -> list[LoadSession]:
-        """`count` warm sessions on the strategy's store."""
+        """At least `count` warm sessions on the strategy's store, armed for it: the list that `renew` mends."""
         sessions = self.sessions[strategy.store]
         while len(sessions) < count:
             sessions.append(await self._new_session(strategy.store, len(sessions)))
         for session in sessions:
-            session.think_ms = load.think_ms
-            session._ask = self.owners[self.number % strategy.owners].ask if strategy.owned else None
-            session.steps = None
-        return sessions[:count]
+            self._arm(session, strategy, load)
+        return sessions
+
+    def _arm(self, session: LoadSession, strategy: Strategy, load: Load) -> None:
+        session.think_ms = load.think_ms
+        session.steps = None
+        session.asks = self.owners[self.number % strategy.owners].ask if strategy.owned else None
 
     async def renew(self, store: str, index: int) -> None:
         """Replace a session whose connection is lost or in an unknown state. Raises StoreFault."""
         sessions = self.sessions[store]
         old = sessions[index]
         fresh = await self._new_session(store, index)
-        fresh.think_ms, fresh._ask, fresh.steps = old.think_ms, old._ask, old.steps
+        fresh.think_ms, fresh.asks, fresh.steps = old.think_ms, old.asks, old.steps
         fresh.commands, fresh.retried = old.commands, old.retried
         sessions[index] = fresh
         await old.close()
@@ -133,6 +136,7 @@ class Worker:
             items = draw(performer.scenario, load.seed, burst, load.size)
             mine = [item for i, item in enumerate(items) if (i + burst) % self.processes == self.number]
             for session in sessions:
+                self._arm(session, performer.strategy, load)
                 session.steps = [] if tracing else None
             at = await self._meet(give_up)
             if not at:
@@ -175,7 +179,6 @@ class Worker:
         for index, session in enumerate(sessions):
             if session.lost:
                 await self.renew(performer.strategy.store, index)
-                sessions[index] = self.sessions[performer.strategy.store][index]
 
     async def sustained(self, orders: Orders) -> dict[str, Any]:
         """A closed loop: every caller makes one attempt after the other on a hot set of keys."""
@@ -204,7 +207,6 @@ class Worker:
                 await performer.item(sessions[index], index, orders.first, item, names)
                 if sessions[index].lost:
                     await self.renew(performer.strategy.store, index)
-                    sessions[index] = self.sessions[performer.strategy.store][index]
 
         # Nothing in the loop makes cycles; a collection in the middle would be measured as latency.
         gc.disable()
@@ -252,7 +254,7 @@ class Worker:
     async def probe(self, cell: Cell, load: Load, keys: list[str], burst_of: list[int]) -> dict[str, Any]:
         """Ask each key whether it still works, with a request that an idle key must grant."""
         performer = self.performer(cell, load)
-        (session, *_) = await self.ready_sessions(performer.strategy, 1, load)
+        sessions = await self.ready_sessions(performer.strategy, 1, load)
         for key, burst in zip(keys, burst_of, strict=True):
             request = performer.scenario.probe(key)
             if request is None:
@@ -260,7 +262,7 @@ class Worker:
             self.recorder.attempts = number = self.recorder.attempts + 1
             asking = asyncio.ensure_future(
                 performer.request(
-                    session, 0, burst, request.operation, request.keys, request.args, f"{self.number}-a{number}",
+                    sessions[0], 0, burst, request.operation, request.keys, request.args, f"{self.number}-a{number}",
                     request.role, number, PROBE,
                 )
             )  # fmt: skip
@@ -270,7 +272,6 @@ class Worker:
                 await asyncio.wait([asking])
             if asking.cancelled() or asking.exception() is not None:
                 await self.renew(performer.strategy.store, 0)
-                session = self.sessions[performer.strategy.store][0]
         if performer.broken:
             raise UsageError(performer.broken)
         return {"entries": self.recorder.count}

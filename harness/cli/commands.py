@@ -27,7 +27,7 @@ usage, 3 inconclusive or no store, 130 interrupted.
 class Commands(click.Group):
     """A group whose commands live in modules of their own name."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - as click asks
         """All names, in the order of the help."""
         return [name for section in SECTIONS.values() for name in section]
 
@@ -49,7 +49,7 @@ class Commands(click.Group):
             raise click.UsageError(f"unknown command '{name}'; {nearest(name, self.list_commands(ctx))}", ctx)
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as click asks
         """The commands in their sections."""
         for title, commands in SECTIONS.items():
             with formatter.section(title):
@@ -65,9 +65,7 @@ def _version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> N
 
 
 @click.command(cls=Commands, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version."
-)
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 def race() -> None:
     """One business rule under every way of protecting it, on real stores.
 

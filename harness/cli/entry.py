@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import click
 
 from harness.cli.commands import race
-from harness.cli.failure import OK, WRONG_USAGE, INTERRUPTED, bug, tell
+from harness.cli.failure import INTERRUPTED, OK, WRONG_USAGE, bug, tell
 from harness.model import RaceError
 
 
@@ -29,7 +29,7 @@ def run(arguments: Sequence[str]) -> int:
         tell(str(error))
         return error.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.ctx.get_help() if error.ctx else "", err=True)
+        click.echo(error.ctx.get_help(), err=True)
         return WRONG_USAGE
     except click.ClickException as error:
         tell(_usage(error))

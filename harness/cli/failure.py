@@ -16,7 +16,7 @@ BUG = 70
 def tell(message: str) -> None:
     """One line on stderr."""
     line = " ".join(message.split())
-    print(f"race: {line}", file=sys.stderr)
+    sys.stderr.write(f"race: {line}\n")
 
 
 def bug(error: Exception) -> int:

@@ -36,8 +36,7 @@ def command(scenario: str | None, as_json: bool) -> None:
 def _everything() -> dict[str, Any]:
     return {
         "scenarios": [
-            {"name": kind.name, "summary": kind.summary, "rules": list(kind().all_rules())}
-            for kind in scenarios()
+            {"name": kind.name, "summary": kind.summary, "rules": list(kind().all_rules())} for kind in scenarios()
         ],
         "strategies": [_strategy(kind) for kind in strategies()],
     }
@@ -63,9 +62,7 @@ def _one(scenario: Scenario) -> dict[str, Any]:
         "scenario": scenario.name,
         "summary": scenario.summary,
         "rules": list(scenario.all_rules()),
-        "invariants": [
-            {"name": invariant.name, "says": invariant.says} for invariant in scenario.invariants()
-        ],
+        "invariants": [{"name": invariant.name, "says": invariant.says} for invariant in scenario.invariants()],
         "processes": conditions.processes,
         "strategies": rows,
     }

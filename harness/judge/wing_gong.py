@@ -26,6 +26,7 @@ all, or two turn out to differ, this is remembered in `Traits` and the search st
 from __future__ import annotations
 
 from bisect import insort
+from collections import deque
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
@@ -119,7 +120,14 @@ class Timeline:
                 else:
                     self.bits[place] = 1 << used
                     used += 1
+        # Whatever was ordered before an entry, none of it was invoked after that entry's return.
+        self.late_from = []
+        latest = 0
+        for place, _opened in self.levels:
+            self.late_from.append(latest)
+            latest = max(latest, self.opened_at[place])
         if rest:
+            self.late_from.append(latest)
             self.bits[count] = 1 << used
             self.ranks[count] = self.opened_at[count] = len(self.levels)
             self.levels.append((count, (*opened, count)))
@@ -166,6 +174,7 @@ class Search:
         self._kinds = [*kinds, ("", "rest")]
         self._trusted: set[tuple[str, str]] = set()
         self._pending: list[int] = []
+        self._late: deque[int] = deque()
         self._unknown: list[int] = []
         self._twins: dict[int, list[int]] = {}
         self._twin_of: dict[int, int] = {}
@@ -227,13 +236,34 @@ class Search:
             if not found:
                 continue
             if len(found) > 1 or found[0] != state:
-                changing.add(kind)
-                if kind in self._trusted:
-                    raise _Mistrusted
+                self._distrust(kind)
             elif not ordered & bits[place]:
                 ordered |= bits[place]
                 self._trusted.add(kind)
+        if self._trusted and places is self._pending:
+            self._check_late(state)
         return ordered
+
+    def _check_late(self, state: int) -> None:
+        """Check those that were ordered early and have returned, where they might have been ordered.
+
+        Just in time, what came before an entry in some order may be ordered only after that entry's return,
+        until something is ordered that was invoked later.
+        """
+        kinds, caches, changing = self._kinds, self._caches, self.traits.changing
+        for place in self._late:
+            if kinds[place] not in changing:
+                cache = caches[place]
+                found = cache.get(state) if cache is not None else None
+                if found is None:
+                    found = self._after(place, state)
+                if found and (len(found) > 1 or found[0] != state):
+                    self._distrust(kinds[place])
+
+    def _distrust(self, kind: tuple[str, str]) -> None:
+        self.traits.changing.add(kind)
+        if kind in self._trusted:
+            raise _Mistrusted
 
     def _agree(self, state: int) -> None:
         """Check that unknown operations taken to be the same are the same in this state."""
@@ -295,7 +325,7 @@ class Search:
 
     def _go(self, level: int) -> None:
         """Open and close operations until those open at `level` are pending."""
-        levels, ranks = self.timeline.levels, self.timeline.ranks
+        levels, ranks, before = self.timeline.levels, self.timeline.ranks, self._level
         while self._level < level:
             if self._level >= 0:
                 self._pending.pop(0)
@@ -313,6 +343,14 @@ class Search:
                     self._pending.remove(place)
             self._level -= 1
             self._pending.insert(0, levels[self._level][0])
+        late_from = self.timeline.late_from[level]
+        if level == before + 1:
+            if level:
+                self._late.append(levels[level - 1][0])
+            while self._late and ranks[self._late[0]] < late_from:
+                self._caches[self._late.popleft()] = None
+        elif level != before:
+            self._late = deque(levels[earlier][0] for earlier in range(late_from, level))
 
     def _open_unknown(self, place: int) -> None:
         entry = self.timeline.entries[place]
@@ -351,7 +389,7 @@ class Search:
 
     def _breadth(self) -> Generator[int, None, list[Configuration] | None]:
         """None: an order exists. Empty: there is none. Else the frontier that became too wide."""
-        levels, bits, caches = self.timeline.levels, self.timeline.bits, self._caches
+        levels, bits = self.timeline.levels, self.timeline.bits
         frontier = list(self._start)
         self._trace(0, frontier, None)
         self.checkpoint = newest = (0, frontier)
@@ -394,7 +432,6 @@ class Search:
             frontier = [
                 (ordered, used, state) for (ordered, state), sets in passed.items() for used in sets
             ]
-            caches[returning] = None
             since = level - newest[0]
             if since >= _STRIDE or (since >= _CHECKPOINT and len(self._pending) == 1):
                 self.checkpoint, newest = newest, (level + 1, frontier)
@@ -402,7 +439,6 @@ class Search:
                 yield _STRIDE
                 if len(self.states) > _LIVE_STATES + 4 * len(frontier):
                     self._forget([*newest[1], *frontier])
-                    caches = self._caches
         return None
 
     def _trace(

@@ -23,7 +23,7 @@ class Status(StrEnum):
 class Operation(NamedTuple):
     """A request with its invocation, return and reply.
 
-    `now_ms` is the instant the program used, as Unix time. Where the store's own clock
+    `now_ms` is the instant the program used, as Unix time; 0 where nobody knows it. Where the store's own clock
     decided (a TTL), the instant lies anywhere in `now_ms`..`now_max_ms`; otherwise both
     are equal. `returned_ns` is None while nobody was answered. `error` is the error code
     that the caller was shown (`40001`, `timeout` ...), or "".

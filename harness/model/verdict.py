@@ -44,7 +44,7 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
 class Breach:
     """An invariant that does not hold, in the domain's words.
 
-    `operations` and `effects` name the ids of the requests and attempts concerned.
+    `operations` names the ids of the requests or attempts concerned.
     `amount` is the domain count (how many too many, how much was lost).
     """
 

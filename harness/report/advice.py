@@ -102,11 +102,8 @@ def _mutex(document: Document) -> Iterator[tuple[str, str]]:
     for row in document["rows"]:
         if row["strategy"] == "mutex" and row["verdict"] == "violated":
             number = document["load"]["processes"]
-            yield (
-                "mutex",
-                f"broke because each of the {number} processes has a lock of its own: a caller waits"
-                " only for callers of its own process",
-            )
+            why = f"each of the {number} processes has a lock of its own and knows nothing of the others'"
+            yield "mutex", f"broke because {why}"
             return
 
 

@@ -23,16 +23,17 @@ def comparison_csv(document: Document) -> str:
     writer = csv.writer(target, lineterminator="\n")
     writer.writerow(FIELDS)
     for row in document["rows"]:
-        violations, latency = row["violations"], row["latency_ms"]
-        writer.writerow(
-            [
-                document["scenario"], row["strategy"], row["rule"], row["store"], row["verdict"],
-                row["claim"]["kind"], {True: "true", False: "false", None: ""}[row["as_claimed"]],
-                violations["bursts"], violations["judged"], violations["rate"], violations["low"],
-                violations["high"], violations["confidence"], row["starts_per_s"],
-                row["throughput_per_s"], row["relative_throughput"],
-                *(latency.get(name) for name in ("p50", "p90", "p99", "p999", "max")),
-                row["retries"], sum(row["errors"].values()), document["seed"],
-            ]  # fmt: skip
-        )
+        writer.writerow(_line(document, row))
     return target.getvalue()
+
+
+def _line(document: Document, row: Document) -> list[Any]:
+    violations, latency = row["violations"], row["latency_ms"]
+    return [
+        document["scenario"], row["strategy"], row["rule"], row["store"], row["verdict"], row["claim"]["kind"],
+        {True: "true", False: "false", None: ""}[row["as_claimed"]],
+        violations["bursts"], violations["judged"], violations["rate"], violations["low"], violations["high"],
+        violations["confidence"], row["starts_per_s"], row["throughput_per_s"], row["relative_throughput"],
+        *(latency.get(name) for name in ("p50", "p90", "p99", "p999", "max")),
+        row["retries"], sum(row["errors"].values()), document["seed"],
+    ]  # fmt: skip

@@ -19,8 +19,7 @@ def comparison_screen(document: Document, exit_code: int, paint: Paint = plain) 
     load = document["load"]
     under = plural(len(document["rows"]), "strategy").replace("strategys", "strategies")
     head = (
-        f"{document['scenario']} under {under}, {plural(load['processes'], 'process')},"
-        f" bursts of {load['burst_size']}"
+        f"{document['scenario']} under {under}, {plural(load['processes'], 'process')}, bursts of {load['burst_size']}"
     )
     if not document["complete"]:
         head += ", interrupted"

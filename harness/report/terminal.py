@@ -40,9 +40,7 @@ def result_screen(document: Document, exit_code: int, paint: Paint = plain) -> s
 
 def labelled(label: str, text: str, paint: Paint = plain) -> list[str]:
     """`  Label    text`, wrapped under itself."""
-    parts = textwrap.wrap(
-        text, WIDTH - _LABEL - 1, break_long_words=False, break_on_hyphens=False
-    ) or [""]
+    parts = textwrap.wrap(text, WIDTH - _LABEL - 1, break_long_words=False, break_on_hyphens=False) or [""]
     head = paint(f"  {label:<{_LABEL - 2}}", "dim")
     return [f"{head}{parts[0]}", *(" " * _LABEL + part for part in parts[1:])]
 
@@ -154,12 +152,9 @@ def _judged(document: Document) -> str:
 def _control(document: Document) -> Iterator[tuple[str, str]]:
     overlap = document["overlap"]
     if overlap["control_bursts"]:
-        yield (
-            "Control",
-            f"{overlap['control']} broke {count(overlap['control_broken'])} of its"
-            f" {plural(overlap['control_bursts'], 'burst')} under the same load"
-            f" ({percent(overlap['control_rate'])} %)",
-        )
+        broken = f"{overlap['control']} broke {count(overlap['control_broken'])} of its"
+        bursts = plural(overlap["control_bursts"], "burst")
+        yield "Control", f"{broken} {bursts} under the same load ({percent(overlap['control_rate'])} %)"
     if document["verdict"] == "held":
         yield "Means", "none was seen although the load finds them: evidence, not a proof"
 
@@ -169,14 +164,14 @@ def _cost(document: Document) -> Iterator[tuple[str, str]]:
     if document["throughput_per_s"] is None or not latency:
         return
     retries = document["counts"]["retries"]
-    yield (
-        "Cost",
+    figures = (
         f"p50 {milliseconds(latency['p50'])} ms, p99 {milliseconds(latency['p99'])} ms,"
-        f" max {milliseconds(latency['max'])} ms; {count(retries)} {'retry' if retries == 1 else 'retries'};"
-        f" {per_second(document['throughput_per_s'])} requests/s,"
-        f" {per_second(document['commands_per_s'])} store commands/s"
-        + (" (between rendezvous)" if document["load"]["mode"] == "burst" else ""),
+        f" max {milliseconds(latency['max'])} ms; {count(retries)} {'retry' if retries == 1 else 'retries'}"
     )
+    if document["load"]["mode"] == "sustained":
+        figures += f"; {per_second(document['throughput_per_s'])} requests/s,"
+        figures += f" {per_second(document['commands_per_s'])} store commands/s"
+    yield "Cost", figures
 
 
 def _unpleasant(document: Document) -> Iterator[tuple[str, str]]:
@@ -197,10 +192,7 @@ def _unpleasant(document: Document) -> Iterator[tuple[str, str]]:
     if counts["stuck"]:
         yield "Stuck", f"{plural(counts['stuck'], 'request')} never answered"
     if counts["overruns"]:
-        yield (
-            "Overruns",
-            f"work outlived its own lease {count(counts['overruns'])} times: the risk of any lease",
-        )
+        yield "Overruns", f"work outlived its own lease {count(counts['overruns'])} times: the risk of any lease"
 
 
 def _load(document: Document) -> str:

@@ -68,9 +68,7 @@ def comparison_document(compared: Comparison, load: Load, *, reproduce: str) -> 
         "stores": [store_document(info) for info in compared.stores],
         "references": {store: row["strategy"] for store, row in fastest.items()},
         "rows": rows,
-        "not_applicable": [
-            {"strategy": strategy, "reason": reason} for strategy, reason in compared.not_applicable
-        ],
+        "not_applicable": [{"strategy": strategy, "reason": reason} for strategy, reason in compared.not_applicable],
         "reproduce": reproduce,
         "environment": environment(),
         "started_at": compared.started_at,

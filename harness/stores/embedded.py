@@ -22,7 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Literal
 
-from harness.model import StoreUnavailable
+from harness.model import ConnectionLost, StoreUnavailable
+from harness.stores.postgres import PostgresConnection
 from harness.stores.targets import PostgresTarget, RedisTarget
 
 PREFIX = "race-"
@@ -148,7 +149,18 @@ class Embedded:
             user,
         )  # fmt: skip
         await self._until("postgres", server, home / ".s.PGSQL.5432")
-        return PostgresTarget(host=str(home))
+        target = PostgresTarget(host=str(home))
+        give_up = time.monotonic() + _START_S
+        while True:  # its socket is there a moment before it takes connections
+            try:
+                connection = await PostgresConnection.open(target)
+            except ConnectionLost as lost:
+                if time.monotonic() > give_up:
+                    raise StoreUnavailable(f"the embedded PostgreSQL does not answer: {lost}") from None
+                await asyncio.sleep(0.01)
+            else:
+                await connection.close()
+                return target
 
     def _programs(self) -> tuple[Path, str | None]:
         """The folder of PostgreSQL's programs, and the user they must run as.

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 from typing import Any, ClassVar, Protocol
 
-from harness.model import Attempt, Evidence, Invariant, Outcome, Reply, Request, Rule, State
+from harness.model import Attempt, Claim, Evidence, Invariant, Outcome, Reply, Request, Rule, State
 from harness.strategy.forms import Forms, NotExpressible
 from harness.strategy.layouts import RowLayout, ValueLayout, json_row
 
@@ -41,7 +41,9 @@ class Scenario:
     values: ValueLayout = ValueLayout()
     rows: RowLayout = json_row()
     forms: Mapping[str, Forms | NotExpressible] = {}
-    claims: Mapping[str, Any] = {}
+    claims: Mapping[str, Claim] = {}
+    """What a strategy claims here, by its title, where that differs from what it says itself."""
+
 
     def rule(self, state: State, request: Request, now_ms: int) -> Outcome:
         """The business rule, where there is only one."""

@@ -26,7 +26,7 @@ class Strategy(ABC):
     name: ClassVar[str]
     family: ClassVar[str]
     summary: ClassVar[str] = ""
-    needs: ClassVar[Mapping[str, str]] = {"redis": "6.2"}
+    needs: Mapping[str, str] = {"redis": "6.2"}
     form: ClassVar[str | None] = None
     enforces: ClassVar[Literal["caller", "owner"]] = "caller"
     scope: ClassVar[Literal["transition", "flow"]] = "transition"
@@ -75,7 +75,7 @@ class Strategy(ABC):
                 return Claim("not-applicable", f"the scenario has no {self.form} form")
             if isinstance(forms, NotExpressible):
                 return Claim("not-applicable", forms.reason)
-        return self.claims(conditions)
+        return self.scenario.claims.get(self.title) or self.claims(conditions)
 
     @abstractmethod
     def claims(self, conditions: Conditions) -> Claim:

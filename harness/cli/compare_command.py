@@ -1,0 +1,102 @@
+"""race compare: the same rule under every strategy."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.cli import output as out
+from harness.cli.options import (
+    SUSTAINED_CONNECTIONS,
+    WORK_US,
+    AtLeast,
+    Output,
+    command_line,
+    load_options,
+    output_options,
+    seed_or_new,
+    store_options,
+    stores_of,
+)
+from harness.cli.progress import shown
+
+BUDGET_S = 40.0
+
+
+@click.command("compare")
+@click.argument("scenario")
+@click.option("--strategies", default="all", show_default=True, metavar="A,B", help="Names, or all.")
+@click.option("--rules", default="", metavar="A,B", help="Rules to compare, or all; the first without it.")
+@click.option("--bursts", type=AtLeast(1), default=1000, show_default=True, help="Most bursts for each.")
+@load_options
+@click.option(
+    "--budget",
+    "budget_s",
+    type=AtLeast(1, float),
+    default=BUDGET_S,
+    show_default=True,
+    metavar="S",
+    help="Seconds for all of it.",
+)
+@store_options
+@output_options
+@click.option("--export-markdown", type=click.Path(path_type=Path), metavar="FILE", help="Write it as Markdown.")
+@click.option("--export-csv", type=click.Path(path_type=Path), metavar="FILE", help="Write it as CSV.")
+@click.pass_context
+def command(context: click.Context, /, **options: Any) -> int:
+    """Run SCENARIO under many strategies: who breaks, what each costs, what to choose.
+
+    Bursts give the verdict, sustained load the cost; all take turns, more than once.
+    """  # fmt: skip
+    from harness.burst import Load, compare
+    from harness.report import comparison_csv, comparison_markdown, comparison_screen
+    from harness.results import comparison_document
+
+    output, seed = Output.of(options), seed_or_new(options["seed"])
+    load = Load(
+        processes=options["processes"],
+        connections=options["connections"] or SUSTAINED_CONNECTIONS,
+        bursts=options["bursts"],
+        size=options["size"],
+        keys=options["keys"],
+        work_us=WORK_US if options["work_us"] is None else options["work_us"],
+        think_ms=options["think_ms"],
+        seed=seed,
+    )
+    scenario = options["scenario"]
+    rules = rules_of(scenario, options["rules"])
+    out.check(output)
+    with shown(Path(scenario).stem, quiet=output.quiet) as progress:
+        compared = asyncio.run(
+            compare(
+                scenario,
+                names(options["strategies"]),
+                rules,
+                load,
+                budget_s=options["budget_s"],
+                stores_options=stores_of(options),
+                progress=progress,
+            )
+        )
+    document = comparison_document(compared, load, reproduce=command_line(context, seed))
+    code = out.comparison_code(document, output)
+    exports = {"json": out.as_json, "markdown": comparison_markdown, "csv": comparison_csv}
+    out.deliver(document, output, comparison_screen(document, code, out.paint()), exports)
+    return code
+
+
+def names(text: str) -> list[str]:
+    """`a,b` as names, each once."""
+    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+def rules_of(scenario: str, text: str) -> list[str]:
+    """The rules asked for; `all` are those of the scenario. Raises UsageError."""
+    from harness.strategy.loader import find_scenario
+
+    if text.strip() != "all":
+        return names(text)
+    return list(find_scenario(scenario)().all_rules())

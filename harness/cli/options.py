@@ -1,0 +1,178 @@
+"""The options that commands share, their checks, and the command line that they came from."""
+
+from __future__ import annotations
+
+import random
+import shlex
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+import click
+
+from harness.model import UsageError
+
+if TYPE_CHECKING:
+    from harness.burst import StoresOptions
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+BURST_SIZE, PROCESSES, WORK_US, THINK_MS, KEYS, SUSTAINED_CONNECTIONS = 2, 2, 300, 0.0, 64, 16
+
+
+class AtLeast(click.ParamType[Any]):
+    """A number with a lower limit, refused in one plain sentence."""
+
+    def __init__(self, least: float, kind: type[int | float] = int, hint: str = "") -> None:
+        """`hint` is added where the number is too small."""
+        self.least = least
+        self.kind = kind
+        self.hint = hint
+        self.name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ARG002
+        """The number. Raises UsageError."""
+        name = param.opts[-1] if param is not None else "the number"
+        try:
+            number = self.kind(value)
+        except ValueError:
+            what = "a whole number" if self.kind is int else "a number"
+            raise UsageError(f"{name} must be {what}, not '{value}'") from None
+        if not self.least <= number < float("inf"):
+            hint = f": {self.hint}" if self.hint else ""
+            raise UsageError(f"{name} must be {self.least:g} or more, not {value}{hint}")
+        return number
+
+
+class BurstSize(AtLeast):
+    """How many requests meet; one alone meets nobody."""
+
+    def __init__(self) -> None:
+        """Two or more."""
+        super().__init__(1)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The size. Raises UsageError."""
+        size = super().convert(value, param, ctx)
+        if size == 1:
+            raise UsageError("a burst of 1 cannot overlap: use --size 2 or more")
+        return size
+
+
+def _decorated(options: Iterable[Callable[[Function], Function]]) -> Callable[[Function], Function]:
+    def decorate(function: Function) -> Function:
+        for option in reversed(list(options)):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+load_options = _decorated(
+    [
+        click.option("--processes", type=AtLeast(1), default=PROCESSES, show_default=True, help="OS processes."),
+        click.option("--connections", type=AtLeast(1), help="Of all processes; under sustained load 16."),
+        click.option("--size", type=BurstSize(), default=BURST_SIZE, show_default=True, help="Requests in a burst."),
+        click.option("--work", "work_us", type=AtLeast(0), help="Length of the effect, microseconds.  [300]"),
+        click.option("--think", "think_ms", type=AtLeast(0, float), default=THINK_MS,
+                     help="Milliseconds added between check and write."),
+        click.option("--keys", type=AtLeast(1), default=KEYS, show_default=True, help="Hot keys, sustained."),
+        click.option("--seed", type=int, help="Draws the bursts; chosen and printed without it."),
+    ]
+)  # fmt: skip
+
+store_options = _decorated(
+    [
+        click.option("--redis-url", envvar="RACE_REDIS_URL", help="Your Redis, for the embedded one."),
+        click.option("--postgres-url", envvar="RACE_POSTGRES_URL", help="Your PostgreSQL, likewise."),
+        click.option("--allow-host", "allow_hosts", multiple=True, metavar="HOST",
+                     help="A host beyond loopback that may be used."),
+    ]
+)  # fmt: skip
+
+output_options = _decorated(
+    [
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON document."),
+        click.option("--export-json", type=click.Path(path_type=Path), metavar="FILE", help="Write it to a file."),
+        click.option("--results", type=click.Path(path_type=Path), default=Path("results"), metavar="DIR",
+                     show_default=True, help="Where results are kept."),
+        click.option("--quiet", is_flag=True, help="No progress, no remarks."),
+        click.option("--exit-zero", is_flag=True, help="Exit 0 where it would be 1."),
+    ]
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where the document goes, besides the screen."""
+
+    as_json: bool
+    results: Path
+    quiet: bool
+    exit_zero: bool
+    exports: Mapping[str, Path]
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Output:
+        """From a command's options; `exports` maps a format to its file."""
+        exports = {
+            name.removeprefix("export_"): path
+            for name, path in options.items()
+            if name.startswith("export_") and path is not None
+        }
+        return cls(options["as_json"], options["results"], options["quiet"], options["exit_zero"], exports)
+
+
+def seed_or_new(seed: int | None) -> int:
+    """The seed given, or a new one that is short enough to type."""
+    return seed if seed is not None else random.SystemRandom().randint(1, 9999)
+
+
+def stores_of(options: Mapping[str, Any]) -> StoresOptions:
+    """Which stores to use."""
+    from harness.burst import StoresOptions
+
+    return StoresOptions(options["redis_url"], options["postgres_url"], tuple(options["allow_hosts"]))
+
+
+def command_line(context: click.Context, seed: int, *, keep: Iterable[str] = ()) -> str:
+    """The command that does this again: what differs from the defaults, the seed, and no password.
+
+    Where results go is no part of it, but for the options named in `keep`.
+    """
+    left_out = {"seed", "as_json", "quiet", "exit_zero", "results", "help"} - set(keep)
+    words = ["race", context.info_name or ""]
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        value = context.params.get(name)
+        if name in left_out or name.startswith("export_") or value is None or value == ():
+            continue
+        if isinstance(parameter, click.Argument):
+            words.append(str(value))
+        elif value != parameter.get_default(context):
+            words += _option(parameter, value)
+    return shlex.join([*words, "--seed", str(seed)]).replace("'$", '"$').replace("URL'", 'URL"')
+
+
+def _option(parameter: click.Parameter, value: Any) -> list[str]:
+    flag = parameter.opts[-1]
+    if flag.endswith("-url"):
+        return [flag, _without_secret(str(value), flag)]
+    if isinstance(value, tuple):
+        return [word for one in value for word in (flag, str(one))]
+    if isinstance(value, bool):
+        return [flag] if value else []
+    return [flag, f"{value:g}" if isinstance(value, float) else str(value)]
+
+
+def _without_secret(url: str, flag: str) -> str:
+    """The address itself where it holds no password; else the variable that may hold it."""
+    try:
+        parts = urlsplit(url)
+        secret = parts.password is not None or "password" in parts.query
+    except ValueError:
+        secret = True
+    variable = f"$RACE_{flag.removeprefix('--').replace('-', '_').upper()}"
+    return variable if secret or "?" in url else url

@@ -1,0 +1,67 @@
+"""What every command that measures does with its document: check first, show, keep."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.cli.failure import FOUND, INCONCLUSIVE, INTERRUPTED, OK
+from harness.report.paint import Paint, coloured, plain
+from harness.results.save import check_file, check_folder, save_document, write_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from harness.cli.options import Output
+    from harness.results.build import Document
+
+
+def check(output: Output) -> None:
+    """Refuse before any load what could not be written after it. Raises UsageError."""
+    check_folder(output.results)
+    for path in output.exports.values():
+        check_file(path)
+
+
+def deliver(document: Document, output: Output, screen: str, exports: Mapping[str, Callable[[Document], str]]) -> None:
+    """Print the document or its screen, then write the files that were asked for. Raises UsageError."""
+    click.echo(as_json(document) if output.as_json else screen, nl=False, color=True)
+    sys.stdout.flush()
+    for form, path in output.exports.items():
+        write_file(path, exports[form](document))
+    path = save_document(document, output.results)
+    if not output.quiet and sys.stderr.isatty():
+        click.echo(f"saved in {path}", err=True)
+
+
+def as_json(document: Document) -> str:
+    """The document as text."""
+    return json.dumps(document, indent=2) + "\n"
+
+
+def paint() -> Paint:
+    """Colours on a terminal that wants them."""
+    wanted = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return coloured if wanted else plain
+
+
+def result_code(document: Document, output: Output) -> int:
+    """The exit code of `race run`."""
+    if not document["complete"]:
+        return INTERRUPTED
+    code = {"violated": FOUND, "inconclusive": INCONCLUSIVE}.get(document["verdict"], OK)
+    return OK if code == FOUND and output.exit_zero else code
+
+
+def comparison_code(document: Document, output: Output) -> int:
+    """The exit code of `race compare`: a failed claim outweighs one that could not be tried."""
+    if not document["complete"]:
+        return INTERRUPTED
+    met = [row["as_claimed"] for row in document["rows"]]
+    if False in met:
+        return OK if output.exit_zero else FOUND
+    return INCONCLUSIVE if None in met or not met else OK

@@ -1,0 +1,92 @@
+"""race run: one strategy under load."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.cli import output as out
+from harness.cli.options import (
+    SUSTAINED_CONNECTIONS,
+    WORK_US,
+    AtLeast,
+    Output,
+    command_line,
+    load_options,
+    output_options,
+    seed_or_new,
+    store_options,
+    stores_of,
+)
+from harness.cli.progress import shown
+
+
+@click.command("run")
+@click.argument("scenario")
+@click.option("--strategy", required=True, metavar="NAME[:VARIANT]", help="How the rule is protected.")
+@click.option("--rule", default="", metavar="NAME", help="One of the scenario's rules; the first without it.")
+@click.option(
+    "--mode",
+    type=click.Choice(["burst", "sustained"]),
+    default="burst",
+    show_default=True,
+    help="Bursts for the verdict, sustained load for the cost.",
+)
+@click.option("--bursts", type=AtLeast(1), default=1000, show_default=True, help="How many bursts.")
+@click.option(
+    "--duration",
+    "duration_s",
+    type=AtLeast(0.1, float),
+    default=5.0,
+    show_default=True,
+    help="Seconds of sustained load.",
+)
+@load_options
+@click.option(
+    "--budget", "budget_s", type=AtLeast(0.1, float), metavar="S", help="Seconds after which no burst begins."
+)
+@store_options
+@output_options
+@click.pass_context
+def command(context: click.Context, /, **options: Any) -> int:
+    """Run SCENARIO under one strategy, on a real store, and judge what happened.
+
+    SCENARIO and the strategy are names (see race list) or scripts: ./my_rule.py
+    """  # fmt: skip
+    from harness.burst import Cell, Load, run
+    from harness.report import result_screen
+    from harness.results import result_document
+
+    output, seed = Output.of(options), seed_or_new(options["seed"])
+    load = Load(
+        mode=options["mode"],
+        processes=options["processes"],
+        connections=connections(options),
+        bursts=options["bursts"],
+        size=options["size"],
+        duration_s=options["duration_s"],
+        keys=options["keys"],
+        work_us=WORK_US if options["work_us"] is None else options["work_us"],
+        think_ms=options["think_ms"],
+        seed=seed,
+    )
+    cell = Cell(options["scenario"], options["strategy"], options["rule"])
+    out.check(output)
+    with shown(Path(cell.scenario).stem, quiet=output.quiet) as progress:
+        measured = asyncio.run(
+            run(cell, load, stores_options=stores_of(options), budget_s=options["budget_s"], progress=progress)
+        )
+    document = result_document(measured, reproduce=command_line(context, seed))
+    code = out.result_code(document, output)
+    out.deliver(document, output, result_screen(document, code, out.paint()), {"json": out.as_json})
+    return code
+
+
+def connections(options: dict[str, Any]) -> int:
+    """As many as asked for; else one for each request of a burst, or sixteen under sustained load."""
+    if options["connections"] is not None:
+        return int(options["connections"])
+    return int(options["size"]) if options["mode"] == "burst" else SUSTAINED_CONNECTIONS
