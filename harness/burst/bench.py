@@ -7,18 +7,27 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from harness.burst.cells import Bound
-from harness.burst.evidence import BurstRecord, Groups, by_burst, monotonic_to_unix_ns, steps_from
+from harness.burst.evidence import (
+    BurstRecord,
+    Groups,
+    by_burst,
+    monotonic_to_unix_ns,
+    released_apart_us,
+    steps_from,
+)
 from harness.burst.fleet import Fleet, Round
 from harness.burst.measurement import Progress
 from harness.burst.plan import CONTROL_SHARE, Load, Orders, draw, keys_of
 from harness.burst.tally import Tally
 from harness.judge import Budget, explain, judge_evidence
-from harness.model import Evidence, RaceError, UsageError
+from harness.model import Evidence, RaceError, Step, UsageError
 from harness.stores import Stores
 
 CHUNK_REQUESTS = 1000
 """Requests judged at a time: enough to keep workers busy, few enough to show progress."""
 MAX_PROBES = 60
+MOST_APART = 3
+"""So many times the bursts asked for are made at most, where the machine keeps pulling requests apart."""
 _JUDGE_S = 20.0
 _SPARE_S = 30.0
 
@@ -39,16 +48,19 @@ class Bench:
         """`count` bursts of the cell under test, with its control's among them; fewer past `until` (monotonic s)."""
         chunk = max(1, CHUNK_REQUESTS // load.size)
         wanted = tally.judged + count
+        at_most = tally.judged + tally.apart + count * MOST_APART
         while tally.judged < wanted and not tally.failures and not self.interrupted:
             if until is not None and time.monotonic() > until:
                 break
             missing = wanted - tally.judged
             number = min(chunk, missing if tally.control is None else -(-missing * CONTROL_SHARE // (CONTROL_SHARE - 1)))
-            before = tally.judged
+            before = tally.judged + tally.apart
             await self._chunk(tally, load, number)
             self._progress(Progress(tally.bound.strategy.title, tally.judged, wanted, "bursts", tally.broken))
-            if tally.judged == before and not tally.failures:
+            if tally.judged + tally.apart == before and not tally.failures:
                 tally.failures.append("no burst could be carried out")
+            if tally.judged + tally.apart >= at_most:
+                break
 
     async def _chunk(self, tally: Tally, load: Load, number: int) -> None:
         bounds = [tally.bound] if tally.control is None else [tally.bound, tally.control]
@@ -87,6 +99,8 @@ class Bench:
                 rest_ms=rest_ms,
                 monotonic_to_unix_ns=offset,
             )
+            if (spread_us := released_apart_us(record.operations)) is not None:
+                tally.spreads_us.append(spread_us)
             bound = bounds[orders.cell_of(burst)]
             finding = judge_evidence(
                 evidence, bound.spec, bound.scenario.invariants(), "burst", Budget(seconds=_JUDGE_S)
@@ -96,10 +110,7 @@ class Bench:
                 if finding.broken:
                     broken.append((burst, evidence))
             else:
-                tally.add_control(finding)
-        for instants in done.releases.values():
-            if len(instants) == self.fleet.processes > 1:
-                tally.spreads_us.append((max(instants) - min(instants)) / 1000)
+                tally.add_control(evidence, finding)
         if broken and tally.counterexample is None:
             self._explain(tally, broken)
         self.fleet.forget_steps()
@@ -110,7 +121,7 @@ class Bench:
     def _explain(self, tally: Tally, broken: list[tuple[int, Evidence]]) -> None:
         """The violated burst with the fewest steps, as data."""
         numbers = {burst for burst, _evidence in broken[:50]}
-        steps: dict[int, list[object]] = {}
+        steps: dict[int, list[Step]] = {}
         for burst, step in steps_from(self.fleet.steps_of(numbers.__contains__)):
             steps.setdefault(burst, []).append(step)
         if not steps:
@@ -119,7 +130,10 @@ class Bench:
         evidence = dict(broken)[burst]
         bound = tally.bound
         finding = judge_evidence(evidence, bound.spec, bound.scenario.invariants(), "burst", Budget(seconds=_JUDGE_S))
-        tally.counterexample = explain(evidence, steps[burst], finding)
+        shown = steps[burst]
+        if finding.unordered:  # the fewest requests that no order explains tell the story
+            shown = [step for step in shown if step.request in finding.unordered] or shown
+        tally.counterexample = explain(evidence, shown, finding)
 
     async def sustained(self, tally: Tally, load: Load) -> None:
         """A closed loop on a hot key set for `load.duration_s`, judged afterwards."""

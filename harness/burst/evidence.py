@@ -44,6 +44,15 @@ def by_burst(readings: Sequence[Reading], spans: Iterable[tuple[int, int]]) -> d
     return bursts
 
 
+def released_apart_us(operations: Iterable[Operation]) -> float | None:
+    """How far apart the processes of a burst sent their first requests; None for one process."""
+    first: dict[str, int] = {}
+    for operation in operations:
+        process = operation.caller.split(".", 1)[0]
+        first[process] = min(first.get(process, operation.invoked_ns), operation.invoked_ns)
+    return (max(first.values()) - min(first.values())) / 1000 if len(first) > 1 else None
+
+
 def steps_from(lines: Iterable[list[Any]]) -> Iterator[tuple[int, Step]]:
     """Traced steps as they lie in the workers' files."""
     for burst, caller, request, kind, command, reply, sent_ns, received_ns, reads, writes in lines:

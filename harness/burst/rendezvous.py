@@ -10,7 +10,7 @@ from __future__ import annotations
 import mmap
 import time
 
-LEAD_NS = 150_000
+LEAD_NS = 200_000
 _SLOTS = 4
 _NAP_S = 0.00003
 _READY_AT = 8
@@ -62,7 +62,7 @@ class Rendezvous:
         self._words[_READY_AT + self._process] = self._met
 
     def wait(self, patience_s: float) -> int:
-        """Nap until the deadline is set, spin until it has come; the instant of release in ns.
+        """Nap until the deadline is set; the deadline, in monotonic ns, to `spin` up to.
 
         0 when `patience_s` ran out or everybody was told to stop: call again, or give up.
         """
@@ -82,10 +82,14 @@ class Rendezvous:
             if words[0] or time.monotonic() > give_up:
                 return 0
             time.sleep(_NAP_S)
-        clock = time.monotonic_ns
-        while (now := clock()) < deadline:
-            pass
-        return now
+        return deadline
+
+
+def spin(deadline_ns: int) -> None:
+    """Hold this core until the deadline has come."""
+    clock = time.monotonic_ns
+    while clock() < deadline_ns:
+        pass
 
 
 def size(processes: int) -> int:

@@ -13,6 +13,8 @@ from harness.burst.perform import STUCK
 from harness.judge import Explanation, Finding, Latencies
 from harness.model import ABORTED, Evidence, Operation, Status
 
+_NEVER = 1 << 63
+
 
 @dataclass(slots=True)
 class Tally:
@@ -21,6 +23,7 @@ class Tally:
     bound: Bound
     control: Bound | None
     judged: int = 0
+    apart: int = 0
     broken: int = 0
     undecided: int = 0
     unanswered: int = 0
@@ -48,7 +51,15 @@ class Tally:
     last_bursts: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
     def add(self, evidence: Evidence, finding: Finding) -> None:
-        """Count one burst, or one group of keys, of the cell under test."""
+        """Count one burst, or one group of keys, of the cell under test.
+
+        A burst whose requests did not overlap could not have broken, so it proves nothing: it
+        counts as `apart`, for the control as for the cell under test, unless it broke all the same.
+        """
+        if not (finding.broken or overlapped(evidence)):
+            self.apart += 1
+            self.count(evidence.operations)
+            return
         self.judged += 1
         self.broken += finding.broken
         self.order_broken += finding.order == "illegal"
@@ -89,8 +100,10 @@ class Tally:
                 self.latencies.add(operation.returned_ns - operation.invoked_ns)
         self.attempts += len(attempts)
 
-    def add_control(self, finding: Finding) -> None:
+    def add_control(self, evidence: Evidence, finding: Finding) -> None:
         """Count one burst of the control."""
+        if not (finding.broken or overlapped(evidence)):
+            return
         self.control_bursts += 1
         self.control_broken += finding.broken
 
@@ -98,7 +111,7 @@ class Tally:
         """The figures as a value."""
         statuses = self.statuses
         return Counts(
-            bursts=self.judged,
+            bursts=self.judged + self.apart,
             requests=self.requests,
             attempts=self.attempts,
             ok=statuses[Status.OK],
@@ -119,6 +132,16 @@ class Tally:
             control_broken=self.control_broken,
             release_spread_us=round(statistics.median(self.spreads_us), 3) if self.spreads_us else None,
         )
+
+
+def overlapped(evidence: Evidence) -> bool:
+    """Whether two requests were under way at once: one began before another had its answer."""
+    latest = 0
+    for operation in sorted(evidence.operations, key=lambda operation: operation.invoked_ns):
+        if operation.invoked_ns < latest:
+            return True
+        latest = max(latest, operation.returned_ns if operation.returned_ns is not None else _NEVER)
+    return False
 
 
 def _decided(operation: Operation) -> bool:

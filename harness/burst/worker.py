@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Awaitable
 from random import Random
 from typing import Any
 
@@ -23,7 +24,7 @@ from harness.burst.owner import Owner, OwnerClient
 from harness.burst.perform import BrokenScript, Performer
 from harness.burst.plan import Cell, Load, Orders, draw, orders_from, rename
 from harness.burst.record import PROBE, Recorder
-from harness.burst.rendezvous import Rendezvous
+from harness.burst.rendezvous import Rendezvous, spin
 from harness.burst.session import LoadSession, VirtualProcess
 from harness.model import RaceError, StoreFault, UsageError
 from harness.stores import PostgresConnection, RedisConnection, Targets
@@ -143,7 +144,8 @@ class Worker:
                 break
             released.append((burst, at))
             tasks = [
-                asyncio.create_task(performer.item(sessions[i], i, burst, item, item.keys)) for i, item in enumerate(mine)
+                asyncio.create_task(_released(at, performer.item(sessions[i], i, burst, item, item.keys)))
+                for i, item in enumerate(mine)
             ]
             if tasks:
                 await self._finish(tasks, load.timeout_s)
@@ -192,6 +194,7 @@ class Worker:
         started = await self._meet(time.monotonic() + orders.deadline_s)
         if not started:
             return {"released": [], **self._counts(before)}
+        spin(started)
         until = started + int(load.duration_s * 1e9)
         renamed: dict[tuple[tuple[str, ...], int], tuple[str, ...]] = {}
 
@@ -340,6 +343,23 @@ async def _serve_owner(hello: dict[str, Any]) -> Any:
     return carry_out
 
 
+async def _released(deadline_ns: int, item: Awaitable[None]) -> None:
+    """Spin as the last thing before the first command: the loop's own work comes before the release."""
+    spin(deadline_ns)
+    await item
+
+
+def _pin(number: int, processes: int) -> None:
+    """Keep this process on a core of its own: two that spin on one core would leave one after the other.
+
+    Only where cores are scarce; elsewhere the kernel finds an idle one, and knows better which.
+    """
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        if len(cores) <= processes + 1:
+            os.sched_setaffinity(0, {cores[number % len(cores)]})
+
+
 async def main() -> None:
     """Read orders until stdin ends."""
     reader = asyncio.StreamReader(limit=1 << 26)
@@ -349,6 +369,7 @@ async def main() -> None:
     if "owner" in hello:
         carry_out = await _serve_owner(hello)
     else:
+        _pin(hello["worker"], hello["processes"])
         worker = Worker(hello)
         await worker.open()
         carry_out = worker.carry_out

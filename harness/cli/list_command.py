@@ -99,11 +99,11 @@ def _one_lines(document: dict[str, Any]) -> Iterator[str]:
         yield from _entry(row["name"], f"{row['claim']}: {row['reason']}" if row["reason"] else row["claim"])
 
 
-def _entry(name: str, text: str, column: int = 20) -> Iterator[str]:
+def _entry(name: str, text: str, column: int = 21) -> Iterator[str]:
     """`  name    text`, wrapped under itself."""
     lead = f"  {name:<{column - 2}}"
     if len(name) > column - 4:
         yield f"  {name}"
         lead = " " * column
-    for number, part in enumerate(textwrap.wrap(text, _WIDTH - column) or [""]):
+    for number, part in enumerate(textwrap.wrap(text, _WIDTH - column, break_on_hyphens=False) or [""]):
         yield (lead if number == 0 else " " * column) + part

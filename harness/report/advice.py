@@ -33,7 +33,7 @@ def advice(document: Document) -> Iterator[tuple[str, str]]:
         if rows:
             yield name, _choice(store, rows)
     yield from _mutex(document)
-    yield "Not seen", NOT_COVERED
+    yield "Not covered", NOT_COVERED
 
 
 def failures(document: Document) -> Iterator[tuple[str, str]]:
@@ -102,8 +102,7 @@ def _mutex(document: Document) -> Iterator[tuple[str, str]]:
     for row in document["rows"]:
         if row["strategy"] == "mutex" and row["verdict"] == "violated":
             number = document["load"]["processes"]
-            why = f"each of the {number} processes has a lock of its own and knows nothing of the others'"
-            yield "mutex", f"broke because {why}"
+            yield "mutex", f"broke because each of {number} processes has a lock of its own; none sees another's"
             return
 
 

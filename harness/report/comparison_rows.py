@@ -14,27 +14,30 @@ from harness.report.figures import (
     milliseconds,
     per_second,
     percent,
+    short_count,
 )
 
 Document = Mapping[str, Any]
 
 COLUMNS = (
-    ("strategy", ""),
-    ("broken", "bursts"),
-    ("95 %", "interval"),
-    ("starts", "/s"),
-    ("rel", "ative"),
-    ("p99", "ms"),
-    ("re-", "tries"),
-    ("errors", "shown"),
-    ("claim", "met"),
+    ("strategy", "", "strategy"),
+    ("broken", "bursts", "broken bursts"),
+    ("95 %", "interval", "95 % interval"),
+    ("starts", "per s", "starts/s"),
+    ("rela-", "tive", "relative"),
+    ("p99", "ms", "p99 ms"),
+    ("re-", "tries", "retries"),
+    ("errors", "shown", "errors shown"),
+    ("claim", "met?", "claim met?"),
 )
-"""Headings in two lines; the first column is set flush left, the others flush right but for the last."""
+"""Headings in two short lines, and in one; all but the first and the last are set flush right."""
+
+_STORES = ("redis", "postgres")
 
 
 def groups(document: Document) -> Iterator[tuple[str, list[Document]]]:
     """A heading and the rows of each store: product, version and what survives a crash."""
-    for info in document["stores"]:
+    for info in sorted(document["stores"], key=lambda info: _STORES.index(info["kind"])):
         rows = [row for row in document["rows"] if row["store"] == info["kind"]]
         if rows:
             yield store_heading(info), rows
@@ -55,8 +58,8 @@ def cells(row: Document, document: Document) -> list[str]:
         per_second(row["starts_per_s"]),
         MISSING if row["relative_throughput"] is None else f"{row['relative_throughput']:.2f}",
         milliseconds(row["latency_ms"].get("p99")),
-        count(row["retries"]),
-        count(sum(row["errors"].values())),
+        short_count(row["retries"]),
+        short_count(sum(row["errors"].values())),
         claim_met(row),
     ]
 

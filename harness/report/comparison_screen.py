@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from harness.report.advice import advice, failures
@@ -12,6 +13,9 @@ from harness.report.paint import VERDICT_STYLES, Paint, plain
 from harness.report.terminal import WIDTH, labelled, last_line
 
 Document = Mapping[str, Any]
+
+_INDENT = 14
+"""Of the lines below the tables: `  Not covered `."""
 
 
 def comparison_screen(document: Document, exit_code: int, paint: Paint = plain) -> str:
@@ -24,42 +28,59 @@ def comparison_screen(document: Document, exit_code: int, paint: Paint = plain) 
     if not document["complete"]:
         head += ", interrupted"
     lines = [paint(head, "bold"), ""]
+    layout = _Layout.of([cells(row, document) for row in document["rows"]])
     for heading, rows in groups(document):
-        lines += [paint(heading, "bold"), *_table(rows, document, paint)]
+        lines += [paint(heading, "bold"), *layout.head(paint)]
+        lines += [line for row in rows for line in layout.row(row, document, paint)]
         control = control_line(rows)
         lines += [paint(f"  {control}", "dim")] if control else []
         lines.append("")
     if any(not row["violations"]["bursts"] for row in document["rows"]):
-        lines += [paint("  <= is the one-sided 95 % bound where no burst broke.", "dim"), ""]
+        lines += [paint("  <= is the one-sided 95 % bound where no burst broke", "dim"), ""]
     for entry in document["not_applicable"]:
-        lines += labelled("Left out", f"{entry['strategy']}: {entry['reason']}", paint)
+        lines += labelled("Left out", f"{entry['strategy']}: {entry['reason']}", paint, _INDENT)
     for label, text in [*failures(document), *advice(document)]:
-        lines += labelled(label, text, paint)
-    lines += last_line("Again", document["reproduce"], exit_code, document["duration_s"], paint)
+        lines += labelled(label, text, paint, _INDENT)
+    lines += last_line("Again", document["reproduce"], exit_code, document["duration_s"], paint, _INDENT)
     return "\n".join(lines) + "\n"
 
 
-def _table(rows: Sequence[Document], document: Document, paint: Paint) -> list[str]:
-    texts = [cells(row, document) for row in rows]
-    heads = [[head[part] for head in COLUMNS] for part in (0, 1)]
-    widths = [max(len(line[place]) for line in [*heads, *texts]) for place in range(len(COLUMNS))]
-    too_wide = 2 + sum(widths) + 2 * (len(widths) - 1) > WIDTH
-    gap = " " if too_wide else "  "
-    styles = [VERDICT_STYLES[row["verdict"]] for row in rows]
-    lines = [paint(_line(head, widths, gap), "dim") for head in heads]
-    for text, style, row in zip(texts, styles, rows, strict=True):
-        line = _line(text, widths, gap)
-        name = text[0].ljust(widths[0])
-        lines.append(line.replace(name, paint(name, style), 1))
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """The widths of all tables, so that they stand below each other."""
+
+    widths: tuple[int, ...]
+    gap: str
+
+    @classmethod
+    def of(cls, texts: Sequence[Sequence[str]]) -> _Layout:
+        heads = [[first for first, _second, _name in COLUMNS], [second for _first, second, _name in COLUMNS]]
+        widths = tuple(max(len(line[place]) for line in [*heads, *texts]) for place in range(len(COLUMNS)))
+        gaps, others = len(widths) - 1, sum(widths[1:])
+        gap = "  " if 2 + widths[0] + others + 2 * gaps <= WIDTH else " "
+        return cls((min(widths[0], WIDTH - 2 - others - gaps * len(gap)), *widths[1:]), gap)
+
+    def head(self, paint: Paint) -> list[str]:
+        first = [first for first, _second, _name in COLUMNS]
+        second = [second for _first, second, _name in COLUMNS]
+        return [paint("".join(self._parts(head)).rstrip(), "dim") for head in (first, second)]
+
+    def row(self, row: Document, document: Document, paint: Paint) -> list[str]:
+        """One line, or two where the name is too long for its column."""
+        name, *figures = cells(row, document)
+        alone = len(name) > self.widths[0]
+        parts = self._parts(["" if alone else name, *figures])
+        style = VERDICT_STYLES[row["verdict"]]
+        parts[0] = paint(parts[0], style)
         if row["as_claimed"] is False:
-            lines[-1] = lines[-1].replace(text[-1], paint(text[-1], "red"))
-    return lines
+            parts[-1] = paint(parts[-1], "red")
+        return [*([f"  {paint(name, style)}"] if alone else []), "".join(parts).rstrip()]
 
-
-def _line(texts: Sequence[str], widths: Sequence[int], gap: str) -> str:
-    last = len(texts) - 1
-    parts = [
-        text.ljust(width) if place in {0, last} else text.rjust(width)
-        for place, (text, width) in enumerate(zip(texts, widths, strict=True))
-    ]
-    return ("  " + gap.join(parts)).rstrip()
+    def _parts(self, texts: Sequence[str]) -> list[str]:
+        """Each text at its width, with the gap before it."""
+        first, *middle, last = zip(texts, self.widths, strict=True)
+        return [
+            f"  {first[0]:<{first[1]}}",
+            *(f"{self.gap}{text:>{width}}" for text, width in middle),
+            f"{self.gap}{last[0]}",
+        ]

@@ -14,6 +14,13 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
+def short_count(number: int) -> str:
+    """`12,345` as `12k`: for a narrow column."""
+    if number < 10_000:
+        return count(number)
+    return f"{number // 1000:,}k" if number < 10_000_000 else f"{number // 1_000_000:,}M"
+
+
 def per_second(rate: float | None) -> str:
     """A rate without fractions where those say nothing."""
     if rate is None:

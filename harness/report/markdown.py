@@ -24,7 +24,7 @@ def comparison_markdown(document: Document) -> str:
         lines += ["", "**Interrupted: these figures are incomplete.**"]
     for heading, rows in groups(document):
         lines += ["", f"## {_escaped(heading.replace('  ', ', '))}", ""]
-        lines.append(_row([_heading(*parts) for parts in COLUMNS]))
+        lines.append(_row([name for _first, _second, name in COLUMNS]))
         lines.append(_row([":--", *["--:"] * (len(COLUMNS) - 2), ":--"]))
         lines += [_row(cells(row, document)) for row in rows]
         control = control_line(rows)
@@ -37,12 +37,6 @@ def comparison_markdown(document: Document) -> str:
     lines += [f"* {label}: {_escaped(text)}" for label, text in [*failures(document), *advice(document)]]
     lines += ["", f"Again: `{document['reproduce']}`"]
     return "\n".join(lines) + "\n"
-
-
-def _heading(first: str, second: str) -> str:
-    if first.endswith("-") or second in {"ative", "/s"}:
-        return first.removesuffix("-") + second
-    return f"{first} {second}".strip()
 
 
 def _row(texts: list[str]) -> str:

@@ -38,18 +38,20 @@ def result_screen(document: Document, exit_code: int, paint: Paint = plain) -> s
     return "\n".join(lines) + "\n"
 
 
-def labelled(label: str, text: str, paint: Paint = plain) -> list[str]:
+def labelled(label: str, text: str, paint: Paint = plain, indent: int = _LABEL) -> list[str]:
     """`  Label    text`, wrapped under itself."""
-    parts = textwrap.wrap(text, WIDTH - _LABEL - 1, break_long_words=False, break_on_hyphens=False) or [""]
-    head = paint(f"  {label:<{_LABEL - 2}}", "dim")
-    return [f"{head}{parts[0]}", *(" " * _LABEL + part for part in parts[1:])]
+    parts = textwrap.wrap(text, WIDTH - indent - 1, break_long_words=False, break_on_hyphens=False) or [""]
+    head = paint(f"  {label:<{indent - 2}}", "dim")
+    return [f"{head}{parts[0]}", *(" " * indent + part for part in parts[1:])]
 
 
-def last_line(label: str, text: str, exit_code: int, duration_s: float, paint: Paint = plain) -> list[str]:
+def last_line(
+    label: str, text: str, exit_code: int, duration_s: float, paint: Paint = plain, indent: int = _LABEL
+) -> list[str]:
     """A labelled line that ends with the exit code and the time taken."""
     end = f"exit {exit_code}, {seconds(duration_s)}"
-    lines = labelled(label, text, paint)
-    length = _LABEL + len(text)
+    lines = labelled(label, text, paint, indent)
+    length = indent + len(text)
     if len(lines) == 1 and length + 2 + len(end) <= WIDTH - 2:
         return [lines[0] + " " * (WIDTH - 2 - length - len(end)) + paint(end, "dim")]
     return [*lines, " " * (WIDTH - 2 - len(end)) + paint(end, "dim")]

@@ -9,8 +9,8 @@ import tempfile
 from harness.burst.rendezvous import Rendezvous, size
 
 PROCESS = """
-import sys
-from harness.burst.rendezvous import Rendezvous
+import sys, time
+from harness.burst.rendezvous import Rendezvous, spin
 meeting = Rendezvous(int(sys.argv[1]), int(sys.argv[2]), 2)
 meeting.begin()
 for _ in range(200):
@@ -18,7 +18,8 @@ for _ in range(200):
     at = 0
     while not at:
         at = meeting.wait(1.0)
-    print(at)
+    spin(at)
+    print(time.monotonic_ns())
 """
 
 

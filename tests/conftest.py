@@ -1,0 +1,57 @@
+"""Fixtures for all tests: the command line in this process, and snapshots of what users read."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from harness.cli.entry import run
+
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended and what it printed."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def race(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Ended]]:
+    """Run `race` in an empty folder: `race("run", "counter", "--strategy", "naive")`."""
+    monkeypatch.chdir(tmp_path)
+    for variable in ("RACE_REDIS_URL", "RACE_POSTGRES_URL", "RACE_TRACEBACK"):
+        monkeypatch.delenv(variable, raising=False)
+    before = signal.getsignal(signal.SIGTERM)
+
+    def ended(*arguments: str) -> Ended:
+        code = run(arguments)
+        printed = capsys.readouterr()
+        return Ended(code, printed.out, printed.err)
+
+    yield ended
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def snapshot() -> Callable[[str, str], None]:
+    """Compare a text with tests/snapshots/NAME; RACE_SNAPSHOTS=write remakes the file."""
+
+    def compare(name: str, text: str) -> None:
+        path = SNAPSHOTS / name
+        if os.environ.get("RACE_SNAPSHOTS") == "write":
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        assert text == path.read_text(encoding="utf-8")
+
+    return compare

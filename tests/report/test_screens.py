@@ -1,0 +1,145 @@
+"""What users read, kept as snapshots: in 80 columns, without colour unless asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from harness.burst import Counts, Load
+from harness.judge.explain import Explanation, Row
+from harness.model import Claim, Verdict
+from harness.report import (
+    coloured,
+    comparison_csv,
+    comparison_markdown,
+    comparison_screen,
+    result_screen,
+)
+from harness.results import comparison_document, result_document
+from tests import measurements
+
+Snapshot = Callable[[str, str], None]
+
+STATEMENTS = Explanation(
+    columns=(("A", "0-start"), ("B", "1-start")),
+    rows=(
+        Row(1, "A", "BEGIN ISOLATION LEVEL READ COMMITTED", "BEGIN"),
+        Row(2, "B", "SELECT attempt, until_ms FROM leases WHERE key = 'user:17'", "(no row)"),
+        Row(3, "A", "UPDATE leases SET attempt = '1-a', until_ms = 1795580498225 WHERE key = 'user:17'", "1", blocked=True),
+    ),
+    fits=False,
+    why=None,
+    says="two attempts of one user were at work at once",
+)  # fmt: skip
+
+RESULTS = {
+    "violated": (measurements.violated(), 1),
+    "held": (measurements.held(), 0),
+    "inconclusive": (measurements.inconclusive(), 3),
+    "interrupted": (
+        measurements.inconclusive(judged_bursts=120, complete=False, reason="the run was interrupted"),
+        130,
+    ),
+    "statements": (
+        measurements.postgres(measurements.violated(counterexample=STATEMENTS), "pg-read-committed"),
+        1,
+    ),
+    "sustained": (
+        measurements.held(load=Load(mode="sustained", connections=16, keys=64, seed=7), judged_bursts=64),
+        0,
+    ),
+    "order-held-rule-violated": (
+        measurements.violated(
+            order=Verdict.HELD,
+            invariants={"one at work": Verdict.VIOLATED, "somebody got in": Verdict.HELD},
+            broken_bursts=3,
+            by_invariant={"one at work": 3},
+        ),
+        1,
+    ),
+    "errors-shown": (
+        measurements.held(
+            claim=Claim("holds", errors=("40001",)),
+            counts=Counts(
+                bursts=1000, requests=3000, unknown=2, overruns=4, retries=1,
+                errors={"40001": 12, "40P01": 3}, by_decision={"aborted": 7},
+            ),
+        ),
+        0,
+    ),
+}  # fmt: skip
+
+
+def in_80_columns(text: str) -> str:
+    """The text, if it fits."""
+    assert [line for line in text.splitlines() if len(line) > 80 or line != line.rstrip()] == []
+    return text
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_screen_of_a_run(name: str, snapshot: Snapshot) -> None:
+    """Verdict, interleaving, and the lines below, for every kind of result."""
+    measured, code = RESULTS[name]
+    reproduce = f"race run double-submit --strategy {measured.cell.strategy} --seed 7"
+    document = result_document(measured, reproduce=reproduce)
+    snapshot(f"run-{name}.txt", in_80_columns(result_screen(document, code)))
+
+
+def comparison(**changes: Any) -> dict[str, Any]:
+    """A comparison's document from no particular machine."""
+    document = comparison_document(
+        measurements.compared(**changes), Load(seed=7), reproduce="race compare double-submit --seed 7"
+    )
+    place = {"python": "3.14.0", "platform": "Linux-x86_64", "cpus": 2, "race": "0.1.0", "commit": None}
+    return {**document, "environment": place}
+
+
+def test_screen_of_a_comparison(snapshot: Snapshot) -> None:
+    """A table for each store with its durability, then what follows from it."""
+    snapshot("compare.txt", in_80_columns(comparison_screen(comparison(), 0)))
+
+
+def test_screen_of_a_failed_comparison(snapshot: Snapshot) -> None:
+    """What did not do as it claims, and what is unclear, is said with its command; long names fit."""
+    broken = measurements.violated(claim=Claim("holds"))
+    rows = [
+        measurements.row("lua", broken, 18940),
+        measurements.row("redis-lock:set-then-expire-with-a-long-name", measurements.inconclusive(), 3000),
+        measurements.row("watch", measurements.held(counts=Counts(by_decision={"aborted": 4})), 1_234_567, 98765),
+    ]
+    document = comparison(rows=rows, not_applicable=[], complete=False)
+    snapshot("compare-failed.txt", in_80_columns(comparison_screen(document, 1)))
+
+
+def test_exports_of_a_comparison(snapshot: Snapshot) -> None:
+    """Markdown for a pull request, CSV for a spreadsheet."""
+    snapshot("compare.md", comparison_markdown(comparison()))
+    snapshot("compare.csv", comparison_csv(comparison()))
+
+
+def test_colour_is_only_colour() -> None:
+    """With its colours taken away a coloured screen is the plain one."""
+    document = result_document(measurements.violated(), reproduce="race run")
+    painted = result_screen(document, 1, coloured)
+    assert "\x1b[1;31mVIOLATED\x1b[0m" in painted
+    for code in ("\x1b[1;31m", "\x1b[1m", "\x1b[2m", "\x1b[0m"):
+        painted = painted.replace(code, "")
+    assert painted == result_screen(document, 1)
+
+
+@pytest.mark.parametrize("size", [3, 8])
+def test_many_callers_stay_readable(size: int, snapshot: Snapshot) -> None:
+    """Three short columns stand side by side; eight become letters in one."""
+    letters = "ABCDEFGH"[:size]
+    steps = tuple(Row(number, letter, "GET k", "0") for number, letter in enumerate(letters, 1))
+    found = replace(
+        measurements.READ_READ_WRITE_WRITE,
+        columns=tuple((letter, letter.lower()) for letter in letters),
+        rows=steps,
+        why=None,
+    )
+    document = result_document(measurements.violated(counterexample=found), reproduce="race run")
+    snapshot(f"run-{size}-callers.txt", in_80_columns(result_screen(document, 1)))
