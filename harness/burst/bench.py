@@ -23,12 +23,17 @@ from harness.judge import Budget, explain, judge_evidence
 from harness.model import Evidence, RaceError, Step, UsageError
 from harness.stores import Stores
 
-CHUNK_REQUESTS = 1000
-"""Requests judged at a time: enough to keep workers busy, few enough to show progress."""
+CHUNK_REQUESTS = 2000
+"""Requests judged at a time at most, so that a trace of all their steps stays small."""
+CHUNK_S = 0.5
+"""Seconds that one chunk of bursts may take: long enough to keep workers busy, short enough to show progress."""
+FIRST_CHUNK = 40
 MAX_PROBES = 60
 MOST_APART = 3
 """So many times the bursts asked for are made at most, where the machine keeps pulling requests apart."""
 _JUDGE_S = 20.0
+_VERDICT_ONLY = Budget(seconds=_JUDGE_S, explain_s=0.0)
+"""Explanations are made for the one violation that is shown."""
 _SPARE_S = 30.0
 
 
@@ -46,7 +51,7 @@ class Bench:
 
     async def bursts(self, tally: Tally, load: Load, count: int, until: float | None = None) -> None:
         """`count` bursts of the cell under test, with its control's among them; fewer past `until` (monotonic s)."""
-        chunk = max(1, CHUNK_REQUESTS // load.size)
+        chunk = FIRST_CHUNK
         wanted = tally.judged + count
         at_most = tally.judged + tally.apart + count * MOST_APART
         while tally.judged < wanted and not tally.failures and not self.interrupted:
@@ -55,7 +60,11 @@ class Bench:
             missing = wanted - tally.judged
             number = min(chunk, missing if tally.control is None else -(-missing * CONTROL_SHARE // (CONTROL_SHARE - 1)))
             before = tally.judged + tally.apart
+            began = time.monotonic()
             await self._chunk(tally, load, number)
+            pace = number / (time.monotonic() - began)
+            left_s = CHUNK_S if until is None else min(CHUNK_S, until - time.monotonic())
+            chunk = min(max(FIRST_CHUNK, int(pace * left_s)), CHUNK_REQUESTS // load.size or 1)
             self._progress(Progress(tally.bound.strategy.title, tally.judged, wanted, "bursts", tally.broken))
             if tally.judged + tally.apart == before and not tally.failures:
                 tally.failures.append("no burst could be carried out")
@@ -103,7 +112,7 @@ class Bench:
                 tally.spreads_us.append(spread_us)
             bound = bounds[orders.cell_of(burst)]
             finding = judge_evidence(
-                evidence, bound.spec, bound.scenario.invariants(), "burst", Budget(seconds=_JUDGE_S)
+                evidence, bound.spec, bound.scenario.invariants(), "burst", _VERDICT_ONLY
             )
             if bound is tally.bound:
                 tally.add(evidence, finding)
@@ -155,7 +164,7 @@ class Bench:
         judged = 0
         for evidence in groups.evidence(tally.bound.scenario.initial_value, rest, rest_ms):
             finding = judge_evidence(
-                evidence, tally.bound.spec, invariants, "sustained", Budget(seconds=_JUDGE_S)
+                evidence, tally.bound.spec, invariants, "sustained", _VERDICT_ONLY
             )
             tally.add(evidence, finding)
             judged += 1

@@ -22,6 +22,7 @@ from harness.cli.options import (
     stores_of,
 )
 from harness.cli.progress import shown
+from harness.model import UsageError
 
 BUDGET_S = 40.0
 
@@ -66,14 +67,16 @@ def command(context: click.Context, /, **options: Any) -> int:
         think_ms=options["think_ms"],
         seed=seed,
     )
-    scenario = options["scenario"]
+    scenario, strategies = options["scenario"], names(options["strategies"])
+    if not strategies:
+        raise UsageError("--strategies names no strategy")
     rules = rules_of(scenario, options["rules"])
     out.check(output)
     with shown(Path(scenario).stem, quiet=output.quiet) as progress:
         compared = asyncio.run(
             compare(
                 scenario,
-                names(options["strategies"]),
+                strategies,
                 rules,
                 load,
                 budget_s=options["budget_s"],

@@ -6,11 +6,10 @@ once, by content, and the search works with its number.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from harness.model import Operation, Request, Spec
-from harness.model.words import Reply
+from harness.model import Operation, Reply, Request, Spec, State
 
 _STATE_BYTES = 300
 _PLAIN = frozenset({str, int, type(None), bytes})
@@ -35,6 +34,14 @@ def freeze(value: Any) -> Any:
         return ("set", frozenset(map(freeze, value)))
     hash(value)
     return value
+
+
+Reach = Callable[[State, Request, Reply, Sequence[Request]], bool]
+"""What a specification may offer as `within_reach(state, request, reply, between)`.
+
+Whether `reply` can still be right for `request` in some state that some of the requests `between`, in some
+order, lead to from `state`. True where in doubt: False cuts the search short.
+"""
 
 
 class Entry(NamedTuple):
@@ -105,6 +112,7 @@ class States:
         self.size_bytes = 0
         self._spec = spec
         self._entries = entries
+        self._reach: Reach | None = getattr(spec, "within_reach", None)
         self._next = 0
         self._ids: dict[Any, int] = {}
         self._values: dict[int, Any] = {}
@@ -155,6 +163,20 @@ class States:
         return all(
             freeze(view(state[key], self._rest_ms)) == found for key, found in self._rest.items()
         )
+
+    @property
+    def foresees(self) -> bool:
+        """Whether the specification can tell what is out of reach."""
+        return self._reach is not None
+
+    def within_reach(self, number: int, place: int, between: Sequence[Request]) -> bool:
+        """Whether entry `place` may still get its answer, after some of `between` in some order."""
+        entry = self._entries[place]
+        if self._reach is None or entry.reply is None:
+            return True
+        state = self.state(number)
+        mine = {key: state[key] for key in entry.request.keys}
+        return self._reach(mine, entry.request, entry.reply, between)
 
     def after(self, place: int, number: int) -> tuple[int, ...]:
         """The states in which entry `place` may leave state `number`; none if it cannot happen there."""

@@ -27,20 +27,26 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import deque
+from heapq import heappop, heappush
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
+from harness.model import Request
+
 from harness.judge.states import Entry, States, freeze
 
 Outcome = Literal["legal", "illegal", "unknown"]
+Kind = tuple[str, str]
 Configuration = tuple[int, int, int]
 
 _STRIDE = 256
 _CHECKPOINT = 32
+_FORESIGHT = 64
 _BREADTH, _BREADTH_PER_LEVEL = 4_000, 24
 _SEEN_BYTES, _STACK_BYTES, _ASKED_BYTES = 260, 200, 100
 _LIVE_STATES = 4_096
+_YES_OR_NO = (True, False, None)
 _NEVER = 1 << 62
 
 
@@ -52,7 +58,7 @@ class Traits:
     names operations whose unknown requests may differ from each other.
     """
 
-    changing: set[tuple[str, str]] = field(default_factory=set)
+    changing: set[Kind] = field(default_factory=set)
     distinct: set[str] = field(default_factory=set)
 
 
@@ -70,6 +76,17 @@ def _keep(sets: dict[_Key, tuple[int, ...]], key: _Key, used: int) -> bool:
             return False
     sets[key] = (*[other for other in known if other & used != used], used)
     return True
+
+
+def _kind(entry: Entry) -> Kind:
+    """What operations that change something, or nothing, are likely to have in common."""
+    reply = entry.reply
+    if reply is None:
+        return (entry.request.operation, "")
+    if not reply.values:
+        return (entry.request.operation, reply.decision)
+    answers = [f"{name}={value}" for name, value in reply.values.items() if value in _YES_OR_NO]
+    return (entry.request.operation, " ".join([reply.decision, *answers]))
 
 
 class _Mistrusted(Exception):
@@ -161,18 +178,15 @@ class Search:
         self.size_bytes = 0
         self.forgetful = False
         self._traced = traced
+        self._foresees = states.foresees
         self._start = list(start) or [(0, 0, states.start)]
         self._reset()
 
     def _reset(self) -> None:
         entries = self.timeline.entries
         self._caches: list[dict[int, tuple[int, ...]] | None] = [None] * (len(entries) + 1)
-        kinds = [
-            (entry.request.operation, entry.reply.decision if entry.reply else "")
-            for entry in entries
-        ]
-        self._kinds = [*kinds, ("", "rest")]
-        self._trusted: set[tuple[str, str]] = set()
+        self._kinds = [*map(_kind, entries), ("", "rest")]
+        self._trusted: set[Kind] = set()
         self._pending: list[int] = []
         self._late: deque[int] = deque()
         self._unknown: list[int] = []
@@ -180,6 +194,7 @@ class Search:
         self._twin_of: dict[int, int] = {}
         self._groups: dict[Any, int] = {}
         self._agreed: set[int] = set()
+        self._look: tuple[int, int, list[Request], dict[int, bool]] | None = None
         self._level = -1
         self._asked = 0
         self.forgetful = False
@@ -197,7 +212,7 @@ class Search:
 
     def _run(self) -> Generator[int, None, Outcome]:
         frontier = yield from self._breadth()
-        if frontier is None or (frontier and (yield from self._depth(frontier))):
+        if frontier is None or (frontier and (yield from self._best(frontier))):
             return "legal"
         return "unknown" if self.states.guessed or self.forgetful else "illegal"
 
@@ -260,7 +275,7 @@ class Search:
                 if found and (len(found) > 1 or found[0] != state):
                     self._distrust(kinds[place])
 
-    def _distrust(self, kind: tuple[str, str]) -> None:
+    def _distrust(self, kind: Kind) -> None:
         self.traits.changing.add(kind)
         if kind in self._trusted:
             raise _Mistrusted
@@ -281,6 +296,8 @@ class Search:
     def _expand(self, level: int, configuration: Configuration) -> list[tuple[int, Configuration]]:
         """What may be ordered next, the most urgent first, in a level that waits for a return."""
         ordered, used, state = configuration
+        if self._foresees and not self._within_reach(ordered, state):
+            return []
         bits, caches = self.timeline.bits, self._caches
         pending = self._pending
         waiting = bits[pending[0]]
@@ -321,6 +338,36 @@ class Search:
                     self._agree(next_state)
         return moves
 
+    def _within_reach(self, ordered: int, state: int) -> bool:
+        """Ask the specification whether the next look at the state can still see what it saw."""
+        if self._look is None:
+            self._look = self._next_look()
+        place, bit, between, answers = self._look
+        if place < 0 or ordered & bit:
+            return True
+        answer = answers.get(state)
+        if answer is None:
+            answer = answers[state] = self.states.within_reach(state, place, between)
+        return answer
+
+    def _next_look(self) -> tuple[int, int, list[Request], dict[int, bool]]:
+        """The next return of what changes nothing, and all that may be ordered before it."""
+        levels, timeline, entries = self.timeline.levels, self.timeline, self.timeline.entries
+        before = [*self._pending, *self._unknown]
+        for level in range(self._level, min(len(levels), self._level + _FORESIGHT)):
+            place, opened = levels[level]
+            if level > self._level:
+                before += opened
+            if place < len(entries) and self._kinds[place] not in self.traits.changing:
+                bit = timeline.bits[place] if timeline.opened_at[place] <= self._level else 0
+                between = [
+                    entries[other].request
+                    for other in before
+                    if other != place and other < len(entries)
+                ]
+                return place, bit, between, {}
+        return -1, 0, [], {}
+
     # Moving along the levels
 
     def _go(self, level: int) -> None:
@@ -343,6 +390,8 @@ class Search:
                     self._pending.remove(place)
             self._level -= 1
             self._pending.insert(0, levels[self._level][0])
+        if level != before:
+            self._look = None
         late_from = self.timeline.late_from[level]
         if level == before + 1:
             if level:
@@ -461,16 +510,20 @@ class Search:
         self._caches = [None] * len(self._caches)
         self._asked = 0
 
-    # Depth first
+    # Best first
 
-    def _depth(self, frontier: Sequence[Configuration]) -> Generator[int, None, bool]:
-        """Whether an order exists that begins with one of these configurations."""
+    def _best(self, frontier: Sequence[Configuration]) -> Generator[int, None, bool]:
+        """Whether an order exists that begins with one of these configurations.
+
+        Deepest first, but an operation ordered before its return asks for it counts
+        against a configuration: a wrong guess is given up before all that could follow it was tried.
+        """
         levels, bits, last = self.timeline.levels, self.timeline.bits, len(self.timeline.levels)
-        stack = [(self.stuck_level, configuration) for configuration in reversed(frontier)]
+        heap = [(0, 0, self.stuck_level, configuration) for configuration in frontier]
         seen: dict[tuple[int, int, int], tuple[int, ...]] = {}
-        spent = 0
-        while stack:
-            level, configuration = stack.pop()
+        spent = count = 0
+        while heap:
+            cost, _count, level, configuration = heappop(heap)
             self._go(level)
             ordered, used, state = self._enter(level, configuration)
             waiting = bits[levels[level][0]]
@@ -478,20 +531,25 @@ class Search:
                 moves = [(level + 1, (ordered ^ waiting, used, state))]
             else:
                 moves = self._expand(level, (ordered, used, state))
-            for next_level, (ordered, used, state) in reversed(moves):
+            for next_level, (ordered, used, state) in moves:
                 if next_level == last:
                     return True
                 if _keep(seen, (next_level, ordered, state), used):
-                    stack.append((next_level, (ordered, used, state)))
+                    count += 1
+                    step = -1 if next_level > level else W
+                    heappush(heap, (cost + step, -count, next_level, (ordered, used, state)))
             self.stuck_level = max(self.stuck_level, level)
             spent += 1
             if not spent % _STRIDE:
-                size = len(seen) * _SEEN_BYTES + len(stack) * _STACK_BYTES + self._asked * _ASKED_BYTES
+                size = len(seen) * _SEEN_BYTES + len(heap) * _STACK_BYTES + self._asked * _ASKED_BYTES
                 self.size_bytes = size + self.states.size_bytes
                 if self.size_bytes > self.limit_bytes:
-                    del stack[: len(stack) // 2]
+                    heap.sort()
+                    del heap[len(heap) // 2 :]
                     seen.clear()
                     self.forgetful = True
-                    self._forget([configuration for _level, configuration in stack])
+                    self._forget([configuration for *_rank, configuration in heap])
                 yield _STRIDE
         return False
+import os
+W=int(os.environ.get("W","3"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -56,11 +57,13 @@ def again(row: Document, document: Document) -> str:
     """The command that runs one row alone."""
     rules = {other["rule"] for other in document["rows"]}
     load = document["load"]
-    words = ["race run", document["scenario"], "--strategy", row["strategy"]]
+    words = ["race", "run", document["scenario"], "--strategy", row["strategy"]]
     words += ["--rule", row["rule"]] if len(rules) > 1 else []
     words += ["--processes", str(load["processes"])] if load["processes"] != 2 else []
     words += ["--size", str(load["burst_size"])] if load["burst_size"] != 2 else []
-    return " ".join([*words, "--seed", str(document["seed"])])
+    words += ["--work", str(load["work_us"])] if load["work_us"] != 300 else []
+    words += ["--think", f"{load['think_ms']:g}"] if load["think_ms"] else []
+    return shlex.join([*words, "--seed", str(document["seed"])])
 
 
 def _choice(store: str, rows: Sequence[Document]) -> str:

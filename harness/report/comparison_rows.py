@@ -22,12 +22,12 @@ Document = Mapping[str, Any]
 COLUMNS = (
     ("strategy", "", "strategy"),
     ("broken", "bursts", "broken bursts"),
-    ("95 %", "interval", "95 % interval"),
+    ("95 % CI", "in %", "95 % CI in %"),
     ("starts", "per s", "starts/s"),
-    ("rela-", "tive", "relative"),
+    ("rel.", "", "relative"),
     ("p99", "ms", "p99 ms"),
     ("re-", "tries", "retries"),
-    ("errors", "shown", "errors shown"),
+    ("err-", "ors", "errors shown"),
     ("claim", "met?", "claim met?"),
 )
 """Headings in two short lines, and in one; all but the first and the last are set flush right."""
@@ -89,5 +89,5 @@ def _interval(violations: Document) -> str:
     if not violations["judged"]:
         return MISSING
     if not violations["bursts"]:
-        return f"<={bound(violations)} %"
-    return f"{interval(violations)} %"
+        return f"<={bound(violations)}"
+    return interval(violations)

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import math
+import re
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
 MISSING = "-"
+
+_UNIT = re.compile(r"(?<=\d) (?=(?:%|s|ms|us|min)(?:\W|$))")
+_KEPT_SPACE = "\u00a0"
+
+
+def wrapped(text: str, width: int, indent: str = "") -> list[str]:
+    """The text in lines of at most `width`; a figure stays with its unit, a command with its dashes."""
+    kept = _UNIT.sub(_KEPT_SPACE, text)
+    lines = textwrap.wrap(kept, width, subsequent_indent=indent, break_on_hyphens=False)
+    return [line.replace(_KEPT_SPACE, " ") for line in lines] or [""]
 
 
 def count(number: int) -> str:
@@ -53,6 +65,11 @@ def bound(violations: Mapping[str, Any]) -> str:
     digits = max(0, 1 - math.floor(math.log10(value))) if value else 0
     scale = 10**digits
     return f"{math.ceil(value * scale - 1e-9) / scale:.{digits}f}"
+
+
+def microseconds(value: float) -> str:
+    """One digit after the comma where it says something."""
+    return f"{value:.1f} us" if value < 10 else f"{value:,.0f} us"
 
 
 def seconds(duration_s: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import textwrap
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,11 +10,13 @@ from harness.report.figures import (
     bound,
     count,
     interval,
+    microseconds,
     milliseconds,
     per_second,
     percent,
     plural,
     seconds,
+    wrapped,
 )
 from harness.report.interleaving import draw
 from harness.report.paint import VERDICT_STYLES, Paint, plain
@@ -40,7 +42,7 @@ def result_screen(document: Document, exit_code: int, paint: Paint = plain) -> s
 
 def labelled(label: str, text: str, paint: Paint = plain, indent: int = _LABEL) -> list[str]:
     """`  Label    text`, wrapped under itself."""
-    parts = textwrap.wrap(text, WIDTH - indent - 1, break_long_words=False, break_on_hyphens=False) or [""]
+    parts = wrapped(text, WIDTH - indent - 1)
     head = paint(f"  {label:<{indent - 2}}", "dim")
     return [f"{head}{parts[0]}", *(" " * indent + part for part in parts[1:])]
 
@@ -64,9 +66,9 @@ def _headline(document: Document, paint: Paint) -> list[str]:
     verdict = document["verdict"]
     word = verdict.upper()
     indent = max(len("VIOLATED"), len(word)) + 4
-    parts = textwrap.wrap(_sentence(document), WIDTH - indent) or [""]
+    parts = wrapped(_sentence(document), WIDTH - indent)
     first = f"  {paint(word, VERDICT_STYLES[verdict])}{' ' * (indent - 2 - len(word))}{parts[0]}"
-    rest = [*parts[1:], *textwrap.wrap(_evidence(document), WIDTH - indent)]
+    rest = [*parts[1:], *wrapped(_evidence(document), WIDTH - indent)]
     return [first, *(" " * indent + line for line in rest)]
 
 
@@ -133,7 +135,7 @@ def _below(document: Document) -> Iterator[tuple[str, str]]:
     yield "Claim", claim(document)
     yield "Again", document["reproduce"]
     label = "Fixes" if document["verdict"] == "violated" else "Others"
-    yield label, f"race compare {document['scenario']}"
+    yield label, f"race compare {shlex.quote(document['scenario'])}"
 
 
 def _worth_telling(document: Document) -> bool:
@@ -145,9 +147,14 @@ def _worth_telling(document: Document) -> bool:
 def _judged(document: Document) -> str:
     """Order and rule, apart: the state may be serialised perfectly and the business still be wrong."""
     parts = [f"order: {document['order']}"]
+    others: dict[str, list[str]] = {}
     for name, verdict in document["invariants"].items():
         broken = document["violations"]["by_invariant"].get(name, 0)
-        parts.append(f"{name}: {verdict}" + (f" in {count(broken)}" if broken else ""))
+        if broken:
+            parts.append(f"{name}: {verdict} in {count(broken)}")
+        else:
+            others.setdefault(verdict, []).append(name)
+    parts += [f"{', '.join(names)}: {verdict}" for verdict, names in others.items()]
     return "; ".join(parts)
 
 
@@ -205,7 +212,7 @@ def _load(document: Document) -> str:
             f"{processes}, {plural(load['connections'], 'connection')} in a closed loop on"
             f" {plural(load['keys'], 'hot key')} for {seconds(load['duration_s'])}"
         )
-    apart = f", released {spread:.1f} us apart" if spread is not None else ""
+    apart = f", released {microseconds(spread)} apart" if spread is not None else ""
     return f"{processes}{apart}: the worst case on purpose, not the rate you see in production"
 
 

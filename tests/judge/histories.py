@@ -54,6 +54,18 @@ class Text(Register):
             yield {key: text + request.args["value"]}
 
 
+    def within_reach(
+        self, state: State, request: Request, reply: Reply, between: Sequence[Request]
+    ) -> bool:
+        """Texts grow at their end, unless one is put in their place."""
+        if request.operation != "get":
+            return True
+        seen, key = reply.values["value"], request.keys[0]
+        return seen.startswith(state[key] or "") or any(
+            other.operation == "put" and seen.startswith(other.args["value"]) for other in between
+        )
+
+
 class Counters(Register):
     """add one to every key named and answer their sum; look answers the sum."""
 

@@ -28,7 +28,7 @@ STATEMENTS = Explanation(
     rows=(
         Row(1, "A", "BEGIN ISOLATION LEVEL READ COMMITTED", "BEGIN"),
         Row(2, "B", "SELECT attempt, until_ms FROM leases WHERE key = 'user:17'", "(no row)"),
-        Row(3, "A", "UPDATE leases SET attempt = '1-a', until_ms = 1795580498225 WHERE key = 'user:17'", "1", blocked=True),
+        Row(3, "A", "UPDATE leases SET attempt = '1-a', until_ms = 1795580498225 WHERE key = 'user:17'", "1", True),
     ),
     fits=False,
     why=None,

@@ -1,0 +1,5 @@
+"""`python -m harness` is `race`."""
+
+from harness.cli import main
+
+main()

@@ -1,0 +1,181 @@
+"""The command line as a process of its own, on real stores: from a prompt, a pipe, another folder, a wheel."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import validate
+
+from harness.results import schema_text
+
+ROOT = Path(__file__).resolve().parents[2]
+RACE = (sys.executable, "-m", "harness")
+
+RULE = """
+from harness import Outcome, Reply, Request, Scenario
+
+class MyRule(Scenario):
+    initial_value = 0
+
+    def rule(self, state, request, now_ms):
+        if state[request.key] >= 1:
+            return Outcome({}, Reply("full"))
+        return Outcome({request.key: state[request.key] + 1}, Reply("taken"))
+
+    def burst(self, rng, size):
+        return [Request("take", ("seat",))] * size
+"""
+
+FIX = """
+from harness import Claim, Strategy
+
+class MyFix(Strategy):
+    def claims(self, conditions):
+        return Claim("breaks", "it is no fix")
+
+    async def apply(self, session, request, rule):
+        state = await self.values.load(session, request.keys)
+        outcome = await session.decide(rule, state, request)
+        await self.values.save(session, outcome.changes, session.now_at_ms)
+        return outcome.reply
+"""
+
+
+def run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `race` in a folder."""
+    return subprocess.run(
+        [*RACE, *arguments],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def scripts(tmp_path: Path) -> Path:
+    """A folder far from race with a rule and a fix of the user's own."""
+    (tmp_path / "my_rule.py").write_text(RULE)
+    (tmp_path / "my_fix.py").write_text(FIX)
+    return tmp_path
+
+
+@pytest.mark.stores
+def test_naive_breaks(tmp_path: Path) -> None:
+    """The main example: a document that follows its schema, exit 1."""
+    ended = run("run", "double-submit", "--strategy", "naive", "--bursts", "100", "--json", cwd=tmp_path)
+    document = json.loads(ended.stdout)
+    validate(document, json.loads(schema_text("result")))
+    assert (ended.returncode, document["verdict"], document["as_claimed"]) == (1, "violated", True)
+
+
+@pytest.mark.stores
+def test_own_scripts_from_another_folder(scripts: Path) -> None:
+    """A rule of fifteen lines runs at once, and what it says again can be said again."""
+    arguments = ("run", "./my_rule.py", "--strategy", "./my_fix.py", "--bursts", "100", "--seed", "3")
+    ended = run(*arguments, cwd=scripts)
+    assert (ended.returncode, ended.stderr) == (1, "")
+    assert f"  Again    race {' '.join(arguments)}\n" in ended.stdout
+
+
+@pytest.mark.stores
+def test_from_a_wheel(scripts: Path) -> None:
+    """In a wheel the bundled scripts travel inside `harness`, and own ones are found as always."""
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "-q",
+            "--no-deps",
+            "--no-build-isolation",
+            "-w",
+            str(scripts),
+            str(ROOT),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = scripts.glob("race_harness-*.whl")
+    site = scripts / "site"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+        tops = {name.split("/")[0] for name in archive.namelist()}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"harness"}
+    where = subprocess.run(
+        [sys.executable, "-c", "import harness; print(harness.__file__)"],
+        cwd=scripts,
+        env={**os.environ, "PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert where.stdout.strip() == str(site / "harness" / "__init__.py")
+    bundled = run("list", cwd=scripts, PYTHONPATH=str(site))
+    assert "pg-serializable" in bundled.stdout
+    own = run("run", "./my_rule.py", "--strategy", "./my_fix.py", "--bursts", "100", cwd=scripts, PYTHONPATH=str(site))
+    assert (own.returncode, own.stderr) == (1, "")
+
+
+@pytest.mark.stores
+def test_ctrl_c_keeps_what_was_measured(tmp_path: Path) -> None:
+    """Exit 130, one JSON document that says it is incomplete, saved too."""
+    with subprocess.Popen(
+        [*RACE, "run", "double-submit", "--strategy", "lua", "--bursts", "1000000", "--json"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        wait_for_load(process)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=30)
+    document = json.loads(stdout)
+    (saved,) = (tmp_path / "results" / "runs").glob("*.json")
+    assert (process.returncode, document["complete"], stderr) == (130, False, "")
+    assert json.loads(saved.read_text()) == document
+
+
+def wait_for_load(process: subprocess.Popen[str]) -> None:
+    """Until workers have used a second of processor time: then bursts are under way."""
+    import psutil
+
+    parent = psutil.Process(process.pid)
+    while process.poll() is None:
+        workers = [child for child in parent.children(recursive=True) if "harness.burst.worker" in child.cmdline()]
+        if workers and sum(child.cpu_times().user for child in workers) > 1:
+            return
+        psutil.wait_procs([], timeout=0.05)
+
+
+def test_a_reader_that_leaves(tmp_path: Path) -> None:
+    """`race list | head -1` is no failure."""
+    ended = subprocess.run(
+        ["bash", "-c", f"{' '.join(RACE)} list | head -1; echo ${{PIPESTATUS[0]}}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.stdout, ended.stderr) == ("Scenarios\n0\n", "")
+
+
+def test_help_starts_quickly() -> None:
+    """`race --help` imports neither the engine nor rich: that is what keeps it fast."""
+    code = "import sys; from harness.cli import main; main(['--help'])"
+    checked = f"import atexit, sys; atexit.register(lambda: print(sorted(sys.modules), file=sys.stderr)); {code}"
+    ended = subprocess.run([sys.executable, "-c", checked], capture_output=True, text=True, check=True)
+    modules: list[Any] = json.loads(ended.stderr.replace("'", '"'))
+    heavy = {"rich", "asyncpg", "uvloop", "hdrh", "asyncio", "harness.burst", "harness.stores", "harness.judge"}
+    assert heavy & set(modules) == set()

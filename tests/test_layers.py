@@ -1,0 +1,44 @@
+"""The shape of the code: no file holds two ideas, and the public API is one screen."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+from pathlib import Path
+
+import harness
+
+ROOT = Path(__file__).resolve().parents[1]
+LONGEST_FILE = 500
+
+
+def sources() -> list[Path]:
+    """Every Python file that belongs to the project."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "*.py"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    names = listed.stdout.split() or [
+        str(path.relative_to(ROOT))
+        for folder in ("harness", "scenarios", "strategies", "tests")
+        for path in (ROOT / folder).rglob("*.py")
+    ]
+    return [ROOT / name for name in names if (ROOT / name).is_file()]
+
+
+def test_no_file_is_long() -> None:
+    """A file of more than 500 lines holds two ideas."""
+    lengths = {path.relative_to(ROOT): len(path.read_text(encoding="utf-8").splitlines()) for path in sources()}
+    assert {path: length for path, length in lengths.items() if length > LONGEST_FILE} == {}
+
+
+def test_every_file_says_what_it_is() -> None:
+    """The first line of a file is a docstring; an empty file needs none."""
+    trees = {path.relative_to(ROOT): ast.parse(path.read_text(encoding="utf-8")) for path in sources()}
+    assert [path for path, tree in trees.items() if tree.body and ast.get_docstring(tree) is None] == []
+
+
+def test_the_public_api_is_one_screen() -> None:
+    """Every public name can be imported, they are sorted, and there are few enough to read."""
+    assert [name for name in harness.__all__ if not hasattr(harness, name)] == []
+    assert sorted(harness.__all__, key=lambda name: (not name.isupper(), name)) == harness.__all__
+    assert len(harness.__all__) <= 60
