@@ -58,7 +58,9 @@ class Bench:
             if until is not None and time.monotonic() > until:
                 break
             missing = wanted - tally.judged
-            number = min(chunk, missing if tally.control is None else -(-missing * CONTROL_SHARE // (CONTROL_SHARE - 1)))
+            number = min(
+                chunk, missing if tally.control is None else -(-missing * CONTROL_SHARE // (CONTROL_SHARE - 1))
+            )
             before = tally.judged + tally.apart
             began = time.monotonic()
             await self._chunk(tally, load, number)
@@ -111,9 +113,7 @@ class Bench:
             if (spread_us := released_apart_us(record.operations)) is not None:
                 tally.spreads_us.append(spread_us)
             bound = bounds[orders.cell_of(burst)]
-            finding = judge_evidence(
-                evidence, bound.spec, bound.scenario.invariants(), "burst", _VERDICT_ONLY
-            )
+            finding = judge_evidence(evidence, bound.spec, bound.scenario.invariants(), "burst", _VERDICT_ONLY)
             if bound is tally.bound:
                 tally.add(evidence, finding)
                 if finding.broken:
@@ -161,13 +161,10 @@ class Bench:
         groups = Groups(self.fleet.readings, done.spans)
         rest, rest_ms = await self._rest(tally, load, groups.keys)
         invariants = [one for one in tally.bound.scenario.invariants() if "sustained" in one.applies]
-        judged = 0
-        for evidence in groups.evidence(tally.bound.scenario.initial_value, rest, rest_ms):
-            finding = judge_evidence(
-                evidence, tally.bound.spec, invariants, "sustained", _VERDICT_ONLY
-            )
+        every = groups.evidence(tally.bound.scenario.initial_value, rest, rest_ms)
+        for judged, evidence in enumerate(every, start=1):
+            finding = judge_evidence(evidence, tally.bound.spec, invariants, "sustained", _VERDICT_ONLY)
             tally.add(evidence, finding)
-            judged += 1
             if judged % 8 == 0:
                 self._progress(Progress("judging", judged, len(groups), "keys", tally.broken))
                 await asyncio.sleep(0)  # let Ctrl-C through

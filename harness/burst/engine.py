@@ -68,7 +68,9 @@ async def run(
             await bench.sustained(tally, load)
         await bench.probe(tally, load)
         lost = await stores.lost()
-        return measured(tally, load, infos, lost, started_at, time.monotonic() - started, complete=not bench.interrupted)
+        return measured(
+            tally, load, infos, lost, started_at, time.monotonic() - started, complete=not bench.interrupted
+        )
 
 
 async def compare(
@@ -106,7 +108,9 @@ async def compare(
                 if bench.interrupted:
                     break
                 progress(
-                    Progress(bursts.bound.strategy.title, number * len(tallies) + place, len(tallies) * _ROUNDS, "turns")
+                    Progress(
+                        bursts.bound.strategy.title, number * len(tallies) + place, len(tallies) * _ROUNDS, "turns"
+                    )
                 )
                 until = time.monotonic() + slice_s * _BURST_SHARE
                 await bench.bursts(bursts, burst_load, load.bursts // _ROUNDS, until)
@@ -124,9 +128,7 @@ async def compare(
             second = measured(sustained, sustained_load, infos, lost, started_at, sustained.elapsed_s, complete=whole)
             bound = bursts.bound
             rows.append(CompareRow(bound.strategy.title, bound.cell.rule, bound.strategy.store, first, second))
-        return Comparison(
-            scenario, rows, apart, list(infos), load.seed, whole, time.monotonic() - started, started_at
-        )
+        return Comparison(scenario, rows, apart, list(infos), load.seed, whole, time.monotonic() - started, started_at)
 
 
 def measured(

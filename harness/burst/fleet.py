@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
@@ -12,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from harness.burst.plan import Cell, Load, Orders
 from harness.burst.record import Reading
@@ -64,7 +65,7 @@ class _Process:
         if "lost" in answer:
             raise StoreUnavailable(f"the store was lost during the run: {answer['lost']}")
         if "error" in answer:
-            raise (UsageError if answer["exit"] == 2 else RaceError)(answer["error"])  # noqa: PLR2004
+            raise (UsageError if answer["exit"] == 2 else RaceError)(answer["error"])
         return answer
 
     def _last_words(self) -> str:
@@ -74,10 +75,8 @@ class _Process:
 
     def end(self) -> None:
         assert self.child.stdin is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):
             self.child.stdin.close()
-        except BrokenPipeError:
-            pass
         try:
             self.child.wait(_GRACE_S)
         except subprocess.TimeoutExpired:
@@ -127,7 +126,7 @@ class Fleet:
         self._files.append(file)
         return file
 
-    async def __aenter__(self) -> Fleet:
+    async def __aenter__(self) -> Self:
         try:
             await self._start()
         except BaseException:
@@ -178,10 +177,8 @@ class Fleet:
     def _end(self) -> None:
         for process in (*self._workers, *self._owning):
             if process.child.stdin is not None and process.child.poll() is None:
-                try:
+                with contextlib.suppress(BrokenPipeError):
                     process.child.stdin.close()
-                except BrokenPipeError:
-                    pass
         for process in (*self._workers, *self._owning):
             process.end()
         if hasattr(self, "meeting"):
@@ -241,9 +238,7 @@ class Fleet:
                 answers[number] = task.result()
         commands = 0
         if owned is not None and failure is None:
-            commands = sum(
-                answer["commands"] for answer in await self._ask_all(self._owning, {"do": "count"})
-            )
+            commands = sum(answer["commands"] for answer in await self._ask_all(self._owning, {"do": "count"}))
         return self._round(answers, failure, interrupted=interrupted, owner_commands=commands)
 
     def _round(

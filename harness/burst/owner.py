@@ -57,9 +57,18 @@ class OwnerClient:
         self._next += 1
         number = self._next
         waiter = self._waiting[number] = asyncio.get_running_loop().create_future()
-        message = [number, request.operation, request.keys, dict(request.args), request.id, request.attempt, request.role]
+        message = [
+            number,
+            request.operation,
+            request.keys,
+            dict(request.args),
+            request.id,
+            request.attempt,
+            request.role,
+        ]
         self._writer.write(json.dumps(message).encode() + b"\n")
-        return await waiter
+        answer: tuple[Reply, int, int] = await waiter
+        return answer
 
 
 class Owner:
@@ -130,7 +139,7 @@ class Owner:
             answer = [number, reply.decision, dict(reply.values), session.now_at_ms, session.now_max_ms, None]
         except StoreFault as fault:
             answer = [number, "", {}, 0, 0, fault.code]
-        except Exception as error:  # noqa: BLE001 - a broken script must not leave callers waiting
+        except Exception as error:
             os.write(2, f"{described(error)}\n".encode())
             answer = [number, "", {}, 0, 0, "script"]
         writer.write(json.dumps(answer).encode() + b"\n")

@@ -58,7 +58,7 @@ class Performer:
                 recorder = self.recorder
                 recorder.attempts = number = recorder.attempts + 1
                 flow = session.flow
-                if flow is None or flow._performer is not self:
+                if flow is None or flow.performer is not self:
                     flow = session.flow = LoadFlow(self, session, caller)
                 flow.attempt = Attempt(keys, item.args, f"{recorder.worker}-a{number}", item.role)
                 flow.burst, flow.number = burst, number
@@ -126,18 +126,18 @@ class Performer:
             await asyncio.sleep(self.work_s)
             return
         until = time.monotonic() + self.work_s
-        while time.monotonic() < until:
+        while time.monotonic() < until:  # noqa: ASYNC110 - nobody else ends it: time does
             await asyncio.sleep(0)
 
 
 class LoadFlow:
     """What a flow is given: requests and effects of one attempt. A caller's next attempt reuses it."""
 
-    __slots__ = ("_caller", "_performer", "_session", "attempt", "burst", "number")
+    __slots__ = ("_caller", "_session", "attempt", "burst", "number", "performer")
 
     def __init__(self, performer: Performer, session: LoadSession, caller: int) -> None:
         """One for each caller; `attempt`, `number` and `burst` are set for each attempt."""
-        self._performer = performer
+        self.performer = performer
         self._session = session
         self._caller = caller
         self.attempt: Attempt
@@ -147,14 +147,14 @@ class LoadFlow:
     def apply(self, operation: str, **args: Any) -> Awaitable[Reply]:
         """One request on the attempt's keys."""
         attempt = self.attempt
-        return self._performer.request(
+        return self.performer.request(
             self._session, self._caller, self.burst, operation, attempt.keys, args or NOTHING, attempt.id,
             attempt.role, self.number,
         )  # fmt: skip
 
     async def effect(self, name: str) -> None:
         """Write down that it begins, let it take its time, write down that it ended."""
-        performer = self._performer
+        performer = self.performer
         recorder = performer.recorder
         mark = recorder.effect(name, self.attempt.keys, self._caller, self.burst, self.number, _monotonic_ns())
         if performer.work_s > 0:

@@ -135,14 +135,10 @@ class Recorder:
                 value_kind = _JSON
         _pack_tail(mark[0], mark[1] + _TAIL_AT, now_ms, now_max_ms, returned_ns, value, number, value_kind, _OK)
 
-    def end_badly(
-        self, mark: Mark, status: Status, error: str, now_ms: int, now_max_ms: int, returned_ns: int
-    ) -> None:
+    def end_badly(self, mark: Mark, status: Status, error: str, now_ms: int, now_max_ms: int, returned_ns: int) -> None:
         """Write that there was no answer but an error. `returned_ns` 0: the caller was told nothing."""
         value = self._words.number(error, error)
-        _pack_tail(
-            mark[0], mark[1] + _TAIL_AT, now_ms, now_max_ms, returned_ns, value, 0, _ERROR, _STATUS[status]
-        )
+        _pack_tail(mark[0], mark[1] + _TAIL_AT, now_ms, now_max_ms, returned_ns, value, 0, _ERROR, _STATUS[status])
 
     def effect(self, name: str, keys: tuple[str, ...], caller: int, burst: int, attempt: int, now_ns: int) -> Mark:
         """Write that an effect is about to begin."""

@@ -66,7 +66,7 @@ class LoadSession(Session):
         self._prefix = prefix
         self._process = process
         self._redis = redis
-        self._postgres = postgres
+        self.postgres = postgres
         self.asks: Asking | None = None
         self._rng = rng or Random()
         self._loaded: dict[str, bytes] = {}
@@ -76,8 +76,8 @@ class LoadSession(Session):
         """Close the connections."""
         if self._redis is not None:
             await self._redis.close()
-        if self._postgres is not None:
-            await self._postgres.close()
+        if self.postgres is not None:
+            await self.postgres.close()
 
     # Redis
 
@@ -122,20 +122,22 @@ class LoadSession(Session):
 
     async def sql(self, statement: str, *args: Any) -> Rows:
         """One statement, committed by itself."""
-        rows = await self._sql(statement, args)
+        rows = await self.statement(statement, args)
         self.changed = True
         return rows
 
-    async def _sql(self, statement: str, args: tuple[Any, ...]) -> Rows:
+    async def statement(self, statement: str, args: tuple[Any, ...]) -> Rows:
+        """One statement, in whatever transaction is open."""
         self.commands += 1
-        assert self._postgres is not None
+        assert self.postgres is not None
         if self.steps is None:
-            return await self._postgres.sql(statement, *args)
-        running = self._postgres.sql(statement, *args)
+            return await self.postgres.sql(statement, *args)
+        running = self.postgres.sql(statement, *args)
         rows: Rows = await self._timed("sql", (statement, *args), running)
         return rows
 
-    async def _control(self, word: str, running: Awaitable[Any]) -> None:
+    async def control(self, word: str, running: Awaitable[Any]) -> None:
+        """BEGIN, COMMIT or ROLLBACK."""
         self.commands += 1
         if self.steps is None:
             await running
@@ -206,9 +208,16 @@ class LoadSession(Session):
             at = time.monotonic_ns()
             self.steps.append(
                 Step(
-                    self.caller, self.request, "decide", (request.operation,), outcome.reply.decision, at, at,
-                    dict(state), dict(outcome.changes),
-                )  # fmt: skip
+                    self.caller,
+                    self.request,
+                    "decide",
+                    (request.operation,),
+                    outcome.reply.decision,
+                    at,
+                    at,
+                    dict(state),
+                    dict(outcome.changes),
+                )
             )
         if self.think_ms:
             await asyncio.sleep(self.think_ms / 1000)
@@ -255,20 +264,20 @@ class _LoadTransaction(Transaction):
         self._writes: dict[str, Any] = {}
 
     async def __aenter__(self) -> Transaction:
-        connection = self._session._postgres
+        connection = self._session.postgres
         assert connection is not None
-        await self._session._control(f"BEGIN {self._isolation}", connection.begin(self._isolation))
+        await self._session.control(f"BEGIN {self._isolation}", connection.begin(self._isolation))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         session = self._session
-        connection = session._postgres
+        connection = session.postgres
         assert connection is not None
         if kind is None:
             try:
-                await session._control("COMMIT", connection.commit())
+                await session.control("COMMIT", connection.commit())
             except ConnectionLost:
                 session.changed = True  # a COMMIT without an answer may have been done
                 raise
@@ -276,10 +285,10 @@ class _LoadTransaction(Transaction):
             if self._writes:
                 session.note(writes=self._writes)
         elif not issubclass(kind, ConnectionLost | asyncio.CancelledError):
-            await session._control("ROLLBACK", connection.rollback())
+            await session.control("ROLLBACK", connection.rollback())
 
     async def sql(self, statement: str, *args: Any) -> Rows:
-        return await self._session._sql(statement, args)
+        return await self._session.statement(statement, args)
 
     def note(self, *, reads: State | None = None, writes: State | None = None) -> None:
         """What a statement saw; what it wrote shows at COMMIT."""

@@ -76,16 +76,9 @@ class Worker:
     # Sessions
 
     async def _new_session(self, store: str, index: int) -> LoadSession:
-        redis = await RedisConnection.open(self.targets.redis) if store == "redis" else None
-        postgres = (
-            await PostgresConnection.open(self.targets.postgres, self.targets.schema)
-            if store == "postgres"
-            else None
-        )
-        return LoadSession(
-            f"{self.number}.{index}", self.targets.prefix, self.process, redis=redis, postgres=postgres,
-            rng=Random(f"{self.number}.{index}"),
-        )  # fmt: skip
+        redis, postgres = await _connected(self.targets, store)
+        name = f"{self.number}.{index}"
+        return LoadSession(name, self.targets.prefix, self.process, redis=redis, postgres=postgres, rng=Random(name))
 
     async def ready_sessions(self, strategy: Strategy, count: int, load: Load) -> list[LoadSession]:
         """At least `count` warm sessions on the strategy's store, armed for it: the list that `renew` mends."""
@@ -213,7 +206,9 @@ class Worker:
 
         # Nothing in the loop makes cycles; a collection in the middle would be measured as latency.
         gc.disable()
-        await self._finish([asyncio.create_task(call(index)) for index in range(count)], load.duration_s + load.timeout_s)
+        await self._finish(
+            [asyncio.create_task(call(index)) for index in range(count)], load.duration_s + load.timeout_s
+        )
         ended = time.monotonic_ns()
         gc.enable()
         if performer.broken:
@@ -317,6 +312,15 @@ class Worker:
                 return await self.probe(cell, load, data["keys"], data["bursts"])
 
 
+async def _connected(targets: Targets, store: str) -> tuple[RedisConnection | None, PostgresConnection | None]:
+    """A connection to one of the stores. Raises StoreFault."""
+    if store == "redis":
+        assert targets.redis is not None
+        return await RedisConnection.open(targets.redis), None
+    assert targets.postgres is not None
+    return None, await PostgresConnection.open(targets.postgres, targets.schema)
+
+
 async def _serve_owner(hello: dict[str, Any]) -> Any:
     targets = Targets.from_description(hello["stores"])
     owner = Owner(f"owner {hello['owner']}", targets.prefix)
@@ -324,20 +328,16 @@ async def _serve_owner(hello: dict[str, Any]) -> Any:
     tasks = [asyncio.create_task(owner.listen(end)) for end in ends]
     tasks.append(asyncio.create_task(owner.serve()))
     cells = Cells()
-    redis: RedisConnection | None = None
-    postgres: PostgresConnection | None = None
+    connections: dict[str, tuple[RedisConnection | None, PostgresConnection | None]] = {}
 
     async def carry_out(line: str) -> dict[str, Any]:
-        nonlocal redis, postgres
         data = json.loads(line)
         if data["do"] == "count":
             return {"commands": owner.commands()}
         _scenario, strategy, rule = cells.load(Cell(**data["cell"]))
-        if strategy.store == "redis" and redis is None:
-            redis = await RedisConnection.open(targets.redis)
-        if strategy.store == "postgres" and postgres is None:
-            postgres = await PostgresConnection.open(targets.postgres, targets.schema)
-        owner.bind(strategy, rule, redis, postgres, data["load"]["think_ms"])
+        if strategy.store not in connections:
+            connections[strategy.store] = await _connected(targets, strategy.store)
+        owner.bind(strategy, rule, *connections[strategy.store], data["load"]["think_ms"])
         return {"tasks": len(tasks)}
 
     return carry_out

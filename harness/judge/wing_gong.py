@@ -211,8 +211,8 @@ class Search:
                 self._reset()
 
     def _run(self) -> Generator[int, None, Outcome]:
-        frontier = yield from self._breadth()
-        if frontier is None or (frontier and (yield from self._best(frontier))):
+        level, frontier = yield from self._breadth()
+        if frontier and (level == len(self.timeline.levels) or (yield from self._best(level, frontier))):
             return "legal"
         return "unknown" if self.states.guessed or self.forgetful else "illegal"
 
@@ -348,6 +348,8 @@ class Search:
         answer = answers.get(state)
         if answer is None:
             answer = answers[state] = self.states.within_reach(state, place, between)
+            if not answer:  # what is out of reach is what there is no order for
+                self.stuck_level = max(self.stuck_level, self.timeline.ranks[place])
         return answer
 
     def _next_look(self) -> tuple[int, int, list[Request], dict[int, bool]]:
@@ -436,8 +438,8 @@ class Search:
 
     # Breadth first
 
-    def _breadth(self) -> Generator[int, None, list[Configuration] | None]:
-        """None: an order exists. Empty: there is none. Else the frontier that became too wide."""
+    def _breadth(self) -> Generator[int, None, tuple[int, list[Configuration]]]:
+        """The level reached and its frontier: empty where no order exists, too wide before the last."""
         levels, bits = self.timeline.levels, self.timeline.bits
         frontier = list(self._start)
         self._trace(0, frontier, None)
@@ -473,11 +475,10 @@ class Search:
                 if not spent % _STRIDE:
                     yield _STRIDE
                     if spent - before > _BREADTH or spent > _BREADTH + _BREADTH_PER_LEVEL * level:
-                        self.stuck_level = level
-                        return frontier
+                        return level, frontier
             if not passed:
-                self.stuck_level = level
-                return []
+                self.stuck_level = max(self.stuck_level, level)
+                return level, []
             frontier = [
                 (ordered, used, state) for (ordered, state), sets in passed.items() for used in sets
             ]
@@ -488,7 +489,7 @@ class Search:
                 yield _STRIDE
                 if len(self.states) > _LIVE_STATES + 4 * len(frontier):
                     self._forget([*newest[1], *frontier])
-        return None
+        return len(levels), frontier
 
     def _trace(
         self,
@@ -512,14 +513,14 @@ class Search:
 
     # Best first
 
-    def _best(self, frontier: Sequence[Configuration]) -> Generator[int, None, bool]:
+    def _best(self, start: int, frontier: Sequence[Configuration]) -> Generator[int, None, bool]:
         """Whether an order exists that begins with one of these configurations.
 
         Deepest first, but an operation ordered before its return asks for it counts
         against a configuration: a wrong guess is given up before all that could follow it was tried.
         """
         levels, bits, last = self.timeline.levels, self.timeline.bits, len(self.timeline.levels)
-        heap = [(0, 0, self.stuck_level, configuration) for configuration in frontier]
+        heap = [(0, 0, start, configuration) for configuration in frontier]
         seen: dict[tuple[int, int, int], tuple[int, ...]] = {}
         spent = count = 0
         while heap:

@@ -1,12 +1,12 @@
 """The errors of race, drawn once.
 
-    RaceError                    one line for the user, and an exit code
-    |-- UsageError               2: the user asked for something that cannot be
-    |-- StoreUnavailable         3: a store is missing, down, too old or out of room
-    StoreFault                   what a strategy may meet while it runs
-    |-- ConnectionLost           the outcome of what was sent cannot be known
-    |-- CommandRefused           the server said no; nothing was done
-        |-- StatementRefused     PostgreSQL said no, with its SQLSTATE
+RaceError                    one line for the user, and an exit code
+|-- UsageError               2: the user asked for something that cannot be
+|-- StoreUnavailable         3: a store is missing, down, too old or out of room
+StoreFault                   what a strategy may meet while it runs
+|-- ConnectionLost           the outcome of what was sent cannot be known
+|-- CommandRefused           the server said no; nothing was done
+    |-- StatementRefused     PostgreSQL said no, with its SQLSTATE
 """
 
 from __future__ import annotations

@@ -11,9 +11,7 @@ from harness.model.words import Reply, Request, State
 class Spec(Protocol):
     """What the judge needs to know of a scenario; every scenario is one."""
 
-    def allowed(
-        self, state: State, request: Request, now_ms: int, reply: Reply | None
-    ) -> Iterable[State]:
+    def allowed(self, state: State, request: Request, now_ms: int, reply: Reply | None) -> Iterable[State]:
         """Every state in which `request` may leave `state` while answering `reply`.
 
         `state` and the results map the request's keys to values (values that compare and

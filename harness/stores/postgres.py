@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 
 from harness.model import ConnectionLost, StatementRefused
+from harness.stores.network import why
 from harness.stores.targets import PostgresTarget
 from harness.strategy import Isolation, Rows
 
@@ -18,13 +19,14 @@ _BEGIN = {
     "repeatable read": "BEGIN ISOLATION LEVEL REPEATABLE READ",
     "serializable": "BEGIN ISOLATION LEVEL SERIALIZABLE",
 }
-_PATIENCE_S = 10.0
+_PATIENCE_S = 5.0
 _GONE = ("08", "57P")
 """SQLSTATE classes that tell of a lost connection or a server going down."""
+_MOST_PREPARED = 500
 
 
 @contextmanager
-def _faults() -> Iterator[None]:
+def _faults(connection: asyncpg.Connection[Any] | None = None) -> Iterator[None]:
     """Turn asyncpg's errors into ours; messages of the server hold no password."""
     try:
         yield
@@ -33,10 +35,15 @@ def _faults() -> Iterator[None]:
         if code.startswith(_GONE):
             raise ConnectionLost(str(error)) from None
         raise StatementRefused(code, str(error)) from None
-    except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+    except asyncpg.InterfaceError as error:
+        # On a sound connection it is a misuse, such as an argument of the wrong type: a script's mistake.
+        if connection is not None and not connection.is_closed():
+            raise
+        raise ConnectionLost(str(error)) from None
+    except asyncpg.InternalClientError as error:
         raise ConnectionLost(str(error)) from None
     except OSError as error:
-        raise ConnectionLost(error.strerror or str(error)) from None
+        raise ConnectionLost(why(error)) from None
 
 
 class PostgresConnection:
@@ -50,20 +57,22 @@ class PostgresConnection:
     @classmethod
     async def open(cls, target: PostgresTarget, schema: str = "") -> PostgresConnection:
         """Connect; unqualified tables then lie in `schema`. Raises ConnectionLost, StatementRefused."""
-        settings = {"application_name": "race", "default_transaction_isolation": "read committed"}
+        settings = {"application_name": schema or "race", "default_transaction_isolation": "read committed"}
         if schema:
             settings["search_path"] = schema
-        more: dict[str, Any] = {"ssl": target.sslmode} if target.sslmode else {}
-        if target.host.startswith("/"):
-            more["ssl"] = "disable"
+        # Whatever is given apart from the dsn goes before what the dsn says.
+        secure = "sslmode=disable" if target.host.startswith("/") else target.tls
         try:
-            with _faults():
-                connection = await asyncpg.connect(
-                    host=target.host, port=target.port, database=target.database, user=target.user,
-                    password=target.password or None, server_settings=settings, timeout=_PATIENCE_S, **more,
-                )  # fmt: skip
+            # asyncpg's own limit does not end a handshake that a stopped server leaves open.
+            async with asyncio.timeout(_PATIENCE_S):
+                with _faults():
+                    connection = await asyncpg.connect(
+                        f"postgresql://?{secure}", host=target.host, port=target.port, database=target.database,
+                        user=target.user, password=target.password or None, server_settings=settings,
+                        timeout=_PATIENCE_S,
+                    )  # fmt: skip
         except TimeoutError:
-            raise ConnectionLost("no answer within 10 s") from None
+            raise ConnectionLost(f"no answer within {_PATIENCE_S:.0f} s") from None
         return cls(connection)
 
     @property
@@ -71,41 +80,48 @@ class PostgresConnection:
         """The server process behind this connection."""
         return int(self._connection.get_server_pid())
 
+    @property
+    def closed(self) -> bool:
+        """Whether the connection is known to be gone."""
+        return bool(self._connection.is_closed())
+
     async def begin(self, isolation: Isolation) -> None:
         """BEGIN at this level."""
-        with _faults():
+        with _faults(self._connection):
             await self._connection.execute(_BEGIN[isolation])
 
     async def commit(self) -> None:
         """COMMIT. Raises StatementRefused where the server rolled back instead."""
-        with _faults():
+        with _faults(self._connection):
             answer = await self._connection.execute("COMMIT")
         if answer != "COMMIT":
             raise StatementRefused("25P02", "the transaction was rolled back")
 
     async def rollback(self) -> None:
         """ROLLBACK."""
-        with _faults():
+        with _faults(self._connection):
             await self._connection.execute("ROLLBACK")
 
     async def sql(self, statement: str, *args: Any) -> Rows:
         """Run one statement; its rows, and how many rows it touched."""
-        with _faults():
+        with _faults(self._connection):
             prepared = self._prepared.get(statement)
             if prepared is None:
+                if len(self._prepared) >= _MOST_PREPARED:  # statements with values written into them
+                    self._prepared.clear()
                 prepared = self._prepared[statement] = await self._connection.prepare(statement)
             found = await prepared.fetch(*args)
             tag = prepared.get_statusmsg().rsplit(" ", 1)[-1]
         return Rows(tuple(map(tuple, found)), int(tag) if tag.isdigit() else 0)
 
     async def script(self, statements: str) -> None:
-        """Run several statements without arguments: schema changes."""
-        with _faults():
+        """Run several statements without arguments, in one transaction: schema changes."""
+        with _faults(self._connection):
             await self._connection.execute(statements)
 
     async def close(self) -> None:
         """Close; at once where the server does not answer."""
         try:
             await asyncio.wait_for(self._connection.close(), 1.0)
-        except Exception:  # noqa: BLE001 - it is going away in any case
+        except Exception:
             self._connection.terminate()

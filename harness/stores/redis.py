@@ -14,6 +14,7 @@ from typing import Any
 import hiredis
 
 from harness.model import CommandRefused, ConnectionLost
+from harness.stores.network import why
 from harness.stores.targets import RedisTarget
 
 _PATIENCE_S = 5.0
@@ -35,25 +36,29 @@ class RedisConnection(asyncio.Protocol):
     async def open(cls, target: RedisTarget) -> RedisConnection:
         """Connect, authenticate, choose the database. Raises ConnectionLost, CommandRefused."""
         loop = asyncio.get_running_loop()
-        connecting: Any
-        if target.path:
-            connecting = loop.create_unix_connection(cls, target.path)
-        else:
-            secure = ssl.create_default_context() if target.tls else None
-            connecting = loop.create_connection(cls, target.host, target.port, ssl=secure)
+        connection: RedisConnection | None = None
+        whole = False
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                _transport, connection = await connecting
+                if target.path:
+                    _transport, connection = await loop.create_unix_connection(cls, target.path)
+                else:
+                    _transport, connection = await loop.create_connection(
+                        cls, target.host, target.port, ssl=_secure(target) if target.tls else None
+                    )
                 if target.password:
                     await connection.execute("AUTH", *filter(None, (target.user, target.password)))
                 if target.database:
                     await connection.execute("SELECT", target.database)
+            whole = True
         except TimeoutError:
-            raise ConnectionLost("no answer within 5 s") from None
+            raise ConnectionLost(f"no answer within {_PATIENCE_S:.0f} s") from None
         except OSError as error:
-            raise ConnectionLost(error.strerror or str(error)) from None
-        opened: RedisConnection = connection
-        return opened
+            raise ConnectionLost(why(error)) from None
+        finally:
+            if connection is not None and not whole:
+                await connection.close()
+        return connection
 
     def execute(self, *command: str | float | bytes) -> asyncio.Future[Any]:
         """Send a command; the future gives its reply, or raises CommandRefused or ConnectionLost."""
@@ -68,14 +73,13 @@ class RedisConnection(asyncio.Protocol):
     async def close(self) -> None:
         """Close at once."""
         self._lost = self._lost or "closed"
-        self._transport.close()
+        self._transport.abort()
 
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the event loop."""
-        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
-        self._transport = transport  # type: ignore[assignment]
+        self._transport = transport  # type: ignore[assignment] # uvloop's is of no class of asyncio's
         self._write = self._transport.write
 
     def data_received(self, data: bytes) -> None:
@@ -83,24 +87,47 @@ class RedisConnection(asyncio.Protocol):
         reader = self._reader
         reader.feed(data)
         waiting = self._waiting
-        while waiting:
-            reply = reader.gets()
-            if reply is False:  # not whole yet; RESP2 has no false
-                return
-            future = waiting.popleft()
-            if future.done():
-                continue
-            if isinstance(reply, hiredis.ReplyError):
-                text = str(reply)
-                future.set_exception(CommandRefused(text.split(" ", 1)[0], text))
-            else:
-                future.set_result(reply)
+        try:
+            while waiting:
+                reply = reader.gets()
+                if reply is False:  # not whole yet; RESP2 has no false
+                    return
+                future = waiting.popleft()
+                if future.done():
+                    continue
+                if isinstance(reply, hiredis.ReplyError):
+                    text = str(reply)
+                    future.set_exception(CommandRefused(text.split(" ", 1)[0], text))
+                else:
+                    future.set_result(reply)
+        except hiredis.ProtocolError:
+            self._lost = "what answers there is no Redis"
+            self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the event loop: nobody will be answered any more."""
-        self._lost = self._lost or (str(exc) if exc else "the server closed the connection")
+        if self._lost is None:
+            self._lost = self._last_words() or (why(exc) if exc else "the server closed the connection")
         while self._waiting:
             future = self._waiting.popleft()
             if not future.done():
                 future.set_exception(ConnectionLost(self._lost))
                 future.exception()  # whoever was cancelled will not look
+
+    def _last_words(self) -> str | None:
+        """What a server without room says before it hangs up, though it was not asked anything."""
+        try:
+            reply = self._reader.gets()
+        except hiredis.ProtocolError:
+            return None
+        return str(reply) if isinstance(reply, hiredis.ReplyError) else None
+
+
+def _secure(target: RedisTarget) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=target.tls_roots or None)
+    if target.tls_certificate:
+        context.load_cert_chain(target.tls_certificate, target.tls_key or None)
+    if not target.tls_verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

@@ -92,13 +92,13 @@ class RowLayout:
     def select(self, lock: Lock = "none") -> str:
         """The statement that reads one key."""
         tail = " FOR UPDATE" if lock == "rows" else ""
-        return f"SELECT {', '.join(self.columns)} FROM {self.table} WHERE key = $1{tail}"
+        return f"SELECT {', '.join(self.columns)} FROM {self.table} WHERE key = $1{tail}"  # noqa: S608 - names of the scenario
 
     @property
     def update(self) -> str:
         """The statement that writes one key."""
         sets = ", ".join(f"{name} = ${i}" for i, name in enumerate(self.columns, start=2))
-        return f"UPDATE {self.table} SET {sets} WHERE key = $1"
+        return f"UPDATE {self.table} SET {sets} WHERE key = $1"  # noqa: S608 - names of the scenario
 
     async def load(self, tx: Transaction, keys: Sequence[str], lock: Lock = "none") -> State:
         """SELECT each key, in the caller's order."""

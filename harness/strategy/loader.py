@@ -151,9 +151,7 @@ def _definitions(kind: Kind, path: Path, whole: Path) -> dict[str, Any]:
     found = [
         value
         for value in vars(module).values()
-        if inspect.isclass(value)
-        and issubclass(value, base)
-        and value.__module__ == module.__name__
+        if inspect.isclass(value) and issubclass(value, base) and value.__module__ == module.__name__
     ]
     named = [value for value in found if getattr(value, "name", "")]
     if not named and len(found) == 1:

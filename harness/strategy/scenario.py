@@ -44,7 +44,6 @@ class Scenario:
     claims: Mapping[str, Claim] = {}
     """What a strategy claims here, by its title, where that differs from what it says itself."""
 
-
     def rule(self, state: State, request: Request, now_ms: int) -> Outcome:
         """The business rule, where there is only one."""
         raise NotImplementedError
@@ -81,9 +80,7 @@ class Scenario:
         """What a value at rest means at `now_ms`: an expired lease is no lease."""
         return value
 
-    def allowed(
-        self, state: State, request: Request, now_ms: int, reply: Reply | None, rule: Rule
-    ) -> Iterable[State]:
+    def allowed(self, state: State, request: Request, now_ms: int, reply: Reply | None, rule: Rule) -> Iterable[State]:
         """The states in which the request may leave `state` with this reply. Override where a rule leaves a choice."""
         outcome = rule(state, request, now_ms)
         if reply is None or outcome.reply == reply:

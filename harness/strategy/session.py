@@ -9,14 +9,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from harness.model import Outcome, Reply, Request, Rule, State
 
 Isolation = Literal["read committed", "repeatable read", "serializable"]
 
 
-class Rows(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Rows:
     """What a statement gave: its rows as tuples, and how many rows it touched."""
 
     rows: tuple[tuple[Any, ...], ...]
@@ -52,11 +54,11 @@ class Session(ABC):
         """The name in the store of a key: inside the namespace of this run."""
 
     @abstractmethod
-    def redis(self, *command: str | int | float | bytes) -> Awaitable[Any]:
+    def redis(self, *command: str | float | bytes) -> Awaitable[Any]:
         """Send one command; its reply with bulk strings as bytes. Raises CommandRefused, ConnectionLost."""
 
     @abstractmethod
-    def script(self, source: str, keys: tuple[str, ...], *args: str | int | float) -> Awaitable[Any]:
+    def script(self, source: str, keys: tuple[str, ...], *args: str | float) -> Awaitable[Any]:
         """Run a Lua script by its digest (EVALSHA), loading it where the server lost it."""
 
     @abstractmethod
@@ -93,12 +95,10 @@ class Session(ABC):
 
     @abstractmethod
     def retries(self, limit: int = 100) -> AsyncIterator[int]:
-        """Count from 0 up to `limit` tries, with a growing random pause between; each further one is counted as a retry."""
+        """Count from 0 up to `limit` tries, with a growing random pause between; each further one is a retry."""
 
     @abstractmethod
-    def note(
-        self, *, reads: State | None = None, writes: State | None = None
-    ) -> None:
+    def note(self, *, reads: State | None = None, writes: State | None = None) -> None:
         """Say what the last step read or wrote in the rule's own terms. No step."""
 
     @abstractmethod
@@ -107,5 +107,7 @@ class Session(ABC):
 
     @abstractmethod
     async def instant_ms(self) -> int:
-        """The clock for a native form, where the store's own clock may decide: the recorded
-        instant then is an interval that ends with the operation."""
+        """The clock for a native form, where the store's own clock may decide.
+
+        The recorded instant then is an interval that ends with the operation.
+        """

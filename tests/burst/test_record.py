@@ -29,7 +29,12 @@ def write(recorder: Recorder, key: str, reply: Reply | None, burst: int = 0) -> 
 
 @pytest.mark.parametrize(
     "reply",
-    [Reply("added", {"value": -(2**62)}), Reply("no"), Reply("x", {"a": [1, None], "b": "y"}), Reply("x", {"value": 2**70})],
+    [
+        Reply("added", {"value": -(2**62)}),
+        Reply("no"),
+        Reply("x", {"a": [1, None], "b": "y"}),
+        Reply("x", {"value": 2**70}),
+    ],
     ids=["integer", "bare", "json", "huge"],
 )
 def test_an_operation_reads_back_as_written(files: tuple[int, int], reply: Reply) -> None:
