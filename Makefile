@@ -41,7 +41,7 @@ check: test
 	fi
 
 bench: $(TOOLS)
-	$(BIN)/python bench/speed.py
+	$(BIN)/python -m bench
 
 results: $(DEMO)
 	for scenario in double-submit counter; do \

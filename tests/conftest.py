@@ -15,6 +15,13 @@ from harness.cli.entry import run
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything under tests/stores needs a store."""
+    for item in items:
+        if "stores" in item.path.relative_to(Path(__file__).parent).parts:
+            item.add_marker(pytest.mark.stores)
+
+
 @dataclass(frozen=True)
 class Ended:
     """How a command ended and what it printed."""

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
+import tomllib
 from pathlib import Path
+
+import pytest
 
 import harness
 
@@ -42,3 +46,16 @@ def test_the_public_api_is_one_screen() -> None:
     assert [name for name in harness.__all__ if not hasattr(harness, name)] == []
     assert sorted(harness.__all__, key=lambda name: (not name.isupper(), name)) == harness.__all__
     assert len(harness.__all__) <= 60
+
+
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
+def test_locks_name_versions_and_hashes_only(lock: str) -> None:
+    """A lock pins what pyproject.toml asks for, by hash, and knows no address to fetch it from."""
+    text = (ROOT / lock).read_text(encoding="utf-8")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = {re.split(r"[>=;]", line)[0].strip() for line in project["dependencies"]}
+    if "dev" in lock:
+        wanted |= {re.split(r"[>=;]", line)[0].strip() for line in project["optional-dependencies"]["dev"]}
+    assert wanted - set(re.findall(r"^([a-z0-9-]+)==", text, re.MULTILINE)) == set()
+    assert re.findall(r"//|^-", text, re.MULTILINE) == []
+    assert [line for line in text.splitlines() if not re.match(r"([a-z0-9-]+==|    --hash=sha256:)", line)] == []

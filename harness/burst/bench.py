@@ -63,7 +63,11 @@ class Bench:
             )
             before = tally.judged + tally.apart
             began = time.monotonic()
-            await self._chunk(tally, load, number)
+            try:
+                await self._chunk(tally, load, number)
+            except asyncio.CancelledError:  # Ctrl-C between two orders: what was judged before stands
+                self.interrupted = True
+                break
             pace = number / (time.monotonic() - began)
             left_s = CHUNK_S if until is None else min(CHUNK_S, until - time.monotonic())
             chunk = min(max(FIRST_CHUNK, int(pace * left_s)), CHUNK_REQUESTS // load.size or 1)
@@ -146,6 +150,12 @@ class Bench:
 
     async def sustained(self, tally: Tally, load: Load) -> None:
         """A closed loop on a hot key set for `load.duration_s`, judged afterwards."""
+        try:
+            await self._sustained(tally, load)
+        except asyncio.CancelledError:  # Ctrl-C between two orders: what was judged before stands
+            self.interrupted = True
+
+    async def _sustained(self, tally: Tally, load: Load) -> None:
         first = self._next_burst
         self._next_burst += 1
         orders = Orders(
@@ -183,6 +193,9 @@ class Bench:
             keys = [key for _burst, key in sample]
             bursts = [burst for burst, _key in sample]
             answer = await self.fleet.one("probe", tally.bound.cell, load, keys=keys, bursts=bursts)
+        except asyncio.CancelledError:
+            self.interrupted = True
+            return
         except UsageError:
             raise
         except RaceError as error:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import click
+from click.core import ParameterSource
 
 from harness.model import UsageError
 
@@ -149,11 +150,18 @@ def command_line(context: click.Context, seed: int, *, keep: Iterable[str] = ())
         value = context.params.get(name)
         if name in left_out or name.startswith("export_") or value is None or value == ():
             continue
+        if context.get_parameter_source(name) is ParameterSource.ENVIRONMENT:
+            continue  # it will be there again
         if isinstance(parameter, click.Argument):
             words.append(str(value))
         elif value != parameter.get_default(context):
             words += _option(parameter, value)
-    return shlex.join([*words, "--seed", str(seed)]).replace("'$", '"$').replace("URL'", 'URL"')
+    return " ".join(map(_quoted, [*words, "--seed", str(seed)]))
+
+
+def _quoted(word: str) -> str:
+    """For a shell, which is to put in the value of one of our variables."""
+    return f'"{word}"' if word.startswith("$RACE_") else shlex.quote(word)
 
 
 def _option(parameter: click.Parameter, value: Any) -> list[str]:
@@ -168,11 +176,10 @@ def _option(parameter: click.Parameter, value: Any) -> list[str]:
 
 
 def _without_secret(url: str, flag: str) -> str:
-    """The address itself where it holds no password; else the variable that may hold it."""
+    """The address itself where it can hold no password; else the variable that may hold it."""
     try:
         parts = urlsplit(url)
-        secret = parts.password is not None or "password" in parts.query
+        plain = parts.password is None and not parts.query
     except ValueError:
-        secret = True
-    variable = f"$RACE_{flag.removeprefix('--').replace('-', '_').upper()}"
-    return variable if secret or "?" in url else url
+        plain = False
+    return url if plain else f"$RACE_{flag.removeprefix('--').replace('-', '_').upper()}"

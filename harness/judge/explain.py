@@ -116,12 +116,8 @@ class _Orders:
         self.before = [self._before(place) for place in range(len(steps))]
         # A decision carries what it was made on and what it wants, not what a store holds.
         shown = [step.kind != DECIDE for step in steps]
-        self.reads = [
-            _frozen(step.reads) if shown[place] else {} for place, step in enumerate(steps)
-        ]
-        self.writes = [
-            _frozen(step.writes) if shown[place] else {} for place, step in enumerate(steps)
-        ]
+        self.reads = [_frozen(step.reads) if shown[place] else {} for place, step in enumerate(steps)]
+        self.writes = [_frozen(step.writes) if shown[place] else {} for place, step in enumerate(steps)]
         touched = {key for reads in (*self.reads, *self.writes) for key in reads}
         self.keys = sorted(touched)
         self.start = tuple(freeze(initial.get(key)) for key in self.keys)
@@ -132,8 +128,7 @@ class _Orders:
         step, bits = self.steps[place], 0
         for other_place, other in enumerate(self.steps):
             own = other.caller == step.caller and (
-                (other.sent_ns, other.received_ns, other_place)
-                < (step.sent_ns, step.received_ns, place)
+                (other.sent_ns, other.received_ns, other_place) < (step.sent_ns, step.received_ns, place)
             )
             if own or (other.caller != step.caller and other.received_ns < step.sent_ns):
                 bits |= 1 << other_place
@@ -178,9 +173,7 @@ class _Orders:
         writes = self.writes[place]
         if not writes:
             return values
-        return tuple(
-            writes.get(key, old) for key, old in zip(self.keys, values, strict=True)
-        )
+        return tuple(writes.get(key, old) for key, old in zip(self.keys, values, strict=True))
 
 
 def _frozen(state: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -192,10 +185,7 @@ def _frozen(state: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def _columns(steps: Sequence[Step], operations: Sequence[Operation]) -> dict[str, str]:
     """Request id to letter. Requests of one attempt share a column; letters by first step."""
-    attempts = {
-        operation.request.id: operation.request.attempt or operation.request.id
-        for operation in operations
-    }
+    attempts = {operation.request.id: operation.request.attempt or operation.request.id for operation in operations}
     letters: dict[str, str] = {}
     columns: dict[str, str] = {}
     for step in steps:
@@ -220,9 +210,7 @@ def _firsts(columns: Mapping[str, str]) -> Iterator[tuple[str, str]]:
             yield letter, request
 
 
-def _rows(
-    steps: Sequence[Step], columns: Mapping[str, str], operations: Sequence[Operation]
-) -> tuple[Row, ...]:
+def _rows(steps: Sequence[Step], columns: Mapping[str, str], operations: Sequence[Operation]) -> tuple[Row, ...]:
     outcomes = {operation.request.id: _outcome(operation) for operation in operations}
     last: dict[str, int] = {}
     printed = [step for step in steps if step.kind != DECIDE]
@@ -341,9 +329,7 @@ def _explain_operations(evidence: Evidence, finding: Finding) -> Explanation:
         shown = " ".join(f"{name}={value}" for name, value in values.items())
         command = " ".join(part for part in (request.operation, *request.keys, shown) if part)
         rows.append(Row(number, letter, command, _answer(operation), False, _outcome(operation)))
-    return Explanation(
-        tuple(first.items()), tuple(rows), False, None, says(finding), finding.unordered
-    )
+    return Explanation(tuple(first.items()), tuple(rows), False, None, says(finding), finding.unordered)
 
 
 def _answer(operation: Operation) -> str:

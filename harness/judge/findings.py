@@ -64,12 +64,8 @@ def judge_evidence(
             breaches[invariant.name] = tuple(invariant.check(evidence))
         except Exception as error:  # noqa: BLE001  so is the invariant
             errors.append(f"'{invariant.name}' failed: {type(error).__name__}: {error}")
-    stuck = tuple(
-        operation.request.id for operation in evidence.operations if operation.error == STUCK
-    )
-    return Finding(
-        order.outcome, order.unordered, order.longest, breaches, stuck, order.why, "; ".join(errors)
-    )
+    stuck = tuple(operation.request.id for operation in evidence.operations if operation.error == STUCK)
+    return Finding(order.outcome, order.unordered, order.longest, breaches, stuck, order.why, "; ".join(errors))
 
 
 def _order(evidence: Evidence, spec: Spec, budget: Budget | None) -> OrderFound:

@@ -40,10 +40,7 @@ class Latencies:
         histogram = self._histogram
         if not histogram.get_total_count():
             return {}
-        found = {
-            name: histogram.get_value_at_percentile(percent) / 1000
-            for name, percent in _PERCENTILES.items()
-        }
+        found = {name: histogram.get_value_at_percentile(percent) / 1000 for name, percent in _PERCENTILES.items()}
         return {**found, "max": histogram.get_max_value() / 1000}
 
     def __len__(self) -> int:

@@ -121,9 +121,7 @@ class States:
         self._place = {key: place for place, key in enumerate(self.keys)}
         self._rest_ms = rest.at_ms if rest else 0
         self._rest = {
-            key: freeze(spec.view(rest.values[key], rest.at_ms))
-            for key in self.keys
-            if rest and key in rest.values
+            key: freeze(spec.view(rest.values[key], rest.at_ms)) for key in self.keys if rest and key in rest.values
         }
         self.start = self.number(initial)
 
@@ -160,9 +158,7 @@ class States:
         if not self._rest:
             return True
         state, view = self.state(number), self._spec.view
-        return all(
-            freeze(view(state[key], self._rest_ms)) == found for key, found in self._rest.items()
-        )
+        return all(freeze(view(state[key], self._rest_ms)) == found for key, found in self._rest.items())
 
     @property
     def foresees(self) -> bool:
@@ -196,17 +192,18 @@ class States:
         if key is not None:
             for after in self._spec.allowed({key: values}, entry.request, now_ms, entry.reply):
                 value = after.get(key, values)
-                found.append(number if value is values else self._intern(freeze(value), value))
+                if value is values:
+                    found.append(number)
+                else:
+                    frozen = value if type(value) in _PLAIN else freeze(value)
+                    known = self._ids.get(frozen)
+                    found.append(self._intern(frozen, value) if known is None else known)
         else:
             place = self._place
             keys = entry.request.keys
             before = {key: values[place[key]] for key in keys}
             for after in self._spec.allowed(before, entry.request, now_ms, entry.reply):
-                changed = {
-                    key: after[key]
-                    for key in keys
-                    if key in after and after[key] is not before[key]
-                }
+                changed = {key: after[key] for key in keys if key in after and after[key] is not before[key]}
                 found.append(self._changed(number, values, changed) if changed else number)
         return tuple(found) if len(found) < 2 else tuple(dict.fromkeys(found))
 

@@ -76,9 +76,7 @@ def upper_bound_of_none(trials: int, confidence: float = 0.95) -> float:
     return -math.expm1(math.log1p(-confidence) / trials)
 
 
-def compare_rates(
-    first: tuple[int, int], second: tuple[int, int], confidence: float = 0.95
-) -> RateComparison:
+def compare_rates(first: tuple[int, int], second: tuple[int, int], confidence: float = 0.95) -> RateComparison:
     """Compare two rates, each given as (successes, trials).
 
     The p-value is Fisher's exact, two-sided; the interval of the difference is Newcombe's hybrid
@@ -200,11 +198,7 @@ def _fisher(successes_1: int, trials_1: int, successes_2: int, trials_2: int) ->
     lowest, highest = max(0, successes - trials_2), min(successes, trials_1)
 
     def log_chance(k: int) -> float:
-        return (
-            _log_choose(trials_1, k)
-            + _log_choose(trials_2, successes - k)
-            - _log_choose(trials, successes)
-        )
+        return _log_choose(trials_1, k) + _log_choose(trials_2, successes - k) - _log_choose(trials, successes)
 
     def ratio_up(k: int) -> float:
         """The chance of k + 1 over that of k."""

@@ -15,7 +15,7 @@ from harness.judge.states import Entry, Rest, States
 from harness.judge.wing_gong import Configuration, Outcome, Search, Timeline, Traits
 from harness.model import Spec
 
-_STEPS = 4_096
+_PATIENCE = (256, 4_096)
 _WIDEST = 512
 _CANDIDATES = 256
 
@@ -45,9 +45,7 @@ class _Window:
         self.rest = rest if self.last == len(timeline.entries) else None
         opened = [place for _returns, places in levels[: self.stuck + 1] for place in places]
         self.places = sorted(
-            place
-            for place in opened
-            if timeline.ranks[place] >= self.level and place < len(timeline.entries)
+            place for place in opened if timeline.ranks[place] >= self.level and place < len(timeline.entries)
         )
         self.known = [place for place in self.places if not timeline.optional[place]]
 
@@ -80,9 +78,7 @@ class _Window:
         return entry
 
 
-def explain_illegal(
-    search: Search, spec: Spec, rest: Rest | None, traits: Traits, seconds: float
-) -> Unordered:
+def explain_illegal(search: Search, spec: Spec, rest: Rest | None, traits: Traits, seconds: float) -> Unordered:
     """Make the contradiction small, for about so many seconds; `search` has found no order."""
     until = time.monotonic() + seconds
     window = _Window(search, spec, rest, traits)
@@ -91,32 +87,40 @@ def explain_illegal(
     if len(window.known) > _WIDEST:
         return Unordered(tuple(entries[place].id for place in last), ())
     whole = window.again(window.known, traced=True)
-    if _outcome(whole) != "illegal":
+    if _outcome(whole, _PATIENCE[-1], until + seconds) != "illegal":
         return Unordered(tuple(entries[place].id for place in last), ())
     longest = _longest(whole)
     core = [place for place in window.known if place not in last]
-    size = max(1, len(core) // 2)
-    while core and time.monotonic() < until:
-        start = 0
-        while start < len(core) and time.monotonic() < until:
-            fewer = core[:start] + core[start + size :]
-            if _outcome(window.again({*fewer, *last})) == "illegal":
-                core = fewer
-            else:
-                start += size
-        if size == 1:
-            break
-        size = max(1, size // 2)
+    for steps in _PATIENCE:
+        core = _fewer(window, core, last, steps, until)
     places = sorted({*core, *last}, key=lambda place: entries[place].invoked_ns)
     return Unordered(tuple(entries[place].id for place in places), longest)
 
 
-def _outcome(search: Search) -> Outcome:
-    """Run a small search to its end; past its budget the answer is unknown."""
-    running, steps = search.run(), 0
+def _fewer(window: _Window, core: list[int], last: tuple[int, ...], steps: int, until: float) -> list[int]:
+    """Set free what can be, first many at a time, then fewer (delta debugging)."""
+    size = max(1, len(core) // 2)
+    while True:
+        start = 0
+        while start < len(core):
+            fewer = core[:start] + core[start + size :]
+            if time.monotonic() > until:
+                return core
+            if _outcome(window.again({*fewer, *last}), steps, until) == "illegal":
+                core = fewer
+            else:
+                start += size
+        if size == 1:
+            return core
+        size //= 2
+
+
+def _outcome(search: Search, steps: int, until: float) -> Outcome:
+    """Run a small search to its end; past so many steps, or too late, the answer is unknown."""
+    running, spent = search.run(), 0
     try:
-        while steps < _STEPS:
-            steps += next(running)
+        while spent < steps and time.monotonic() < until:
+            spent += next(running)
     except StopIteration as done:
         outcome: Outcome = done.value
         return outcome
@@ -142,9 +146,7 @@ def _longest(search: Search) -> tuple[str, ...]:
     return tuple(entries[place].id for place in reversed(best) if place < len(entries))
 
 
-def _between(
-    search: Search, parent: tuple[int, Configuration], child: tuple[int, Configuration]
-) -> list[int]:
+def _between(search: Search, parent: tuple[int, Configuration], child: tuple[int, Configuration]) -> list[int]:
     """The entries ordered in one move: first the one that was chosen, then those that change nothing."""
     timeline = search.timeline
     level, (ordered_before, used_before, _state) = parent

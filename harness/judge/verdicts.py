@@ -60,9 +60,7 @@ def conclude_part(
         return Verdict.VIOLATED, f"{broken:,} of {judged:,} broke"
     if asked == 0:
         return Verdict.INCONCLUSIVE, "this was never asked"
-    own = dataclasses.replace(
-        facts, judged=judged, broken=0, unjudged=unjudged, checker_error=error or None
-    )
+    own = dataclasses.replace(facts, judged=judged, broken=0, unjudged=unjudged, checker_error=error or None)
     return conclude(own)
 
 

@@ -37,16 +37,17 @@ from harness.model import Request
 from harness.judge.states import Entry, States, freeze
 
 Outcome = Literal["legal", "illegal", "unknown"]
-Kind = tuple[str, str]
 Configuration = tuple[int, int, int]
+_Look = tuple[int, int, list[Request], dict[int, bool]]
 
-_STRIDE = 256
+_STRIDE = 64
 _CHECKPOINT = 32
-_FORESIGHT = 64
+_EARLY_COST = 3
+_FORESIGHT, _LOOKS = 64, 4
 _BREADTH, _BREADTH_PER_LEVEL = 4_000, 24
 _SEEN_BYTES, _STACK_BYTES, _ASKED_BYTES = 260, 200, 100
 _LIVE_STATES = 4_096
-_YES_OR_NO = (True, False, None)
+_FLAGS = (True, False, None)
 _NEVER = 1 << 62
 
 
@@ -54,12 +55,33 @@ _NEVER = 1 << 62
 class Traits:
     """What is known of a specification's operations. Share it between partitions.
 
-    `changing` names kinds, (operation, decision), that have changed a state. `distinct`
-    names operations whose unknown requests may differ from each other.
+    `kinds` numbers what operations are likely to have in common: their name and their answer.
+    `changing` tells for each kind whether it has changed a state. `distinct` names operations
+    whose unknown requests differ from each other.
     """
 
-    changing: set[Kind] = field(default_factory=set)
+    kinds: dict[tuple[str, str], int] = field(default_factory=dict)
+    changing: list[bool] = field(default_factory=list)
     distinct: set[str] = field(default_factory=set)
+
+    def kind_of(self, entry: Entry) -> int:
+        """The kind of an entry: of its values, only yes, no and nothing count."""
+        reply = entry.reply
+        answer = ""
+        if reply is not None:
+            answer = reply.decision
+            if reply.values:
+                flags = [f"{key}={value}" for key, value in reply.values.items() if value in _FLAGS]
+                answer = " ".join([answer, *flags])
+        return self.number((entry.request.operation, answer))
+
+    def number(self, kind: tuple[str, str]) -> int:
+        """A kind's number; a new kind has changed nothing yet."""
+        number = self.kinds.get(kind)
+        if number is None:
+            number = self.kinds[kind] = len(self.changing)
+            self.changing.append(False)
+        return number
 
 
 _Key = TypeVar("_Key")
@@ -78,18 +100,7 @@ def _keep(sets: dict[_Key, tuple[int, ...]], key: _Key, used: int) -> bool:
     return True
 
 
-def _kind(entry: Entry) -> Kind:
-    """What operations that change something, or nothing, are likely to have in common."""
-    reply = entry.reply
-    if reply is None:
-        return (entry.request.operation, "")
-    if not reply.values:
-        return (entry.request.operation, reply.decision)
-    answers = [f"{name}={value}" for name, value in reply.values.items() if value in _YES_OR_NO]
-    return (entry.request.operation, " ".join([reply.decision, *answers]))
-
-
-class _Mistrusted(Exception):
+class _MistrustedError(Exception):
     """A reduction was relied on that this specification does not support."""
 
 
@@ -112,9 +123,7 @@ class Timeline:
         self.levels: list[tuple[int, tuple[int, ...]]] = []
         events = [(entry.invoked_ns, 0, place) for place, entry in enumerate(entries)]
         events += [
-            (entry.returned_ns, 1, place)
-            for place, entry in enumerate(entries)
-            if entry.returned_ns is not None
+            (entry.returned_ns, 1, place) for place, entry in enumerate(entries) if entry.returned_ns is not None
         ]
         events.sort()
         opened: list[int] = []
@@ -185,8 +194,8 @@ class Search:
     def _reset(self) -> None:
         entries = self.timeline.entries
         self._caches: list[dict[int, tuple[int, ...]] | None] = [None] * (len(entries) + 1)
-        self._kinds = [*map(_kind, entries), ("", "rest")]
-        self._trusted: set[Kind] = set()
+        self._kinds = [*map(self.traits.kind_of, entries), self.traits.number(("", "at rest"))]
+        self._trusted: set[int] = set()
         self._pending: list[int] = []
         self._late: deque[int] = deque()
         self._unknown: list[int] = []
@@ -194,7 +203,7 @@ class Search:
         self._twin_of: dict[int, int] = {}
         self._groups: dict[Any, int] = {}
         self._agreed: set[int] = set()
-        self._look: tuple[int, int, list[Request], dict[int, bool]] | None = None
+        self._looks: list[_Look] | None = None
         self._level = -1
         self._asked = 0
         self.forgetful = False
@@ -206,7 +215,7 @@ class Search:
         while True:
             try:
                 return (yield from self._run())
-            except _Mistrusted:
+            except _MistrustedError:
                 self.states.guessed = False
                 self._reset()
 
@@ -218,7 +227,7 @@ class Search:
 
     def changes(self, place: int) -> bool:
         """Whether operations of an entry's kind are known to have changed a state."""
-        return self._kinds[place] in self.traits.changing
+        return self.traits.changing[self._kinds[place]]
 
     # What may follow
 
@@ -242,7 +251,7 @@ class Search:
         kinds, bits, caches, changing = self._kinds, self.timeline.bits, self._caches, self.traits.changing
         for place in places:
             kind = kinds[place]
-            if kind in changing:
+            if changing[kind]:
                 continue
             cache = caches[place]
             found = cache.get(state) if cache is not None else None
@@ -267,7 +276,7 @@ class Search:
         """
         kinds, caches, changing = self._kinds, self._caches, self.traits.changing
         for place in self._late:
-            if kinds[place] not in changing:
+            if not changing[kinds[place]]:
                 cache = caches[place]
                 found = cache.get(state) if cache is not None else None
                 if found is None:
@@ -275,10 +284,10 @@ class Search:
                 if found and (len(found) > 1 or found[0] != state):
                     self._distrust(kinds[place])
 
-    def _distrust(self, kind: Kind) -> None:
-        self.traits.changing.add(kind)
+    def _distrust(self, kind: int) -> None:
+        self.traits.changing[kind] = True
         if kind in self._trusted:
-            raise _Mistrusted
+            raise _MistrustedError
 
     def _agree(self, state: int) -> None:
         """Check that unknown operations taken to be the same are the same in this state."""
@@ -291,7 +300,7 @@ class Search:
                 if any(self._after(other, state) != first for other in group):
                     request = self.timeline.entries[group[0]].request
                     self.traits.distinct.add(request.operation)
-                    raise _Mistrusted
+                    raise _MistrustedError
 
     def _expand(self, level: int, configuration: Configuration) -> list[tuple[int, Configuration]]:
         """What may be ordered next, the most urgent first, in a level that waits for a return."""
@@ -340,35 +349,34 @@ class Search:
 
     def _within_reach(self, ordered: int, state: int) -> bool:
         """Ask the specification whether the next look at the state can still see what it saw."""
-        if self._look is None:
-            self._look = self._next_look()
-        place, bit, between, answers = self._look
-        if place < 0 or ordered & bit:
-            return True
-        answer = answers.get(state)
-        if answer is None:
-            answer = answers[state] = self.states.within_reach(state, place, between)
-            if not answer:  # what is out of reach is what there is no order for
-                self.stuck_level = max(self.stuck_level, self.timeline.ranks[place])
-        return answer
+        if self._looks is None:
+            self._looks = self._next_looks()
+        for place, bit, between, answers in self._looks:
+            if not ordered & bit:
+                answer = answers.get(state)
+                if answer is None:
+                    answer = answers[state] = self.states.within_reach(state, place, between)
+                    if not answer:  # what is out of reach is what there is no order for
+                        self.stuck_level = max(self.stuck_level, self.timeline.ranks[place])
+                return answer
+        return True
 
-    def _next_look(self) -> tuple[int, int, list[Request], dict[int, bool]]:
-        """The next return of what changes nothing, and all that may be ordered before it."""
+    def _next_looks(self) -> list[_Look]:
+        """The next returns of what changes nothing, each with all that may be ordered before it."""
         levels, timeline, entries = self.timeline.levels, self.timeline, self.timeline.entries
         before = [*self._pending, *self._unknown]
+        looks: list[_Look] = []
         for level in range(self._level, min(len(levels), self._level + _FORESIGHT)):
             place, opened = levels[level]
             if level > self._level:
                 before += opened
-            if place < len(entries) and self._kinds[place] not in self.traits.changing:
+            if place < len(entries) and not self.changes(place):
                 bit = timeline.bits[place] if timeline.opened_at[place] <= self._level else 0
-                between = [
-                    entries[other].request
-                    for other in before
-                    if other != place and other < len(entries)
-                ]
-                return place, bit, between, {}
-        return -1, 0, [], {}
+                between = [entries[other].request for other in before if other != place and other < len(entries)]
+                looks.append((place, bit, between, {}))
+                if not bit or len(looks) == _LOOKS:
+                    break
+        return looks
 
     # Moving along the levels
 
@@ -393,11 +401,15 @@ class Search:
             self._level -= 1
             self._pending.insert(0, levels[self._level][0])
         if level != before:
-            self._look = None
+            self._looks = None
         late_from = self.timeline.late_from[level]
         if level == before + 1:
             if level:
-                self._late.append(levels[level - 1][0])
+                returned = levels[level - 1][0]
+                if self.changes(returned):
+                    self._caches[returned] = None
+                else:
+                    self._late.append(returned)
             while self._late and ranks[self._late[0]] < late_from:
                 self._caches[self._late.popleft()] = None
         elif level != before:
@@ -442,7 +454,9 @@ class Search:
         """The level reached and its frontier: empty where no order exists, too wide before the last."""
         levels, bits = self.timeline.levels, self.timeline.bits
         frontier = list(self._start)
-        self._trace(0, frontier, None)
+        traced = self._traced
+        if traced:
+            self._trace(0, frontier, None)
         self.checkpoint = newest = (0, frontier)
         spent = 0
         for level, (returning, _opened) in enumerate(levels):
@@ -453,10 +467,11 @@ class Search:
             seen: dict[tuple[int, int], tuple[int, ...]] = {}
             for configuration in frontier:
                 ordered, used, state = entered = self._enter(level, configuration)
-                self._trace(level, [entered], (level, configuration))
+                if traced:
+                    self._trace(level, [entered], (level, configuration))
                 if not ordered & waiting:
                     waits.append(entered)
-                elif _keep(passed, (ordered ^ waiting, state), used):
+                elif _keep(passed, (ordered ^ waiting, state), used) and traced:
                     self._trace(level + 1, [(ordered ^ waiting, used, state)], (level, entered))
             before = spent
             for configuration in waits:
@@ -470,7 +485,7 @@ class Search:
                         kept = _keep(seen, (ordered, state), used)
                         if kept:
                             waits.append(move)
-                    if kept:
+                    if kept and traced:
                         self._trace(next_level, [move], (level, configuration))
                 if not spent % _STRIDE:
                     yield _STRIDE
@@ -479,11 +494,9 @@ class Search:
             if not passed:
                 self.stuck_level = max(self.stuck_level, level)
                 return level, []
-            frontier = [
-                (ordered, used, state) for (ordered, state), sets in passed.items() for used in sets
-            ]
+            frontier = [(ordered, used, state) for (ordered, state), sets in passed.items() for used in sets]
             since = level - newest[0]
-            if since >= _STRIDE or (since >= _CHECKPOINT and len(self._pending) == 1):
+            if since >= 8 * _CHECKPOINT or (since >= _CHECKPOINT and len(self._pending) == 1):
                 self.checkpoint, newest = newest, (level + 1, frontier)
             if not level % _STRIDE:
                 yield _STRIDE
@@ -497,11 +510,10 @@ class Search:
         configurations: Iterable[Configuration],
         parent: tuple[int, Configuration] | None,
     ) -> None:
-        """Remember how configurations were reached, where somebody will ask."""
-        if self._traced:
-            for configuration in configurations:
-                if (level, configuration) != parent:
-                    self.parents.setdefault((level, configuration), parent)
+        """Remember how configurations were reached."""
+        for configuration in configurations:
+            if (level, configuration) != parent:
+                self.parents.setdefault((level, configuration), parent)
 
     def _forget(self, frontier: Sequence[Configuration]) -> None:
         """Keep the states of the frontier only."""
@@ -537,7 +549,7 @@ class Search:
                     return True
                 if _keep(seen, (next_level, ordered, state), used):
                     count += 1
-                    step = -1 if next_level > level else W
+                    step = -1 if next_level > level else _EARLY_COST
                     heappush(heap, (cost + step, -count, next_level, (ordered, used, state)))
             self.stuck_level = max(self.stuck_level, level)
             spent += 1
@@ -552,5 +564,3 @@ class Search:
                     self._forget([configuration for *_rank, configuration in heap])
                 yield _STRIDE
         return False
-import os
-W=int(os.environ.get("W","3"))

@@ -63,8 +63,10 @@ def bound(violations: Mapping[str, Any]) -> str:
     """The upper bound in percent, two digits that count, rounded up."""
     value = 100 * violations["high"]
     digits = max(0, 1 - math.floor(math.log10(value))) if value else 0
-    scale = 10**digits
-    return f"{math.ceil(value * scale - 1e-9) / scale:.{digits}f}"
+    rounded = math.ceil(round(value * 10**digits, 6))
+    if rounded == 100 and digits:  # rounding up gave one digit more
+        rounded, digits = 10, digits - 1
+    return f"{rounded / 10**digits:.{digits}f}"
 
 
 def microseconds(value: float) -> str:

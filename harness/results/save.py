@@ -22,7 +22,7 @@ def check_folder(folder: Path) -> None:
         with tempfile.NamedTemporaryFile(dir=folder / RUNS, prefix=".try-") as attempt:
             attempt.write(b"race")
     except OSError as error:
-        raise UsageError(_cannot_write(folder, error, "results folder ")) from error
+        raise UsageError(_cannot_write(folder, error, "results folder ") + "; --results chooses another") from error
 
 
 def check_file(path: Path) -> None:
@@ -53,7 +53,7 @@ def save_document(document: Document, folder: Path) -> Path:
             path.unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise UsageError(_cannot_write(folder, error, "results folder ")) from error
+        raise UsageError(_cannot_write(folder, error, "results folder ") + "; --results chooses another") from error
     return path
 
 

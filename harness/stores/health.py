@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness.model import CommandRefused, ConnectionLost, StatementRefused, StoreUnavailable, UsageError
+from harness.stores.namespace import refused_by_redis
 from harness.stores.postgres import PostgresConnection
 from harness.stores.redis import RedisConnection
 from harness.stores.targets import PostgresTarget, RedisTarget
 from harness.strategy import Store
 
 OLDEST = {"Redis": (6, 2), "Valkey": (7, 2), "PostgreSQL": (14,)}
+_PATIENCE_S = 4.0
+# Connections are counted by database: of others' a plain user sees no more than that they are there.
 _SQL = """
 SELECT current_setting('server_version'), pg_postmaster_start_time()::text, pg_is_in_recovery(),
        current_setting('default_transaction_read_only'), current_setting('fsync'),
        current_setting('synchronous_commit'), current_setting('full_page_writes'),
-       current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
-         - (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')::int,
+       least(current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+               - coalesce(current_setting('reserved_connections', true), '0')::int
+               - (SELECT sum(numbackends) FROM pg_stat_database)::int,
+             (SELECT CASE WHEN datconnlimit < 0 OR rolsuper THEN 1000000 ELSE datconnlimit END
+                FROM pg_database WHERE datname = current_database()),
+             CASE WHEN rolconnlimit < 0 OR rolsuper THEN 1000000 ELSE rolconnlimit END),
        has_database_privilege(current_database(), 'CREATE'), current_database()
+FROM pg_roles WHERE rolname = current_user
 """
 
 
@@ -47,69 +57,92 @@ class StoreInfo:
 
 async def look_redis(target: RedisTarget, *, embedded: bool) -> StoreInfo:
     """Ask a Redis or Valkey server. Raises StoreUnavailable, with what to do."""
-    where = f"Redis at {target.shown}"
+    where = "the embedded Valkey" if embedded else f"Redis at {target.shown}"
+    policy = ""
     try:
-        connection = await RedisConnection.open(target)
-        try:
-            info = _parsed(await connection.execute("INFO", "everything"))
-        finally:
-            await connection.close()
-    except ConnectionLost as lost:
-        raise StoreUnavailable(f"{where} does not answer ({lost}): start it, or leave out --redis-url to use the embedded one") from None
+        async with asyncio.timeout(_PATIENCE_S):
+            connection = await RedisConnection.open(target)
+            try:
+                info = _parsed(await connection.execute("INFO"))
+                with contextlib.suppress(CommandRefused):  # often not allowed; only the title is poorer
+                    policy = (await connection.execute("CONFIG", "GET", "appendfsync"))[1].decode()
+            finally:
+                await connection.close()
+    except (ConnectionLost, TimeoutError) as lost:
+        if "max number of clients" in str(lost):
+            raise StoreUnavailable(f"{where} has no connection left: raise maxclients, or end other clients") from None
+        raise StoreUnavailable(_silent(where, lost, "" if embedded else "--redis-url")) from None
     except CommandRefused as refused:
-        if refused.code in {"WRONGPASS", "NOAUTH", "ERR"} and "AUTH" in str(refused).upper() + refused.code:
-            raise StoreUnavailable(f"{where} refuses the user or password: put the right ones into --redis-url") from None
-        raise StoreUnavailable(f"{where} refuses to be used: {refused}") from None
+        raise StoreUnavailable(refused_by_redis(where, refused)) from None
+    return read_redis(info, where, embedded=embedded, policy=policy)
+
+
+def read_redis(info: Mapping[str, str], where: str, *, embedded: bool, policy: str = "") -> StoreInfo:
+    """What INFO says, judged. `policy` is appendfsync, where known. Raises StoreUnavailable."""
     product = "Valkey" if "valkey_version" in info else "Redis"
-    version = info.get("valkey_version") or info["redis_version"]
-    if info.get("role") not in {"master", None}:
+    version = info.get("valkey_version") or info.get("redis_version", "")
+    mode = info.get("redis_mode", info.get("server_mode", "standalone"))
+    if not version or not info.get("run_id"):
+        raise StoreUnavailable(f"{where} does not say which Redis it is: race needs Redis or Valkey itself")
+    if mode != "standalone" or info.get("cluster_enabled", "0") != "0":
+        raise StoreUnavailable(f"{where} is a {mode}: race needs a single server; give the address of a primary")
+    if info.get("role", "master") != "master":
         raise StoreUnavailable(f"{where} is a read-only replica: give the address of its primary")
-    if info.get("maxmemory", "0") != "0" and info.get("maxmemory_policy", "noeviction") != "noeviction":
+    eviction = info.get("maxmemory_policy", "noeviction")
+    if info.get("maxmemory", "0") != "0" and eviction != "noeviction":
         raise StoreUnavailable(
-            f"{where} may evict keys (maxmemory_policy {info['maxmemory_policy']}): set noeviction, or use another one"
+            f"{where} may evict keys (maxmemory_policy {eviction}): set noeviction, or use another one"
         )
     _refuse_old(where, product, version)
-    aof = info.get("aof_enabled") == "1"
+    durability = "memory only" if embedded else "no append-only file"
+    if info.get("aof_enabled") == "1":
+        durability = "append-only file" + (f", fsync {policy}" if policy else "")
+    room = int(info.get("maxclients", 10_000)) - int(info.get("connected_clients", 0))
     return StoreInfo(
-        "redis", product, version, embedded,
-        "append-only file" if aof else "memory only" if embedded else "no append-only file",
-        info["run_id"], int(info.get("evicted_keys", 0)),
-        int(info.get("maxclients", 10_000)) - int(info.get("connected_clients", 0)),
-    )  # fmt: skip
+        "redis", product, version, embedded, durability, info["run_id"], int(info.get("evicted_keys", 0)), max(0, room)
+    )
 
 
 async def look_postgres(target: PostgresTarget, *, embedded: bool) -> StoreInfo:
     """Ask a PostgreSQL server. Raises StoreUnavailable, with what to do."""
-    where = f"PostgreSQL at {target.shown}"
+    where = "the embedded PostgreSQL" if embedded else f"PostgreSQL at {target.shown}"
     try:
-        connection = await PostgresConnection.open(target)
-        try:
-            (row,) = (await connection.sql(_SQL)).rows
-        finally:
-            await connection.close()
-    except ConnectionLost as lost:
-        raise StoreUnavailable(
-            f"{where} does not answer ({lost}): start it, or leave out --postgres-url to use the embedded one"
-        ) from None
+        async with asyncio.timeout(_PATIENCE_S):
+            connection = await PostgresConnection.open(target)
+            try:
+                (row,) = (await connection.sql(_SQL)).rows
+            finally:
+                await connection.close()
+    except (ConnectionLost, TimeoutError) as lost:
+        raise StoreUnavailable(_silent(where, lost, "" if embedded else "--postgres-url")) from None
     except StatementRefused as refused:
         raise StoreUnavailable(_refusal(where, target, refused)) from None
     version, started, recovering, read_only, fsync, commit, pages, room, may_create, database = row
     if recovering or read_only == "on":
         raise StoreUnavailable(f"{where} is read-only: give the address of its primary")
+    number = version.split(" ", 1)[0]
+    _refuse_old(where, "PostgreSQL", number)
     if not may_create:
         raise StoreUnavailable(
             f"{where}: {target.user} may not create a schema: GRANT CREATE ON DATABASE {database} TO {target.user}"
         )
-    number = version.split(" ", 1)[0]
-    _refuse_old(where, "PostgreSQL", number)
     durability = f"fsync {fsync}, synchronous_commit {commit}" + ("" if pages == "on" else ", full_page_writes off")
-    return StoreInfo("postgres", "PostgreSQL", number, embedded, durability, started, 0, int(room))
+    return StoreInfo("postgres", "PostgreSQL", number, embedded, durability, started, 0, max(0, int(room)))
+
+
+def _silent(where: str, lost: Exception, option: str) -> str:
+    reason = str(lost) or f"no answer within {_PATIENCE_S:.0f} s"
+    if not option:
+        return f"{where} does not answer ({reason})"
+    return f"{where} does not answer ({reason}): start it, or leave out {option} to use the embedded one"
 
 
 def _refusal(where: str, target: PostgresTarget, refused: StatementRefused) -> str:
     match refused.code:
-        case "28P01" | "28000":
+        case "28P01":
             return f"{where} refuses the user or password: put the right ones into --postgres-url"
+        case "28000":
+            return f"{where} refuses {target.user} ({refused}): put another user into --postgres-url"
         case "3D000":
             return f"{where} has no database {target.database}: create it, or name another in --postgres-url"
         case "53300":

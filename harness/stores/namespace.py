@@ -23,7 +23,7 @@ from harness.stores.targets import PostgresTarget, RedisTarget
 MARK = "made by race"
 ALIVE_S = 60
 _RENEW_S = 15
-_ANSWER_S = 5.0
+_ANSWER_S = 4.0
 _SWEEP_S = 1.0
 _DROP_S = 8.0
 _BATCH = 1000
@@ -99,10 +99,14 @@ class RedisNamespace:
                 ):
                     await _remove(connection, prefix, until)
 
-    async def drop(self) -> None:
-        """Remove every key below the prefix. Never raises; what it cannot remove, a later run does."""
+    def abandon(self) -> None:
+        """Do nothing more for these keys: they go with their server."""
         if self._renewing is not None:
             self._renewing.cancel()
+
+    async def drop(self) -> None:
+        """Remove every key below the prefix. Never raises; what it cannot remove, a later run does."""
+        self.abandon()
         with contextlib.suppress(StoreFault, TimeoutError):
             async with asyncio.timeout(_DROP_S), _redis(self._target) as connection:
                 await _remove(connection, self.prefix, time.monotonic() + _DROP_S)
@@ -213,6 +217,11 @@ class PostgresNamespace:
             # A crash of one server process ends all connections, but not the server.
             return f"{self._where} ended the connections of this run"
         return None if place == self._oid else f"{self._where}: somebody removed the schema of this run"
+
+    def abandon(self) -> None:
+        """Do nothing more for this schema: it goes with its server."""
+        if self._owner is not None:
+            self._owner.abort()
 
     async def drop(self) -> None:
         """Drop the schema. Never raises; what it cannot drop, a later run does."""

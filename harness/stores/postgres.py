@@ -19,7 +19,7 @@ _BEGIN = {
     "repeatable read": "BEGIN ISOLATION LEVEL REPEATABLE READ",
     "serializable": "BEGIN ISOLATION LEVEL SERIALIZABLE",
 }
-_PATIENCE_S = 5.0
+_PATIENCE_S = 4.0
 _GONE = ("08", "57P")
 """SQLSTATE classes that tell of a lost connection or a server going down."""
 _MOST_PREPARED = 500
@@ -118,6 +118,10 @@ class PostgresConnection:
         """Run several statements without arguments, in one transaction: schema changes."""
         with _faults(self._connection):
             await self._connection.execute(statements)
+
+    def abort(self) -> None:
+        """Close at once, without a word."""
+        self._connection.terminate()
 
     async def close(self) -> None:
         """Close; at once where the server does not answer."""

@@ -17,7 +17,7 @@ from harness.model import CommandRefused, ConnectionLost
 from harness.stores.network import why
 from harness.stores.targets import RedisTarget
 
-_PATIENCE_S = 5.0
+_PATIENCE_S = 4.0
 
 
 class RedisConnection(asyncio.Protocol):
@@ -50,6 +50,8 @@ class RedisConnection(asyncio.Protocol):
                     await connection.execute("AUTH", *filter(None, (target.user, target.password)))
                 if target.database:
                     await connection.execute("SELECT", target.database)
+                # The kernel connects to a server that is stopped or out of connections, too.
+                await connection.execute("PING")
             whole = True
         except TimeoutError:
             raise ConnectionLost(f"no answer within {_PATIENCE_S:.0f} s") from None
@@ -67,7 +69,7 @@ class RedisConnection(asyncio.Protocol):
             future.set_exception(ConnectionLost(self._lost))
             return future
         self._waiting.append(future)
-        self._write(hiredis.pack_command(command))
+        self._write(hiredis.pack_command(command))  # type: ignore[arg-type] # its stub says one word
         return future
 
     async def close(self) -> None:

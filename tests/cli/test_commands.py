@@ -211,7 +211,7 @@ def test_rules_of_compare(race: Race, engine: Engine) -> None:
         (("run", "counter", "--strategy", "lua", "--rule", "x"), "unknown rule 'x' of counter; there are: default"),
         (
             ("run", "counter", "--strategy", "naive", "--results", "/dev/null/x"),
-            "cannot write results folder /dev/null/x: Not a directory",
+            "cannot write results folder /dev/null/x: Not a directory; --results chooses another",
         ),
         (
             ("run", "counter", "--strategy", "naive", "--export-json", "no/such.json"),

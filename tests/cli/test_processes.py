@@ -19,6 +19,13 @@ from harness.results import schema_text
 ROOT = Path(__file__).resolve().parents[2]
 RACE = (sys.executable, "-m", "harness")
 
+SERVERS = {
+    option: os.environ[test]
+    for option, test in (("RACE_REDIS_URL", "RACE_TEST_REDIS_URL"), ("RACE_POSTGRES_URL", "RACE_TEST_POSTGRES_URL"))
+    if test in os.environ
+}
+"""The servers to use, where the tests are to run on servers that are there already."""
+
 RULE = """
 from harness import Outcome, Reply, Request, Scenario
 
@@ -54,7 +61,7 @@ def run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedP
     return subprocess.run(
         [*RACE, *arguments],
         cwd=cwd,
-        env={**os.environ, **environment},
+        env={**os.environ, **SERVERS, **environment},
         capture_output=True,
         text=True,
         timeout=60,
@@ -134,12 +141,14 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path: Path) -> None:
     with subprocess.Popen(
         [*RACE, "run", "double-submit", "--strategy", "lua", "--bursts", "1000000", "--json"],
         cwd=tmp_path,
+        env={**os.environ, **SERVERS},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     ) as process:
         wait_for_load(process)
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to everything in the group
         stdout, stderr = process.communicate(timeout=30)
     document = json.loads(stdout)
     (saved,) = (tmp_path / "results" / "runs").glob("*.json")

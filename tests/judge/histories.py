@@ -14,9 +14,7 @@ PUBLIC = Path(__file__).parents[2].parent / "shared" / "data" / "porcupine"
 class Register:
     """read, write and cas on one value; at first there is none."""
 
-    def allowed(
-        self, state: State, request: Request, _now_ms: int, reply: Reply | None
-    ) -> Iterable[State]:
+    def allowed(self, state: State, request: Request, _now_ms: int, reply: Reply | None) -> Iterable[State]:
         """The specification."""
         key, args = request.keys[0], request.args
         value = state[key]
@@ -39,9 +37,7 @@ class Register:
 class Text(Register):
     """get, put and append on many keys; every text is empty at first."""
 
-    def allowed(
-        self, state: State, request: Request, _now_ms: int, reply: Reply | None
-    ) -> Iterable[State]:
+    def allowed(self, state: State, request: Request, _now_ms: int, reply: Reply | None) -> Iterable[State]:
         """The specification."""
         key = request.keys[0]
         text = state[key] or ""
@@ -53,10 +49,7 @@ class Text(Register):
         else:
             yield {key: text + request.args["value"]}
 
-
-    def within_reach(
-        self, state: State, request: Request, reply: Reply, between: Sequence[Request]
-    ) -> bool:
+    def within_reach(self, state: State, request: Request, reply: Reply, between: Sequence[Request]) -> bool:
         """Texts grow at their end, unless one is put in their place."""
         if request.operation != "get":
             return True
@@ -69,9 +62,7 @@ class Text(Register):
 class Counters(Register):
     """add one to every key named and answer their sum; look answers the sum."""
 
-    def allowed(
-        self, state: State, request: Request, _now_ms: int, reply: Reply | None
-    ) -> Iterable[State]:
+    def allowed(self, state: State, request: Request, _now_ms: int, reply: Reply | None) -> Iterable[State]:
         """The specification."""
         step = 1 if request.operation == "add" else 0
         after = {key: (state[key] or 0) + step for key in request.keys}
@@ -96,17 +87,13 @@ def operation(
     return Operation(request, caller, times[0], times[1], status, reply)
 
 
-def orderable(
-    spec: Any, operations: Sequence[Operation], initial: State, rest: State | None = None
-) -> bool:
+def orderable(spec: Any, operations: Sequence[Operation], initial: State, rest: State | None = None) -> bool:
     """Try every order: the definition of linearizability, without any cleverness."""
     live = [one for one in operations if one.status != Status.FAILED]
 
     def from_here(left: tuple[Operation, ...], state: dict[str, Any]) -> bool:
         required = [one for one in left if one.status == Status.OK]
-        if not required and (
-            rest is None or all(spec.view(state[key], 0) == rest[key] for key in rest)
-        ):
+        if not required and (rest is None or all(spec.view(state[key], 0) == rest[key] for key in rest)):
             return True
         for place, one in enumerate(left):
             if any(
@@ -160,15 +147,11 @@ def register_log(path: Path) -> list[Operation]:
         )
     for invoked, name, asked in open_calls.values():
         args, _values = _register_call(name, asked, "nil", failed=False)
-        operations.append(
-            operation(name, args=args, times=(invoked, None), status=Status.UNKNOWN)
-        )
+        operations.append(operation(name, args=args, times=(invoked, None), status=Status.UNKNOWN))
     return operations
 
 
-def _register_call(
-    name: str, asked: str, answered: str, *, failed: bool
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def _register_call(name: str, asked: str, answered: str, *, failed: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     if name == "read":
         return {}, {"value": None if answered == "nil" else _number(answered)}
     if name == "write":
@@ -181,9 +164,7 @@ def _number(text: str) -> int | None:
     return int(text) if text.isdigit() else None
 
 
-_TEXT_LINE = re.compile(
-    r'\{:process (\d+), :type :(\w+), :f :(\w+), :key "(.*?)", :value (?:"(.*)"|nil)\}'
-)
+_TEXT_LINE = re.compile(r'\{:process (\d+), :type :(\w+), :f :(\w+), :key "(.*?)", :value (?:"(.*)"|nil)\}')
 
 
 def text_log(path: Path) -> Iterator[Operation]:
@@ -199,9 +180,7 @@ def text_log(path: Path) -> Iterator[Operation]:
         invoked, name, key, asked = open_calls.pop(process)
         args = {} if name == "get" else {"value": asked}
         values = {"value": value} if name == "get" else {}
-        yield operation(
-            name, (key,), args, (invoked, number), values, id=str(invoked), caller=process
-        )
+        yield operation(name, (key,), args, (invoked, number), values, id=str(invoked), caller=process)
     for invoked, name, key, asked in open_calls.values():
         args = {} if name == "get" else {"value": asked}
         yield operation(name, (key,), args, (invoked, None), status=Status.UNKNOWN)

@@ -23,7 +23,16 @@ def test_an_interval_is_widened_by_rounding() -> None:
 
 
 @pytest.mark.parametrize(
-    ("high", "text"), [(0.0029912, "0.30"), (0.03, "3.0"), (0.25, "25"), (0.00029952, "0.030"), (1.0, "100")]
+    ("high", "text"),
+    [
+        (0.0029912, "0.30"),
+        (0.03, "3.0"),
+        (0.25, "25"),
+        (0.00029952, "0.030"),
+        (0.000998, "0.10"),
+        (0.00998, "1.0"),
+        (1.0, "100"),
+    ],
 )
 def test_a_bound_is_rounded_up(high: float, text: str) -> None:
     """Two digits that count."""

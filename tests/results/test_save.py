@@ -31,7 +31,9 @@ def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
     """A file where the folder should be is told in one line."""
     place = tmp_path / "results"
     place.write_text("in the way")
-    with pytest.raises(UsageError, match=f"^cannot write results folder {place}: Not a directory$"):
+    with pytest.raises(
+        UsageError, match=f"^cannot write results folder {place}: Not a directory; --results chooses another$"
+    ):
         check_folder(place)
 
 

@@ -1,0 +1,1 @@
+"""How fast race itself is: `python -m bench`; and the table of mutants: `python -m bench.mutants`."""

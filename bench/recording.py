@@ -1,0 +1,86 @@
+"""What recording costs: one worker in this process, with its recorder and with one that writes nothing."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import ExitStack
+
+from bench.figures import Figure, Spread, ratio
+from harness.burst import Cell, Load
+from harness.burst.plan import Orders
+from harness.burst.record import Mark, Recorder
+from harness.burst.rendezvous import size
+from harness.burst.worker import Worker
+from harness.model import Reply, Status
+from harness.stores import Stores
+
+_CONNECTIONS = 50
+
+
+class Silent(Recorder):
+    """Counts, because numbers make ids, and writes nothing."""
+
+    def begin(self, *_about: object, **_more: object) -> Mark:  # type: ignore[override]
+        """Count."""
+        self.count += 1
+        return None  # type: ignore[return-value]
+
+    def end(self, mark: Mark, reply: Reply, now_ms: int, now_max_ms: int, returned_ns: int) -> None:
+        """Nothing."""
+
+    def end_badly(
+        self, mark: Mark, status: Status, error: str, now_ms: int, now_max_ms: int, returned_ns: int
+    ) -> None:
+        """Nothing."""
+
+    def effect(self, *_about: object) -> Mark:
+        """Count."""
+        return self.begin()
+
+    @staticmethod
+    def effect_end(mark: Mark, now_ns: int) -> None:
+        """Nothing."""
+
+
+async def recording(rounds: int, seconds: float) -> list[Figure]:
+    """The same sustained load with and without a record, by turns."""
+    cell = Cell("double-submit", "atomic")
+    load = Load(mode="sustained", processes=1, connections=_CONNECTIONS, keys=1000, duration_s=seconds, work_us=0)
+    rates: dict[str, list[float]] = {"recorded": [], "not recorded": []}
+    async with Stores(need={"redis"}) as stores:
+        with ExitStack() as files:
+            entries, words, steps, meeting = (files.enter_context(tempfile.TemporaryFile()) for _ in range(4))
+            meeting.truncate(size(1))
+            worker = Worker(
+                {
+                    "worker": 0, "processes": 1, "stores": stores.describe(), "entries_fd": entries.fileno(),
+                    "words_fd": words.fileno(), "steps_fd": steps.fileno(), "meeting_fd": meeting.fileno(),
+                    "owner_fds": [],
+                }
+            )  # fmt: skip
+            recorders = {
+                "recorded": worker.recorder,
+                "not recorded": Silent(0, entries.fileno(), words.fileno()),
+            }
+            first = 0
+            for _ in range(rounds):
+                for name, recorder in recorders.items():
+                    worker.recorder = recorder
+                    worker.rendezvous.reset()
+                    first += 1
+                    done = await worker.sustained(Orders((cell,), load, first, 1, load.timeout_s))
+                    ((_, began),) = done["released"]
+                    rates[name].append(done["commands"] / ((done["ended"] - began) / 1e9))
+            worker.rendezvous.close()
+            for sessions in worker.sessions.values():
+                for session in sessions:
+                    await session.close()
+    compares = (
+        f"store commands a second of atomic's sustained load in one process of {_CONNECTIONS} connections, recorded, over"
+        " the same with a recorder that writes nothing; not judged"
+    )
+    figure = Figure(
+        "recorded / not recorded", compares, value=ratio(rates["recorded"], rates["not recorded"]), target=0.9,
+        parts={f"{name}, commands/s": Spread.over(found) for name, found in rates.items()},
+    )  # fmt: skip
+    return [figure]
