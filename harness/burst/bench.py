@@ -17,7 +17,7 @@ from harness.burst.evidence import (
 )
 from harness.burst.fleet import Fleet, Round
 from harness.burst.measurement import Progress
-from harness.burst.plan import CONTROL_SHARE, Load, Orders, draw, keys_of
+from harness.burst.plan import Load, Orders, draw, is_control, keys_of
 from harness.burst.tally import Tally
 from harness.judge import Budget, explain, judge_evidence
 from harness.model import Evidence, RaceError, Step, UsageError
@@ -57,10 +57,7 @@ class Bench:
         while tally.judged < wanted and not tally.failures and not self.interrupted:
             if until is not None and time.monotonic() > until:
                 break
-            missing = wanted - tally.judged
-            number = min(
-                chunk, missing if tally.control is None else -(-missing * CONTROL_SHARE // (CONTROL_SHARE - 1))
-            )
+            number = self._enough(tally, chunk, wanted - tally.judged)
             before = tally.judged + tally.apart
             began = time.monotonic()
             try:
@@ -76,6 +73,16 @@ class Bench:
                 tally.failures.append("no burst could be carried out")
             if tally.judged + tally.apart >= at_most:
                 break
+
+    def _enough(self, tally: Tally, most: int, missing: int) -> int:
+        """How many bursts to order: at most `most`, and no more than give `missing` of the cell under test."""
+        if tally.control is None:
+            return min(most, missing)
+        number = 0
+        while number < most and missing:
+            missing -= not is_control(self._next_burst + number)
+            number += 1
+        return number
 
     async def _chunk(self, tally: Tally, load: Load, number: int) -> None:
         bounds = [tally.bound] if tally.control is None else [tally.bound, tally.control]

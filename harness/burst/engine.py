@@ -121,14 +121,31 @@ async def compare(
         lost = await stores.lost()
         whole = not bench.interrupted
         rows = []
+        _pool_controls(tallies)
         for bursts, sustained in tallies:
-            sustained.control_bursts, sustained.control_broken = bursts.control_bursts, bursts.control_broken
-            sustained.control = bursts.control
             first = measured(bursts, burst_load, infos, lost, started_at, bursts.elapsed_s, complete=whole)
             second = measured(sustained, sustained_load, infos, lost, started_at, sustained.elapsed_s, complete=whole)
             bound = bursts.bound
             rows.append(CompareRow(bound.strategy.title, bound.cell.rule, bound.strategy.store, first, second))
         return Comparison(scenario, rows, apart, list(infos), load.seed, whole, time.monotonic() - started, started_at)
+
+
+def _pool_controls(tallies: Sequence[tuple[Tally, Tally]]) -> None:
+    """Give every row of a store all that its control showed in this run.
+
+    The controls of the rows met the same load on the same store, in turns over the whole run:
+    together they say more than the few that ran beside one strategy. A control has a row of its own too.
+    """
+    for store in {bursts.bound.strategy.store for bursts, _sustained in tallies}:
+        of_store = [pair for pair in tallies if pair[0].bound.strategy.store == store]
+        own = [bursts for bursts, _sustained in of_store if bursts.control is None]
+        beside = [bursts for bursts, _sustained in of_store if bursts.control is not None]
+        shown = sum(one.judged for one in own) + sum(one.control_bursts for one in beside)
+        broken = sum(one.broken for one in own) + sum(one.control_broken for one in beside)
+        for bursts, sustained in of_store:
+            sustained.control = bursts.control
+            for tally in (bursts, sustained) if bursts.control is not None else ():
+                tally.control_bursts, tally.control_broken = shown, broken
 
 
 def measured(

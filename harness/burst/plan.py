@@ -58,7 +58,12 @@ class Orders:
         """Which of `cells` this burst belongs to."""
         if len(self.cells) == 1:
             return 0
-        return 1 if burst % CONTROL_SHARE == CONTROL_SHARE - 1 else 0
+        return 1 if is_control(burst) else 0
+
+
+def is_control(burst: int) -> bool:
+    """Whether a burst is the control's, where there is one."""
+    return burst % CONTROL_SHARE == CONTROL_SHARE - 1
 
 
 def rename(keys: Sequence[str], number: int | str) -> tuple[str, ...]:

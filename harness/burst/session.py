@@ -142,7 +142,7 @@ class LoadSession(Session):
         if self.steps is None:
             await running
         else:
-            await self._timed("sql", (word,), running)
+            await self._timed("sql", (word,), running, shows=False)
 
     # Time, locks, owners
 
@@ -234,7 +234,7 @@ class LoadSession(Session):
                 writes={**(last.writes or {}), **writes} if writes is not None else last.writes,
             )
 
-    async def _timed(self, kind: str, command: tuple[Any, ...], running: Awaitable[Any]) -> Any:
+    async def _timed(self, kind: str, command: tuple[Any, ...], running: Awaitable[Any], *, shows: bool = True) -> Any:
         request = self.request
         steps = self.steps
         sent = time.monotonic_ns()
@@ -247,7 +247,8 @@ class LoadSession(Session):
                 steps.append(Step(self.caller, request, kind, shown, what, sent, time.monotonic_ns()))
             raise
         if steps is not None:
-            steps.append(Step(self.caller, request, kind, shown, _text(reply), sent, time.monotonic_ns()))
+            text = _text(reply) if shows else ""
+            steps.append(Step(self.caller, request, kind, shown, text, sent, time.monotonic_ns()))
         return reply
 
     def _shown(self, part: Any) -> str:
