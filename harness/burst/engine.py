@@ -20,8 +20,8 @@ from harness.burst.measurement import (
 )
 from harness.burst.plan import Cell, Load
 from harness.burst.tally import Tally
-from harness.judge import Facts, conclude
-from harness.model import UsageError, Verdict
+from harness.judge import Facts, conclude, conclude_part
+from harness.model import UsageError
 from harness.stores import StoreInfo, Stores, require, require_connections
 from harness.strategy.loader import strategies as bundled
 
@@ -177,26 +177,23 @@ def measured(
         complete=complete,
     )
     verdict, reason = conclude(facts)
-    passed = verdict
-    if verdict is Verdict.VIOLATED:
-        # What did not break is asked as if alone; a cell that is a control itself proves its own overlap.
-        alone = dataclasses.replace(facts, broken=0)
-        if tally.control is None:
-            title = bound.strategy.title
-            alone = dataclasses.replace(alone, control=title, control_bursts=tally.judged, control_broken=tally.broken)
-        passed = conclude(alone)[0]
-
-    def part(broken: int) -> Verdict:
-        return Verdict.VIOLATED if broken else passed
-
+    if tally.control is None:  # a control shows by itself that this load finds what there is
+        facts = dataclasses.replace(
+            facts, control=bound.strategy.title, control_bursts=tally.judged, control_broken=tally.broken
+        )
+    error = tally.checker_error
+    order, _why = conclude_part(facts, tally.order_broken, unjudged=tally.order_unknown, error=error)
+    invariants = {
+        name: conclude_part(facts, tally.by_invariant[name], asked=tally.asked[name], error=error)[0] for name in names
+    }
     return Measurement(
         cell=bound.cell,
         store=bound.strategy.store,
         load=load,
         claim=bound.claim,
         verdict=verdict,
-        order=part(tally.order_broken),
-        invariants={name: part(tally.by_invariant[name]) for name in names},
+        order=order,
+        invariants=invariants,
         reason=reason,
         counts=counts,
         overlap=overlap,

@@ -41,11 +41,13 @@ class _Process:
             pass_fds=fds,
         )
         self._reader: asyncio.StreamReader | None = None
+        self._transport: asyncio.ReadTransport | None = None
 
     async def open(self) -> None:
         self._reader = asyncio.StreamReader(limit=1 << 26)
         protocol = asyncio.StreamReaderProtocol(self._reader)
-        await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, self.child.stdout)
+        loop = asyncio.get_running_loop()
+        self._transport, _protocol = await loop.connect_read_pipe(lambda: protocol, self.child.stdout)
 
     def order(self, order: dict[str, Any]) -> None:
         assert self.child.stdin is not None
@@ -82,7 +84,10 @@ class _Process:
         except subprocess.TimeoutExpired:
             self.child.kill()
             self.child.wait()
-        if self.child.stdout is not None:
+        # Closing the file under its transport would leave the loop watching a number that is soon another's.
+        if self._transport is not None:
+            self._transport.close()
+        elif self.child.stdout is not None:
             self.child.stdout.close()
         self.stderr.close()
 

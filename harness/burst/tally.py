@@ -43,6 +43,7 @@ class Tally:
     decisions: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     by_invariant: Counter[str] = field(default_factory=Counter)
+    asked: Counter[str] = field(default_factory=Counter)
     spreads_us: list[float] = field(default_factory=list)
     latencies: Latencies = field(default_factory=Latencies)
     counterexample: Explanation | None = None
@@ -68,6 +69,7 @@ class Tally:
         if finding.checker_error:
             self.checker_error = self.checker_error or finding.checker_error
         for name, breaches in finding.breaches.items():
+            self.asked[name] += 1
             self.by_invariant[name] += bool(breaches)
         self.overruns += self.bound.scenario.overruns(evidence)
         self.undecided += not any(map(_decided, evidence.operations))
@@ -79,7 +81,10 @@ class Tally:
         self.probes_asked += len(evidence.probes)
         broken = False
         for invariant in self.bound.scenario.invariants():
-            if "probe" in invariant.applies and any(True for _breach in invariant.check(evidence)):
+            if "probe" not in invariant.applies:
+                continue
+            self.asked[invariant.name] += len(evidence.probes)
+            if any(True for _breach in invariant.check(evidence)):
                 self.by_invariant[invariant.name] += 1
                 broken = True
         self.broken += broken

@@ -53,7 +53,7 @@ def judge_evidence(
     errors: list[str] = []
     try:
         order = _order(evidence, spec, budget)
-    except Exception as error:  # noqa: BLE001  the rule is the user's: whatever it raises is an answer
+    except Exception as error:  # the rule is the user's
         errors.append(f"the rule failed: {type(error).__name__}: {error}")
         order = OrderFound("unknown", why=errors[0])
     breaches: dict[str, tuple[Breach, ...]] = {}
@@ -62,7 +62,7 @@ def judge_evidence(
             continue
         try:
             breaches[invariant.name] = tuple(invariant.check(evidence))
-        except Exception as error:  # noqa: BLE001  so is the invariant
+        except Exception as error:
             errors.append(f"'{invariant.name}' failed: {type(error).__name__}: {error}")
     stuck = tuple(operation.request.id for operation in evidence.operations if operation.error == STUCK)
     return Finding(order.outcome, order.unordered, order.longest, breaches, stuck, order.why, "; ".join(errors))

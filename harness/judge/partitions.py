@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.judge.states import Entry, Rest, States, entries_of
+from harness.judge.timeline import Timeline, Traits
 from harness.judge.unordered import Unordered, explain_illegal
-from harness.judge.wing_gong import Outcome, Search, Timeline, Traits
+from harness.judge.wing_gong import Outcome, Search
 from harness.model import Operation, Spec
 
 _FIRST_TURN, _GROWTH = 2_048, 4
@@ -55,6 +56,9 @@ class _Open:
     search: Search
     running: Generator[int, None, Outcome]
     rest: Rest | None
+
+
+_Part = tuple[tuple[str, ...], list[Operation]]
 
 
 def partition(operations: Iterable[Operation]) -> dict[tuple[str, ...], list[Operation]]:
@@ -112,14 +116,12 @@ def check_order(
     until = time.monotonic() + budget.seconds
     traits = traits or Traits()
     parts = partition(operations)
-    for key in rest.values if rest else ():
-        if (key,) not in parts and not any(key in keys for keys in parts if len(keys) > 1):
-            parts[key,] = []
-    waiting: list[_Open | tuple[tuple[str, ...], list[Operation]]] = list(parts.items())
-    unknown: tuple[tuple[str, ...], str] | None = None
+    _add_untouched(parts, rest)
+    waiting: list[_Open | _Part] = list(parts.items())
+    unknown: _Open | None = None
     turn, total = _FIRST_TURN, len(parts)
     while waiting:
-        again: list[_Open | tuple[tuple[str, ...], list[Operation]]] = []
+        again: list[_Open | _Part] = []
         share = max(_SMALLEST_BYTES, budget.memory_bytes // len(waiting))
         for number, item in enumerate(waiting):
             opened = item if isinstance(item, _Open) else _open(*item, spec, initial, rest, unix_ns, traits)
@@ -127,20 +129,28 @@ def check_order(
             outcome = _turn(opened, turn, until)
             if outcome == "illegal":
                 return _illegal(opened, spec, traits, budget, total)
-            if outcome == "unknown":
-                unknown = unknown or (opened.keys, _why(opened.search))
-            elif outcome is None:
+            if outcome is None:
                 again.append(opened)
-                if time.monotonic() > until:
-                    why = f"no answer within {budget.seconds:g} s"
-                    return OrderFound("unknown", why=why, keys=opened.keys, partitions=total)
+            elif outcome == "unknown":
+                unknown = unknown or opened
+            if time.monotonic() > until and (again or number + 1 < len(waiting)):
+                why = f"no answer within {budget.seconds:g} s"
+                return OrderFound("unknown", why=why, keys=opened.keys, partitions=total)
             if progress is not None and turn == _FIRST_TURN:
                 progress(number + 1, total)
         waiting = again
         turn *= _GROWTH
     if unknown is not None:
-        return OrderFound("unknown", why=unknown[1], keys=unknown[0], partitions=total)
+        return OrderFound("unknown", why=_why(unknown.search), keys=unknown.keys, partitions=total)
     return OrderFound("legal", partitions=total)
+
+
+def _add_untouched(parts: dict[tuple[str, ...], list[Operation]], rest: Rest | None) -> None:
+    """Keys that were seen at rest but that no operation names must still be as they were."""
+    named = {key for keys in parts for key in keys}
+    for key in rest.values if rest else ():
+        if key not in named:
+            parts[key,] = []
 
 
 def _open(

@@ -83,9 +83,10 @@ def entries_of(operations: Iterable[Operation], unix_ns: int, end_ms: int = 0) -
         guessed = False
         if status == "unknown" or returned_ns is None:
             returned_ns = reply = None
-            if not now_ms and unix_ns:
-                first_ms = (invoked_ns + unix_ns) // 1_000_000
-                instants = (first_ms, end_ms) if end_ms > first_ms else (first_ms,)
+            # Where the store's clock decides, it may do so long after the caller has given up.
+            first_ms = now_ms or (unix_ns and (invoked_ns + unix_ns) // 1_000_000)
+            if first_ms and (not now_ms or now_ms != now_max_ms):
+                instants = (first_ms, max(first_ms, now_max_ms, end_ms))
                 guessed = True
         entries.append(Entry(request.id, request, reply, invoked_ns, returned_ns, instants, guessed))
     return entries

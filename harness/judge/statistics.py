@@ -109,10 +109,7 @@ def compare_samples(first: Sequence[float], second: Sequence[float]) -> SampleCo
     u_2 = (observed - size_2 * (size_2 + 1)) / 2
     delta = 2 * u_2 / (size_1 * size_2) - 1
     exact = size_1 * size_2 <= _EXACT_CELLS and size_1 + size_2 <= 2 * math.isqrt(_EXACT_CELLS)
-    if exact:
-        p_value = _exact_rank_test(ranks, size_2, observed)
-    else:
-        p_value = _normal_rank_test(size_1, size_2, u_2, ties)
+    p_value = _exact_rank_test(ranks, size_2, observed) if exact else _normal_rank_test(size_1, size_2, u_2, ties)
     middle = median(first)
     ratio = median(second) / middle if middle else math.nan
     return SampleComparison(p_value, delta, ratio, exact)

@@ -12,9 +12,11 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from harness.judge.states import Entry, Rest, States
-from harness.judge.wing_gong import Configuration, Outcome, Search, Timeline, Traits
+from harness.judge.timeline import Timeline, Traits
+from harness.judge.wing_gong import Configuration, Outcome, Search
 from harness.model import Spec
 
+_BREADTH, _TRACED_BREADTH = 64, 1_000
 _PATIENCE = (256, 4_096)
 _WIDEST = 512
 _CANDIDATES = 256
@@ -64,7 +66,8 @@ class _Window:
                 if was & timeline.bits[entry] and self._open_then(entry):
                     done[part.optional[place]] |= part.bits[place]
             start.append((done[0], done[1], states.number(self.search.states.state(state))))
-        return Search(part, states, self.traits, start=start, traced=traced)
+        breadth = _TRACED_BREADTH if traced else _BREADTH
+        return Search(part, states, self.traits, start=start, traced=traced, breadth=breadth)
 
     def _open_then(self, place: int) -> bool:
         return self.search.timeline.opened_at[place] < self.level
@@ -154,7 +157,8 @@ def _between(search: Search, parent: tuple[int, Configuration], child: tuple[int
     if next_level > level:
         ordered |= timeline.bits[timeline.levels[level][0]]
     new_ordered, new_used = ordered & ~ordered_before, used & ~used_before
-    chosen, settled = [], []
+    chosen: list[int] = []
+    settled: list[int] = []
     for place, bit in enumerate(timeline.bits):
         if not timeline.opened_at[place] <= level <= timeline.ranks[place]:
             continue

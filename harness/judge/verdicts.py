@@ -66,29 +66,22 @@ def conclude_part(
 
 def _doubt(facts: Facts) -> str:
     """Why nothing can be said although nothing was found; empty where there is no reason."""
-    control = facts.control
-    needed = NEEDED_CONTROL_RATE * facts.control_bursts
-    doubts = [
+    control, judged = facts.control, facts.judged
+    blind = "nothing shows that this load finds anything"
+    rate = f"{facts.control_broken:,} of {facts.control_bursts:,}"
+    too_calm = facts.control_broken < NEEDED_CONTROL_RATE * facts.control_bursts
+    unsure = f"the judge ran out of time or memory in {facts.unjudged:,} of {judged:,}"
+    doubts = (
         (facts.lost is not None, f"a store was lost: {facts.lost}"),
         (facts.checker_error is not None, f"the judge failed: {facts.checker_error}"),
-        (facts.judged == 0, "nothing ran"),
+        (judged == 0, "nothing ran"),
         (not facts.complete, "the run was interrupted"),
-        (facts.undecided == facts.judged, "nothing was decided: every request was aborted or unanswered"),
-        (facts.unanswered > 0, f"requests were not answered in {facts.unanswered:,} of {facts.judged:,}"),
-        (
-            facts.undecided > 0,
-            f"nothing was decided in {facts.undecided:,} of {facts.judged:,}: every request was aborted",
-        ),
-        (facts.unjudged > 0, f"the judge ran out of time or memory in {facts.unjudged:,} of {facts.judged:,}"),
-        (control is None, "no control ran: nothing shows that this load finds anything"),
-        (
-            facts.control_bursts == 0,
-            f"the control {control} did not run: nothing shows that this load finds anything",
-        ),
-        (
-            facts.control_broken < needed,
-            f"the control {control} broke in only {facts.control_broken:,} of {facts.control_bursts:,}:"
-            " this load would not have found anything",
-        ),
-    ]  # fmt: skip
+        (facts.undecided >= judged, "every request was aborted, or nobody was answered"),
+        (facts.unanswered > 0, f"somebody got no answer in {facts.unanswered:,} of {judged:,}"),
+        (facts.undecided > 0, f"nothing was decided in {facts.undecided:,} of {judged:,}"),
+        (facts.unjudged > 0, unsure),
+        (control is None, f"no control ran: {blind}"),
+        (facts.control_bursts == 0, f"the control {control} did not run: {blind}"),
+        (too_calm, f"the control {control} broke in only {rate}: {blind}"),
+    )
     return next((reason for holds, reason in doubts if holds), "")

@@ -70,6 +70,7 @@ class Stores:
         self._given = {"redis": bool(redis_url), "postgres": bool(postgres_url)}
         self._embedded: Embedded | None = None
         self._gone: set[str] = set()
+        self._reason: str | None = None
         self._namespaces: dict[str, RedisNamespace | PostgresNamespace] = {}
 
     async def __aenter__(self) -> Self:
@@ -120,10 +121,8 @@ class Stores:
     async def _leave(self) -> None:
         try:
             # An embedded store goes as a whole.
-            external = [
-                namespace for kind, namespace in self._namespaces.items() if self._given[kind] and kind not in self._gone
-            ]
-            await asyncio.gather(*(namespace.drop() for namespace in external))
+            kept = [kind for kind in self._namespaces if self._given[kind] and kind not in self._gone]
+            await asyncio.gather(*(self._namespaces[kind].drop() for kind in kept))
         finally:
             if self._embedded is not None:
                 embedded, self._embedded = self._embedded, None
@@ -134,9 +133,9 @@ class Stores:
     async def lost(self) -> str | None:
         """Why what was measured cannot be trusted: a store is gone, restarted, failed over, evicted or was cleared."""
         for before in self.infos:
-            if (reason := await self._lost(before)) is not None:
-                return reason
-        return None
+            if self._reason is None:  # what was lost stays lost
+                self._reason = await self._lost(before)
+        return self._reason
 
     async def _lost(self, before: StoreInfo) -> str | None:
         if before.embedded and self._embedded is not None and (end := self._embedded.died(before.kind)) is not None:

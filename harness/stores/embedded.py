@@ -15,10 +15,10 @@ import importlib.util
 import os
 import pwd
 import re
+import secrets
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -38,6 +38,7 @@ _END_S = 10.0
 _TITLES = {"valkey": "Valkey", "initdb": "PostgreSQL", "postgres": "PostgreSQL"}
 # A process writes down its own number before it becomes the server: whenever race is killed, the guard knows of it.
 _ANNOUNCED = 'echo "$0 $$" && exec "$@" >&2'
+_TELLING = re.compile(r"error|fatal|panic|could not|cannot|failed", re.IGNORECASE)
 _USERS = ("nobody", "postgres", "daemon")
 
 
@@ -53,22 +54,26 @@ class Embedded:
     @classmethod
     def open(cls) -> Embedded:
         """Make the private folder and start the guard. Raises StoreUnavailable."""
+        folder = base() / f"{PREFIX}{secrets.token_hex(8)}"
         with _no_room():
-            folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base()))
+            # The guard comes first: from the first moment on, somebody knows of the folder.
+            guard = subprocess.Popen(  # noqa: S603 - a fixed program
+                ["/bin/sh", "-c", GUARD, "race-guard", str(folder)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+            assert guard.stdin is not None
             try:
+                folder.mkdir(0o700)
                 folder.chmod(0o711)  # as root, PostgreSQL runs as somebody else and must get through
                 lock = (folder / LOCK).open("wb")
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 (folder / PIDS).touch()  # only now it is a folder that others may sweep
-                guard = subprocess.Popen(  # noqa: S603 - a fixed program
-                    ["/bin/sh", "-c", GUARD, "race-guard", str(folder)],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    start_new_session=True,
-                )
             except BaseException:
-                shutil.rmtree(folder, ignore_errors=True)
+                guard.stdin.close()
+                guard.wait(_END_S)
                 raise
         return cls(folder, lock, guard)
 
@@ -115,8 +120,8 @@ class Embedded:
             lines = (self.folder / f"{kind}.log").read_text(errors="replace").strip().splitlines()
         except OSError:
             return ""
-        telling = [line for line in lines if re.search(r"error|fatal|panic|could not|cannot|fail", line, re.IGNORECASE)]
-        return (telling or lines or [""])[0].strip()
+        telling = (line for line in lines if _TELLING.search(line))
+        return next(telling, lines[-1] if lines else "").strip()
 
     def _refusal(self, kind: Kind) -> StoreUnavailable:
         return StoreUnavailable(

@@ -16,7 +16,8 @@ from pathlib import Path
 PREFIX = "race-"
 PIDS = "pids"
 LOCK = "lock"
-_END_S = 5.0
+_END_S = 7.0
+"""PostgreSQL itself kills what does not hear it after five seconds."""
 _LONGEST_BASE = 60
 """A unix socket's whole path has room for about a hundred bytes."""
 
@@ -41,7 +42,7 @@ end() {
   done <"$folder/pids"
   n=0
   while read -r kind pid; do
-    while ours "$pid" && [ $n -lt 100 ]; do sleep 0.05; n=$((n + 1)); done
+    while ours "$pid" && [ $n -lt 140 ]; do sleep 0.05; n=$((n + 1)); done
     if ours "$pid"; then kill -KILL "$pid"; fi
   done <"$folder/pids"
 }

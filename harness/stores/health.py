@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness.model import CommandRefused, ConnectionLost, StatementRefused, StoreUnavailable, UsageError
-from harness.stores.namespace import refused_by_redis
+from harness.stores.namespace import NO_ROOM, no_room, refused_by_redis
 from harness.stores.postgres import PostgresConnection
 from harness.stores.redis import RedisConnection
 from harness.stores.targets import PostgresTarget, RedisTarget
@@ -69,8 +69,9 @@ async def look_redis(target: RedisTarget, *, embedded: bool) -> StoreInfo:
             finally:
                 await connection.close()
     except (ConnectionLost, TimeoutError) as lost:
-        if "max number of clients" in str(lost):
-            raise StoreUnavailable(f"{where} has no connection left: raise maxclients, or end other clients") from None
+        # A server without room hangs up; whether its last words are seen is a matter of microseconds.
+        if NO_ROOM in str(lost) or str(lost) in {"broken pipe", "connection reset by peer"}:
+            raise StoreUnavailable(no_room(where)) from None
         raise StoreUnavailable(_silent(where, lost, "" if embedded else "--redis-url")) from None
     except CommandRefused as refused:
         raise StoreUnavailable(refused_by_redis(where, refused)) from None

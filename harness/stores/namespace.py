@@ -27,6 +27,7 @@ _ANSWER_S = 4.0
 _SWEEP_S = 1.0
 _DROP_S = 8.0
 _BATCH = 1000
+NO_ROOM = "max number of clients"
 _MARKED = re.compile(rb"race:([0-9a-f]{8}):made-by-race")
 _LOCK_CLASS = 0x72616365  # "race"
 _DEAD = """
@@ -142,6 +143,11 @@ async def _remove(connection: RedisConnection, prefix: str, until: float) -> Non
         await connection.execute("UNLINK", *own)
 
 
+def no_room(where: str) -> str:
+    """A server that takes no more connections, and what to do."""
+    return f"{where} hangs up: raise its maxclients, or end other clients"
+
+
 def refused_by_redis(where: str, refused: CommandRefused) -> str:
     """Why a server that answers cannot be used, and what to do."""
     match refused.code:
@@ -149,6 +155,8 @@ def refused_by_redis(where: str, refused: CommandRefused) -> str:
             return f"{where} refuses the user or password: put the right ones into --redis-url"
         case "ERR" if "AUTH" in str(refused).upper():
             return f"{where} takes no password: leave it out of --redis-url"
+        case "ERR" if NO_ROOM in str(refused):
+            return no_room(where)
         case "NOPERM":
             return f"{where}: this user lacks rights ({refused}); it needs +@all -@admin ~race:*, and INFO"
         case "READONLY":

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from harness.model import Operation, Reply, Request, State, Status
@@ -184,3 +185,30 @@ def text_log(path: Path) -> Iterator[Operation]:
     for invoked, name, key, asked in open_calls.values():
         args = {} if name == "get" else {"value": asked}
         yield operation(name, (key,), args, (invoked, None), status=Status.UNKNOWN)
+
+
+class Odd(Register):
+    """Whatever a random table says: states 0 to 3, any number of outcomes, some by id."""
+
+    def __init__(self, seed: int) -> None:
+        """The same seed gives the same table."""
+        rng = Random(seed)
+        by_id = rng.random() < 0.3
+        sizes = [0, 1, 1, 1, 1, 2]
+        self.table = {
+            (name, odd, state): [
+                (rng.choice([state, rng.randrange(4)]), rng.randrange(2)) for _ in range(rng.choice(sizes))
+            ]
+            for name in "abc"
+            for odd in (0, 1)
+            for state in range(4)
+        }
+        self.by_id = by_id
+
+    def allowed(self, state: State, request: Request, _now_ms: int, reply: Reply | None) -> Iterable[State]:
+        """The specification."""
+        key = request.keys[0]
+        odd = int(request.id) % 2 if self.by_id else 0
+        for after, answer in self.table[request.operation, odd, state[key] or 0]:
+            if reply is None or reply.values["answer"] == answer:
+                yield {key: after}

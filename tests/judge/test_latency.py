@@ -1,0 +1,39 @@
+"""Latencies: percentiles in milliseconds, merged, and cheap to record."""
+
+import pytest
+
+from harness.judge import Latencies
+
+
+def recorded(*durations_us: int) -> Latencies:
+    """Latencies of so many microseconds."""
+    latencies = Latencies()
+    for duration in durations_us:
+        latencies.add(duration * 1000)
+    return latencies
+
+
+def test_percentiles() -> None:
+    """A thousand durations from 1 to 1000 us, to three digits."""
+    found = recorded(*range(1, 1001)).percentiles()
+    assert pytest.approx(found, rel=2e-3) == {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999, "max": 1.0}
+
+
+def test_merging_adds_up() -> None:
+    """Two halves are the whole."""
+    first, second = recorded(*range(1, 501)), recorded(*range(501, 1001))
+    first.merge(second)
+    assert len(first) == 1000
+    assert recorded(*range(1, 1001)).percentiles() == first.percentiles()
+
+
+def test_extremes_are_kept_in_range() -> None:
+    """Nothing is too short or too long to be counted."""
+    found = recorded(0, 10_000_000_000)
+    assert len(found) == 2
+    assert pytest.approx(3_600_000, rel=1e-3) == found.percentiles()["max"]
+
+
+def test_nothing_recorded_gives_nothing() -> None:
+    """No percentiles of nothing."""
+    assert Latencies().percentiles() == {}
