@@ -50,18 +50,18 @@ async def commands(rounds: int, _seconds: float) -> list[Figure]:
             f"{what}, from the start of its process to its end, embedded Valkey",
             unit="s", value=Spread.over(elapsed_s), target=3.0, better="at most",
         ),
-        _memory(f"{what}: memory", what, peaks, 300),
+        _memory("the default run, memory", what, peaks, 300),
     ]  # fmt: skip
 
 
 async def a_minute(_rounds: int, _seconds: float) -> list[Figure]:
     """A sustained run of a minute, at the highest rate there is."""
     arguments = [
-        "run", "double-submit", "--strategy", "atomic", "--mode", "sustained", "--duration", "60", "--connections", "50",
-        "--keys", "1000", "--work", "0",
+        "run", "double-submit", "--strategy", "atomic", "--mode", "sustained", "--duration", "60", "--connections",
+        "50", "--keys", "1000", "--work", "0",
     ]  # fmt: skip
     peak = await _watched(arguments)
-    return [_memory("a sustained minute: memory", f"race {' '.join(arguments)}", [peak], 1024)]
+    return [_memory("a sustained minute, memory", f"race {' '.join(arguments)}", [peak], 1024)]
 
 
 def _memory(name: str, what: str, peaks: list[Peak | None], target: float) -> Figure:
@@ -73,7 +73,8 @@ def _memory(name: str, what: str, peaks: list[Peak | None], target: float) -> Fi
     if not known:
         return Figure(name, compares, "MiB", target=target, better="at most", skipped="psutil is not installed")
     return Figure(
-        name, compares, "MiB", value=Spread.over(peak.resident / _MIB for peak in known), target=target, better="at most",
+        name, compares, "MiB",
+        value=Spread.over(peak.resident / _MIB for peak in known), target=target, better="at most",
         parts={"of it private to a process, MiB": Spread.over(peak.private / _MIB for peak in known)},
     )  # fmt: skip
 
@@ -120,7 +121,8 @@ async def _start(arguments: list[str]) -> asyncio.subprocess.Process:
     program = str(Path(sys.executable).with_name("race"))
     process = await asyncio.create_subprocess_exec(
         program, *arguments,
-        cwd=folder.name, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+        cwd=folder.name, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     _FOLDERS[process.pid] = folder
     return process

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bench.figures import Figure, Spread
-from harness.burst import Cell, Load, StoresOptions, run
+from bench.loads import measured
+from harness.burst import Cell, Load, StoresOptions
 from harness.stores import RedisTarget, Stores
 
 _BURSTS = 1000
@@ -20,11 +21,11 @@ async def overlap(rounds: int, _seconds: float) -> list[Figure]:
         for number in range(rounds):
             for size in _TARGETS:
                 load = Load(bursts=_BURSTS, size=size, seed=number + 1)
-                measured = await run(Cell("double-submit", "naive"), load, stores_options=options)
+                measurement = await measured(Cell("double-submit", "naive"), load, options)
                 # Of all bursts, those that did not even overlap among them.
-                broke[size].append(100 * measured.broken_bursts / measured.counts.bursts)
-                if measured.overlap.release_spread_us is not None:
-                    apart_us[size].append(measured.overlap.release_spread_us)
+                broke[size].append(100 * measurement.broken_bursts / measurement.counts.bursts)
+                if measurement.overlap.release_spread_us is not None:
+                    apart_us[size].append(measurement.overlap.release_spread_us)
     return [
         Figure(
             f"naive bursts of {size} that broke",

@@ -9,7 +9,8 @@ from urllib.parse import quote
 
 from bench import peers
 from bench.figures import Figure, Spread, ratio
-from harness.burst import Cell, Load, Measurement, StoresOptions, run
+from bench.loads import measured, per_second, verdict
+from harness.burst import Cell, Load, StoresOptions
 from harness.stores import PostgresConnection, PostgresTarget, RedisTarget, Stores
 from harness.strategy import NotExpressible, StatementForm
 from harness.strategy.loader import find_scenario
@@ -42,25 +43,21 @@ async def _over_redis_benchmark(
         "counter": "store commands (INCR)",
     }[scenario]
     compares = (
-        f"{mix} a second of the sustained load, 1 process, {REDIS_CONNECTIONS} connections, {KEYS} keys, no work, recorded"
-        f" and judged, over requests a second of -c {REDIS_CONNECTIONS} with {command[0]} on as many keys"
+        f"{mix} a second of the sustained load, 1 process, {REDIS_CONNECTIONS} connections, {KEYS} keys, no work,"
+        f" recorded and judged, over requests a second of -c {REDIS_CONNECTIONS} with {command[0]} on as many keys"
     )
     if program is None:
         return Figure(name, compares, target=target, skipped="no redis-benchmark or valkey-benchmark on the PATH")
-    load = Load(
-        mode="sustained", processes=1, connections=REDIS_CONNECTIONS, keys=KEYS, duration_s=seconds, work_us=0
-    )
+    load = Load(mode="sustained", processes=1, connections=REDIS_CONNECTIONS, keys=KEYS, duration_s=seconds, work_us=0)
     ours, theirs, verdicts = [], [], []
     async with Stores(need={"redis"}) as stores:
         assert isinstance(stores.redis, RedisTarget)
         options = StoresOptions(redis_url=f"unix://{stores.redis.path}")
         for _ in range(rounds):
-            measured = await run(Cell(scenario, "atomic"), load, stores_options=options)
-            ours.append(commands_per_s(measured))
-            verdicts.append(measured.verdict.value)
-            theirs.append(
-                await peers.requests_per_s(program, stores.redis, REDIS_CONNECTIONS, seconds, KEYS, command)
-            )
+            measurement = await measured(Cell(scenario, "atomic"), load, options)
+            ours.append(per_second(measurement))
+            verdicts.append(verdict(measurement))
+            theirs.append(await peers.requests_per_s(program, stores.redis, REDIS_CONNECTIONS, seconds, KEYS, command))
     return Figure(
         name, compares, value=ratio(ours, theirs), target=target,
         parts={"race, commands/s": Spread.over(ours), f"{Path(program).name}, requests/s": Spread.over(theirs)},
@@ -73,9 +70,9 @@ async def conditional(rounds: int, seconds: float) -> list[Figure]:
     program = peers.pgbench()
     name = "pg-conditional double-submit / pgbench"
     compares = (
-        f"statements a second of the sustained load, 1 process, {POSTGRES_CONNECTIONS} connections, {KEYS} rows, no work,"
-        f" recorded and judged, over those of -M prepared -c {POSTGRES_CONNECTIONS} -j 1 with the same two statements,"
-        " each committed by itself; pgbench frees also what it could not take"
+        f"statements a second of the sustained load, 1 process, {POSTGRES_CONNECTIONS} connections, {KEYS} rows,"
+        f" no work, recorded and judged, over those of -M prepared -c {POSTGRES_CONNECTIONS} -j 1 with the same two"
+        " statements, each committed by itself; pgbench frees also what it could not take"
     )
     if program is None:
         return [Figure(name, compares, target=0.4, skipped="no pgbench on the PATH")]
@@ -88,9 +85,9 @@ async def conditional(rounds: int, seconds: float) -> list[Figure]:
         options = StoresOptions(postgres_url=_url(stores.postgres))
         durability = stores.infos[0].durability
         for _ in range(rounds):
-            measured = await run(Cell("double-submit", "pg-conditional"), load, stores_options=options)
-            ours.append(commands_per_s(measured))
-            verdicts.append(measured.verdict.value)
+            measurement = await measured(Cell("double-submit", "pg-conditional"), load, options)
+            ours.append(per_second(measurement))
+            verdicts.append(verdict(measurement))
             theirs.append(await _pgbench(program, stores.postgres, seconds))
     figure = Figure(
         name, compares, value=ratio(ours, theirs), target=0.4,
@@ -143,11 +140,6 @@ def pgbench_script() -> str:
             statement = statement.replace(f"${place}", f":{variable}")
         lines.append(f"{statement};")
     return "\n".join(lines) + "\n"
-
-
-def commands_per_s(measured: Measurement) -> float:
-    """Store commands or statements a second."""
-    return measured.commands / measured.elapsed_s
 
 
 def _url(target: PostgresTarget) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from harness.burst.cells import Bound
 from harness.burst.evidence import (
@@ -97,19 +98,36 @@ class Bench:
             for burst in range(first, first + number)
         }
         everything = [key for names in keys.values() for key in names]
-        await self._seed(tally.bound, load, everything)
+        if not await self._seed(tally, load, everything):
+            return
         started = time.monotonic()
         done = await self.fleet.load(orders, tally.bound.cell if tally.bound.strategy.owned else None)
         tally.elapsed_s += time.monotonic() - started
         self._account(tally, done)
         records = by_burst(self.fleet.readings, done.spans)
         rest, rest_ms = await self._rest(tally, load, everything)
+        if await self._lost(tally):
+            return
+        if done.interrupted:  # a burst cut off in the middle is no burst
+            whole = {burst for burst, at in done.releases.items() if len(at) == self.fleet.processes}
+            records = {burst: record for burst, record in records.items() if burst in whole}
+        self._judge(tally, bounds, orders, records, keys, rest, rest_ms)
+
+    def _judge(
+        self,
+        tally: Tally,
+        bounds: Sequence[Bound],
+        orders: Orders,
+        records: Mapping[int, BurstRecord],
+        keys: Mapping[int, tuple[str, ...]],
+        rest: Mapping[str, Any] | None,
+        rest_ms: int,
+    ) -> None:
+        """Judge each burst of a chunk, and count it for the cell that it belongs to."""
         offset = monotonic_to_unix_ns()
         broken: list[tuple[int, Evidence]] = []
         for burst in sorted(records):
             record = records[burst]
-            if len(done.releases.get(burst, ())) < self.fleet.processes and done.interrupted:
-                continue  # cut off in the middle
             names = keys[burst]
             evidence = Evidence(
                 name=str(burst),
@@ -170,13 +188,16 @@ class Bench:
         )
         names = keys_of(draw(tally.bound.scenario, load.seed, first, 1))
         hot = [f"{key.rsplit(':', 1)[0]}:h{first}-{number}" for key in names for number in range(load.keys)]
-        await self._seed(tally.bound, load, hot)
+        if not await self._seed(tally, load, hot):
+            return
         done = await self.fleet.load(orders, tally.bound.cell if tally.bound.strategy.owned else None)
         self._account(tally, done)
         for instants in done.releases.values():
             tally.elapsed_s += max(0, done.ended_ns - min(instants)) / 1e9
         groups = Groups(self.fleet.readings, done.spans)
         rest, rest_ms = await self._rest(tally, load, groups.keys)
+        if await self._lost(tally):
+            return
         invariants = [one for one in tally.bound.scenario.invariants() if "sustained" in one.applies]
         every = groups.evidence(tally.bound.scenario.initial_value, rest, rest_ms)
         for judged, evidence in enumerate(every, start=1):
@@ -193,42 +214,52 @@ class Bench:
         tally.last_bursts.clear()
         if not sample or scenario.probe(sample[0][1]) is None or tally.failures or self.interrupted:
             return
+        keys = [key for _burst, key in sample]
         try:
-            answer = await self.fleet.one("rest", tally.bound.cell, load, keys=[key for _burst, key in sample])
-            if any(value is not None for value in answer["rest"].values()):
+            rest, _rest_ms = await self._rest(tally, load, keys)
+            if rest is not None and any(value is not None for value in rest.values()):
                 await asyncio.sleep(scenario.leases_ms / 1000)
-            keys = [key for _burst, key in sample]
             bursts = [burst for burst, _key in sample]
-            answer = await self.fleet.one("probe", tally.bound.cell, load, keys=keys, bursts=bursts)
+            answer = await self._one(tally, "probe", load, keys=keys, bursts=bursts)
         except asyncio.CancelledError:
             self.interrupted = True
             return
-        except UsageError:
-            raise
-        except RaceError as error:
-            tally.failures.append(str(error))
-            return
-        records = by_burst(self.fleet.readings[:1], [answer["span"]])
-        self._judge_probes(tally, records)
+        if answer is not None and not await self._lost(tally):
+            self._judge_probes(tally, by_burst(self.fleet.readings[:1], [answer["span"]]))
 
     def _judge_probes(self, tally: Tally, records: dict[int, BurstRecord]) -> None:
         for burst, record in records.items():
             evidence = Evidence(name=str(burst), keys=(), operations=(), probes=record.probes)
             tally.add_probes(evidence)
 
-    async def _seed(self, bound: Bound, load: Load, keys: Sequence[str]) -> None:
-        if bound.strategy.store == "postgres" or bound.scenario.initial_value is not None:
-            await self.fleet.one("seed", bound.cell, load, keys=list(keys))
+    async def _lost(self, tally: Tally) -> bool:
+        """Whether a store was lost meanwhile: what it forgot would be judged as a violation."""
+        reason = await self.stores.lost()
+        if reason is not None:
+            tally.failures.insert(0, reason)
+        return reason is not None
 
-    async def _rest(self, tally: Tally, load: Load, keys: Iterable[str]) -> tuple[dict[str, object] | None, int]:
+    async def _seed(self, tally: Tally, load: Load, keys: Sequence[str]) -> bool:
+        bound = tally.bound
+        if bound.strategy.store == "postgres" or bound.scenario.initial_value is not None:
+            return await self._one(tally, "seed", load, keys=list(keys)) is not None
+        return True
+
+    async def _one(self, tally: Tally, do: str, load: Load, **more: object) -> dict[str, Any] | None:
+        """Let the first worker do something; None where a store or the worker is gone, which the tally then knows."""
         try:
-            answer = await self.fleet.one("rest", tally.bound.cell, load, keys=list(keys))
+            return await self.fleet.one(do, tally.bound.cell, load, **more)
         except UsageError:
             raise
         except RaceError as error:
             tally.failures.append(str(error))
+            return None
+
+    async def _rest(self, tally: Tally, load: Load, keys: Iterable[str]) -> tuple[dict[str, object] | None, int]:
+        if tally.failures:
             return None, 0
-        return answer["rest"], answer["rest_ms"]
+        answer = await self._one(tally, "rest", load, keys=list(keys))
+        return (None, 0) if answer is None else (answer["rest"], answer["rest_ms"])
 
     def _account(self, tally: Tally, done: Round) -> None:
         tally.commands += done.commands

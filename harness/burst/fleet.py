@@ -234,6 +234,7 @@ class Fleet:
         for task, number in asking.items():
             if not task.done():
                 task.cancel()
+                self._workers[number].child.kill()  # a late answer would be taken for that of a later order
                 failure = failure or WorkerDied("a worker process does not answer")
             elif isinstance(error := task.exception(), RaceError):
                 failure = error if failure is None or isinstance(error, UsageError) else failure
@@ -274,7 +275,12 @@ class Fleet:
     async def one(self, do: str, cell: Cell, load: Load, **more: Any) -> dict[str, Any]:
         """Let the first worker do something: `seed`, `rest` or `probe`."""
         order = {"do": do, "cell": asdict(cell), "load": asdict(load), **more}
-        (answer,) = await self._ask_all(self._workers[:1], order)
+        try:
+            async with asyncio.timeout(load.timeout_s + _GRACE_S):
+                (answer,) = await self._ask_all(self._workers[:1], order)
+        except TimeoutError:
+            self._workers[0].child.kill()  # a late answer would be taken for that of a later order
+            raise WorkerDied(f"the store or a worker process did not answer to '{do}'") from None
         if "entries" in answer:
             answer["span"] = (self._read_to[0], answer["entries"])
             self._read_to[0] = answer["entries"]

@@ -48,6 +48,7 @@ class Performer:
         self.work_s = work_us / 1e6
         self.errors: Counter[str] = Counter()
         self.broken: str | None = None
+        self.unanswered = STUCK
 
     async def item(
         self, session: LoadSession, caller: int, burst: int, item: Request | Attempt, keys: tuple[str, ...]
@@ -114,7 +115,7 @@ class Performer:
         elif isinstance(error, ConnectionLost):
             code, session.lost = error.code, True
         elif isinstance(error, asyncio.CancelledError):
-            code, session.lost = STUCK, True
+            code, session.lost = self.unanswered, True
         self.errors[code] += 1
         now_ms = session.now_at_ms
         now_max_ms = max(now_ms, _time_ns() // 1_000_000) if session.now_max_ms < 0 else session.now_max_ms

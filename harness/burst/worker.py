@@ -26,12 +26,14 @@ from harness.burst.plan import Cell, Load, Orders, draw, orders_from, rename
 from harness.burst.record import PROBE, Recorder
 from harness.burst.rendezvous import Rendezvous, spin
 from harness.burst.session import LoadSession, VirtualProcess
-from harness.model import RaceError, StoreFault, UsageError
+from harness.model import ConnectionLost, RaceError, StoreFault, UsageError
 from harness.stores import PostgresConnection, RedisConnection, Targets
 from harness.strategy import Scenario, Strategy
 from harness.strategy.loader import find_scenario, find_strategy
 
 _PATIENCE_S = 0.005
+_SUSPICIOUS_S = 2.0
+_GIVE_UP_S = 2.0
 
 
 class Cells:
@@ -141,7 +143,7 @@ class Worker:
                 for i, item in enumerate(mine)
             ]
             if tasks:
-                await self._finish(tasks, load.timeout_s)
+                await self._finish(performer, tasks, load.timeout_s)
                 await self._renew_lost(performer, sessions)
             if performer.broken:
                 self.rendezvous.stop()
@@ -159,16 +161,38 @@ class Worker:
             await asyncio.sleep(0)  # let the loop see that the parent died
         return at
 
-    async def _finish(self, tasks: list[asyncio.Task[None]], timeout_s: float) -> None:
-        done, late = await asyncio.wait(tasks, timeout=timeout_s)
+    async def _finish(self, performer: Performer, tasks: list[asyncio.Task[None]], timeout_s: float) -> None:
+        """Wait for answers. Raises ConnectionLost where they are missing because the store does not answer."""
+        give_up = time.monotonic() + timeout_s
+        late, lost = set(tasks), None
+        while late and lost is None and (left_s := give_up - time.monotonic()) > 0:
+            begun = self.recorder.count
+            _done, late = await asyncio.wait(late, timeout=min(left_s, _SUSPICIOUS_S))
+            if late and self.recorder.count == begun:  # nobody got on
+                lost = await self._silent(performer.strategy.store)
+        if lost is not None:  # a request is stuck only while its store lives
+            performer.unanswered = lost.code
         for task in late:
             task.cancel()
         if late:
-            await asyncio.wait(late, timeout=timeout_s)
-        for task in done:
-            error = task.exception()
+            await asyncio.wait(late, timeout=_GIVE_UP_S)
+        if lost is not None:
+            raise lost
+        for task in tasks:
+            error = task.exception() if task.done() and not task.cancelled() else None
             if error is not None and not isinstance(error, BrokenScript):
                 raise error
+
+    async def _silent(self, store: str) -> ConnectionLost | None:
+        """Why a store does not answer somebody new; None where it does."""
+        try:
+            fresh = await self._new_session(store, 0)
+        except ConnectionLost as lost:
+            return lost
+        except StoreFault:  # it refuses, so it answers
+            return None
+        await fresh.close()
+        return None
 
     async def _renew_lost(self, performer: Performer, sessions: list[LoadSession]) -> None:
         for index, session in enumerate(sessions):
@@ -206,9 +230,8 @@ class Worker:
 
         # Nothing in the loop makes cycles; a collection in the middle would be measured as latency.
         gc.disable()
-        await self._finish(
-            [asyncio.create_task(call(index)) for index in range(count)], load.duration_s + load.timeout_s
-        )
+        calls = [asyncio.create_task(call(index)) for index in range(count)]
+        await self._finish(performer, calls, load.duration_s + load.timeout_s)
         ended = time.monotonic_ns()
         gc.enable()
         if performer.broken:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from harness.model import ConnectionLost, StoreUnavailable
-from harness.stores.guard import GUARD, LOCK, PIDS, PREFIX, base, remove
+from harness.stores.guard import GUARD, LOCK, PIDS, PREFIX, base, passable, remove
 from harness.stores.postgres import PostgresConnection
 from harness.stores.redis import RedisConnection
 from harness.stores.targets import PostgresTarget, RedisTarget
@@ -255,7 +255,7 @@ def _group(user: str | None) -> int | None:
 
 def _runs_as(user: str, programs: Path) -> bool:
     """Whether that user reaches the programs, and they run."""
-    if not all(parent.stat().st_mode & 0o001 for parent in (programs, *programs.parents)):
+    if not passable(programs):
         return False
     tried = subprocess.run(  # noqa: S603 - a program of the wheel
         [str(programs / "postgres"), "--version"], user=user, group=_group(user), extra_groups=[],

@@ -58,9 +58,16 @@ done
 
 
 def base() -> Path:
-    """Where private folders are made."""
+    """Where private folders are made: where sockets have room and, as root, PostgreSQL's own user may pass."""
     place = Path(tempfile.gettempdir())
-    return place if len(os.fsencode(place)) <= _LONGEST_BASE else Path("/tmp")  # noqa: S108 - mkdtemp makes it private
+    fits = len(os.fsencode(place)) <= _LONGEST_BASE
+    closed = os.geteuid() == 0 and place.is_dir() and not passable(place)
+    return place if fits and not closed else Path("/tmp")  # noqa: S108 - mkdtemp makes it private
+
+
+def passable(folder: Path) -> bool:
+    """Whether everybody may pass through a folder and all those above it."""
+    return all(place.stat().st_mode & stat.S_IXOTH for place in (folder, *folder.parents))
 
 
 def sweep() -> int:

@@ -68,8 +68,9 @@ class RedisConnection(asyncio.Protocol):
         if self._lost is not None:
             future.set_exception(ConnectionLost(self._lost))
             return future
-        self._waiting.append(future)
-        self._write(hiredis.pack_command(command))  # type: ignore[arg-type] # its stub says one word
+        packed = hiredis.pack_command(command)  # type: ignore[arg-type] # its stub says one word
+        self._waiting.append(future)  # only now: what cannot be packed raises, and nobody answers it
+        self._write(packed)
         return future
 
     async def close(self) -> None:

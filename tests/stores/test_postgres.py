@@ -60,7 +60,7 @@ def test_autocommit_is_read_committed(postgres: PostgresTarget) -> None:
         await connection.close()
         return found.rows[0][0]
 
-    assert "read committed" == asyncio.run(ask())
+    assert asyncio.run(ask()) == "read committed"
 
 
 def test_commit_of_a_failed_transaction(postgres: PostgresTarget) -> None:
@@ -78,7 +78,7 @@ def test_commit_of_a_failed_transaction(postgres: PostgresTarget) -> None:
         await connection.close()
         return codes
 
-    assert ["22012", "25P02", "25P02"] == asyncio.run(ask())
+    assert asyncio.run(ask()) == ["22012", "25P02", "25P02"]
 
 
 def test_dropped_connection(postgres: PostgresTarget) -> None:

@@ -49,8 +49,13 @@ def test_replies(redis: RedisTarget, key: str) -> None:
         await connection.close()
         return replies
 
-    assert [b"OK", b"\x00\r\n\xff", None, 4, [b"\x00\r\n\xff", None], [1, [b"a"]]] == [
-        reply.encode() if isinstance(reply, str) else reply for reply in asyncio.run(ask())
+    assert [reply.encode() if isinstance(reply, str) else reply for reply in asyncio.run(ask())] == [
+        b"OK",
+        b"\x00\r\n\xff",
+        None,
+        4,
+        [b"\x00\r\n\xff", None],
+        [1, [b"a"]],
     ]
 
 
@@ -68,7 +73,7 @@ def test_refusal(redis: RedisTarget, key: str) -> None:
             await connection.close()
         return "", None
 
-    assert ("WRONGTYPE", b"text") == asyncio.run(ask())
+    assert asyncio.run(ask()) == ("WRONGTYPE", b"text")
 
 
 def test_pipelined_replies_keep_their_order(redis: RedisTarget) -> None:
@@ -81,7 +86,7 @@ def test_pipelined_replies_keep_their_order(redis: RedisTarget) -> None:
         await connection.close()
         return [reply.decode() == text for reply, text in zip(replies, texts, strict=True)]
 
-    assert [True] * 200 == asyncio.run(ask())
+    assert asyncio.run(ask()) == [True] * 200
 
 
 def test_cancelled_command_does_not_shift_replies(redis: RedisTarget) -> None:
@@ -94,7 +99,22 @@ def test_cancelled_command_does_not_shift_replies(redis: RedisTarget) -> None:
         await connection.close()
         return reply
 
-    assert b"second" == asyncio.run(ask())
+    assert asyncio.run(ask()) == b"second"
+
+
+def test_argument_that_cannot_be_sent_does_not_shift_replies(redis: RedisTarget) -> None:
+    """A command that cannot be packed raises at once, and whoever comes next gets its own reply."""
+
+    async def ask() -> Any:
+        connection = await RedisConnection.open(redis)
+        with pytest.raises(TypeError):
+            connection.execute("ECHO", None)  # type: ignore[arg-type]
+        async with asyncio.timeout(5):
+            reply = await connection.execute("ECHO", "second")
+        await connection.close()
+        return reply
+
+    assert asyncio.run(ask()) == b"second"
 
 
 def test_dropped_connection(redis: RedisTarget, key: str) -> None:
@@ -143,4 +163,4 @@ def test_not_redis(caplog: pytest.LogCaptureFixture) -> None:
         with pytest.raises(ConnectionLost, match="no Redis"):
             asyncio.run(ask())
         thread.join()
-    assert "" == caplog.text
+    assert caplog.text == ""

@@ -76,7 +76,7 @@ def test_bad_url(url: str) -> None:
     parse = parse_postgres if url.startswith("postgres") else parse_redis
     with pytest.raises(UsageError) as refused:
         parse(url)
-    assert 1 == len(str(refused.value).splitlines())
+    assert len(str(refused.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("scheme", ["redis", "postgresql"])
@@ -106,5 +106,6 @@ def test_passwords_stay_out_of_repr() -> None:
 
 def test_description_survives_the_pipe() -> None:
     """A worker gets the same targets from the line of JSON that its parent writes."""
-    targets = Targets("race:0:", "race_0", RedisTarget(password="hush", tls=True), PostgresTarget(tls="sslmode=require"))
+    redis, postgres = RedisTarget(password="hush", tls=True), PostgresTarget(tls="sslmode=require")
+    targets = Targets("race:0:", "race_0", redis, postgres)
     assert targets == Targets.from_description(json.loads(json.dumps(targets.describe())))

@@ -50,9 +50,7 @@ class World:
 
     async def open(self) -> None:
         """Start both servers and connect to them."""
-        stores = Stores(
-            redis_url=None, postgres_url=None, allow_hosts=(), need={"redis", "postgres"}
-        )
+        stores = Stores(redis_url=None, postgres_url=None, allow_hosts=(), need={"redis", "postgres"})
         await self.stack.enter_async_context(stores)
         targets = Targets.from_description(stores.describe())
         for name in ("one", "other", "owner"):
@@ -105,16 +103,15 @@ class World:
             return strategy.rows.value(found.rows[0])
         return strategy.values.parse(await self.one.redis("GET", self.owner.key(key)))
 
-    async def apply(
-        self, strategy: Strategy, request: Request, rule: Rule, by: str = "one"
-    ) -> Reply:
+    async def apply(self, strategy: Strategy, request: Request, rule: Rule, by: str = "one") -> Reply:
         """One request, through the owner where there is one."""
         session = self.sessions[by]
 
-        async def ask(request: Request) -> Reply:
-            return await strategy.own(self.owner, request, rule)
+        async def ask(request: Request) -> tuple[Reply, int, int]:
+            reply = await strategy.own(self.owner, request, rule)
+            return reply, self.owner.now_at_ms, self.owner.now_at_ms
 
-        session._ask = ask
+        session.asks = ask
         return await strategy.apply(session, request, rule)
 
     def decided_ms(self, strategy: Strategy) -> int:

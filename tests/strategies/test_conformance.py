@@ -50,9 +50,7 @@ RIGHT = [cell for cell in ALL if cell.values[0].title not in WRONG_ALONE]
 WRONG = [cell for cell in ALL if cell.values[0].title in WRONG_ALONE]
 
 
-async def conforms(
-    world: World, scenario: Scenario, strategy: Strategy, asked: list[tuple[str, str]]
-) -> bool:
+async def conforms(world: World, scenario: Scenario, strategy: Strategy, asked: list[tuple[str, str]]) -> bool:
     """Whether replies and states are those of the pure rule, all along."""
     rule = next(iter(scenario.all_rules().values()))
     key = await world.seed(scenario, strategy)
@@ -88,9 +86,7 @@ def of(strategy: Strategy) -> st.SearchStrategy[list[tuple[str, str]]]:
 @pytest.mark.parametrize("strategy", RIGHT)
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
-def test_alone_a_strategy_does_what_the_rule_says(
-    world: World, strategy: Strategy, data: st.DataObject
-) -> None:
+def test_alone_a_strategy_does_what_the_rule_says(world: World, strategy: Strategy, data: st.DataObject) -> None:
     """Replies and states, request by request, on the real store."""
     asked = data.draw(of(strategy))
     assert True is world.run(conforms(world, strategy.scenario, strategy, asked))
@@ -103,9 +99,7 @@ def test_a_decision_thrown_away_is_wrong_even_alone(world: World, strategy: Stra
     assert False is world.run(conforms(world, strategy.scenario, strategy, asked))
 
 
-LEASES = st.fixed_dictionaries(
-    {"attempt": st.text(alphabet="ab 1-", max_size=5), "until_ms": st.integers(1, 2**53)}
-)
+LEASES = st.fixed_dictionaries({"attempt": st.text(alphabet="ab 1-", max_size=5), "until_ms": st.integers(1, 2**53)})
 
 
 @given(LEASES)

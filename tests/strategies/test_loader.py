@@ -127,9 +127,7 @@ def test_a_users_script_is_found_by_path(tmp_path: Path, monkeypatch: pytest.Mon
     assert strategy.family == "own"
 
 
-def test_a_relative_path_means_the_current_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_relative_path_means_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same path from another folder is another script."""
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
@@ -155,10 +153,7 @@ def test_one_of_several_is_chosen_by_name(tmp_path: Path) -> None:
 def test_an_unknown_name_gets_the_nearest_ones() -> None:
     """One line with what was probably meant."""
     assert refused("naiv") == "unknown strategy 'naiv'; did you mean naive?"
-    assert (
-        refused("double-sumbit", find_scenario)
-        == "unknown scenario 'double-sumbit'; did you mean double-submit?"
-    )
+    assert refused("double-sumbit", find_scenario) == "unknown scenario 'double-sumbit'; did you mean double-submit?"
 
 
 def test_a_name_like_no_other_gets_the_list() -> None:
@@ -216,12 +211,10 @@ def test_a_script_that_defines_nothing_says_what_it_must_hold(tmp_path: Path) ->
     """Both kinds."""
     path = script(tmp_path, "x = 1\n")
     assert (
-        f"{path} defines no strategy: it must hold a class derived from harness.Strategy, "
-        "with apply and claims"
+        f"{path} defines no strategy: it must hold a class derived from harness.Strategy, with apply and claims"
     ) == refused(path)
     assert (
-        f"{path} defines no scenario: it must hold a class derived from harness.Scenario, "
-        "with a rule and a burst"
+        f"{path} defines no scenario: it must hold a class derived from harness.Scenario, with a rule and a burst"
     ) == refused(path, find_scenario)
 
 
@@ -229,7 +222,5 @@ def test_an_unfinished_definition_says_what_it_lacks(tmp_path: Path) -> None:
     """Before anything is started, with the line of the class."""
     path = script(tmp_path, "from harness import Scenario\n\nclass Mine(Scenario):\n    pass\n")
     assert f"{path}:3: scenario Mine lacks rule and burst" == refused(path, find_scenario)
-    path = script(
-        tmp_path, "from harness import Strategy\nclass Fix(Strategy):\n    name = 'fix'\n", "b.py"
-    )
+    path = script(tmp_path, "from harness import Strategy\nclass Fix(Strategy):\n    name = 'fix'\n", "b.py")
     assert f"{path}:2: strategy Fix lacks apply and claims" == refused(path)

@@ -33,9 +33,7 @@ class Transfer(Scenario):
         if left < 0:
             return Outcome({}, Reply("refused"))
         there = (state[target] or {"credits": 10})["credits"] + request.args["amount"]
-        return Outcome(
-            {source: {"credits": left}, target: {"credits": there}}, Reply("moved", {"left": left})
-        )
+        return Outcome({source: {"credits": left}, target: {"credits": there}}, Reply("moved", {"left": left}))
 
     def burst(self, rng: Random, size: int) -> Sequence[Request]:  # noqa: ARG002
         """Back and forth."""

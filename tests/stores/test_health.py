@@ -1,0 +1,258 @@
+"""Servers that cannot be used are refused in one line that says what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import secrets
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.model import StoreUnavailable, UsageError
+from harness.stores import (
+    PostgresConnection,
+    PostgresTarget,
+    RedisConnection,
+    RedisTarget,
+    StoreInfo,
+    Stores,
+    require,
+    require_connections,
+)
+from harness.stores.health import changed, look_postgres, look_redis, read_redis
+
+pytestmark = pytest.mark.stores
+
+FINE = {"redis_version": "7.2.4", "run_id": "a", "role": "master", "redis_mode": "standalone"}
+
+
+def _refusal(url: str) -> str:
+    """What entering Stores on that Redis raises."""
+
+    async def enter() -> None:
+        async with Stores(redis_url=url, need={"redis"}):
+            pass
+
+    with pytest.raises(StoreUnavailable) as refused:
+        asyncio.run(enter())
+    assert len(str(refused.value).splitlines()) == 1
+    assert refused.value.exit_code == 3
+    return str(refused.value)
+
+
+def test_sound_servers(redis: RedisTarget, postgres: PostgresTarget) -> None:
+    """A server that can be used says what it is, and has room."""
+    infos = (
+        asyncio.run(look_redis(redis, embedded=False)),
+        asyncio.run(look_postgres(postgres, embedded=False)),
+    )
+    assert [info.kind for info in infos] == ["redis", "postgres"]
+    assert all(info.version and info.incarnation and info.durability and info.room > 0 for info in infos)
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({"redis_version": "6.0.16"}, "is Redis 6.0.16: race needs 6.2 or newer"),
+        ({"redis_version": "7.2.4", "valkey_version": "7.0.1"}, "is Valkey 7.0.1: race needs 7.2 or newer"),
+        ({"role": "slave"}, "is a read-only replica: give the address of its primary"),
+        ({"redis_mode": "sentinel"}, "is a sentinel: race needs a single server"),
+        ({"redis_mode": "cluster"}, "is a cluster: race needs a single server"),
+        ({"maxmemory": "100", "maxmemory_policy": "allkeys-lru"}, "may evict keys (maxmemory_policy allkeys-lru)"),
+        ({"run_id": ""}, "does not say which Redis it is"),
+    ],
+)
+def test_unusable_redis(more: Mapping[str, str], expected: str) -> None:
+    """What INFO tells is enough to refuse a server."""
+    with pytest.raises(StoreUnavailable) as refused:
+        read_redis(FINE | more, "it", embedded=False)
+    assert expected in str(refused.value)
+
+
+def test_what_info_tells() -> None:
+    """Version, durability, room and incarnation come from INFO."""
+    told = FINE | {"aof_enabled": "1", "maxclients": "100", "connected_clients": "30", "evicted_keys": "2"}
+    expected = StoreInfo("redis", "Redis", "7.2.4", False, "append-only file, fsync always", "a", 2, 70)
+    assert expected == read_redis(told, "it", embedded=False, policy="always")
+
+
+def test_replica(valkey: Callable[..., Any]) -> None:
+    """A real replica is refused."""
+    assert "read-only replica" in _refusal(valkey("--replicaof", "127.0.0.1", "1").url)
+
+
+def test_evicting(valkey: Callable[..., Any]) -> None:
+    """A real server that may evict is refused."""
+    assert "may evict" in _refusal(valkey("--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru").url)
+
+
+def test_full(valkey: Callable[..., Any]) -> None:
+    """A server that has no memory left is refused."""
+    assert "is full" in _refusal(valkey("--maxmemory", "1").url)
+
+
+def test_no_connection_left(valkey: Callable[..., Any]) -> None:
+    """A server without a connection left is refused."""
+
+    async def enter() -> None:
+        server = valkey("--maxclients", "1")
+        taken = await RedisConnection.open(server.target())
+        try:
+            await look_redis(server.target(), embedded=False)
+        finally:
+            await taken.close()
+
+    with pytest.raises(StoreUnavailable, match="raise its maxclients"):
+        asyncio.run(enter())
+
+
+def test_redis_password(valkey: Callable[..., Any]) -> None:
+    """A missing or wrong password is refused, and not shown; the right one is taken."""
+    server = valkey("--requirepass", "right-one")
+    for login in ("", "?password=wrong-one"):
+        message = _refusal(server.url + login)
+        assert "refuses the user or password" in message
+        assert "-one" not in message
+    assert asyncio.run(look_redis(server.target(password="right-one"), embedded=False)).product == "Valkey"
+
+
+def test_needless_password(valkey: Callable[..., Any]) -> None:
+    """A password for a server that has none is refused with what to do."""
+    assert "takes no password" in _refusal(f"{valkey().url}?password=any")
+
+
+def test_lacking_rights(valkey: Callable[..., Any]) -> None:
+    """A user without rights is refused; one with those that the message names is enough."""
+    server = valkey()
+
+    async def allow(*rules: str) -> None:
+        connection = await RedisConnection.open(server.target())
+        await connection.execute("ACL", "SETUSER", "ann", "reset", "on", ">secret", *rules)
+        await connection.close()
+
+    asyncio.run(allow("+@all", "-@write", "~race:*"))
+    assert "lacks rights" in _refusal(f"{server.url}?username=ann&password=secret")
+    asyncio.run(allow("+@all", "-@admin", "+info", "~race:*"))
+
+    async def enter() -> str | None:
+        async with Stores(redis_url=f"{server.url}?username=ann&password=secret", need={"redis"}) as stores:
+            return await stores.lost()
+
+    assert None is asyncio.run(enter())
+
+
+def test_stopped(valkey: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that never answers is given up."""
+    monkeypatch.setattr("harness.stores.redis._PATIENCE_S", 0.1)
+    server = valkey()
+    server.send(signal.SIGSTOP)
+    assert "does not answer" in _refusal(server.url)
+
+
+def test_nobody_there(tmp_path: Path) -> None:
+    """Nothing that listens is told in a few words, for both stores."""
+    gone = RedisTarget(path=str(tmp_path / "none.sock"))
+    with pytest.raises(StoreUnavailable, match=r"does not answer \(no such file or directory\): start it"):
+        asyncio.run(look_redis(gone, embedded=False))
+    with pytest.raises(StoreUnavailable, match=r"does not answer \(connection refused\): start it"):
+        asyncio.run(look_postgres(PostgresTarget(host="localhost", port=1), embedded=False))
+
+
+@pytest.fixture
+def role(postgres: PostgresTarget) -> Iterator[Callable[[str], PostgresTarget]]:
+    """Make a role with some options; it is dropped afterwards."""
+    name = f"race_test_{secrets.token_hex(4)}"
+
+    async def command(text: str) -> None:
+        connection = await PostgresConnection.open(postgres)
+        await connection.script(text)
+        await connection.close()
+
+    def make(then: str) -> PostgresTarget:
+        asyncio.run(command(f"CREATE ROLE {name} LOGIN PASSWORD 'secret'; {then.format(role=name)}"))
+        return dataclasses.replace(postgres, user=name, password="secret")
+
+    yield make
+    asyncio.run(command(f"DROP ROLE {name}"))
+
+
+def test_no_right_to_create(role: Callable[[str], PostgresTarget]) -> None:
+    """A role that may not create a schema is told which GRANT it needs."""
+    with pytest.raises(StoreUnavailable, match="GRANT CREATE ON DATABASE"):
+        asyncio.run(look_postgres(role(""), embedded=False))
+
+
+def test_read_only(role: Callable[[str], PostgresTarget]) -> None:
+    """A role or server that only reads is refused."""
+    with pytest.raises(StoreUnavailable, match="is read-only"):
+        asyncio.run(look_postgres(role("ALTER ROLE {role} SET default_transaction_read_only = on"), embedded=False))
+
+
+def test_room_of_a_role(role: Callable[[str], PostgresTarget], postgres: PostgresTarget) -> None:
+    """A role's own limit of connections counts."""
+
+    async def room(target: PostgresTarget) -> int:
+        connection = await PostgresConnection.open(postgres)
+        await connection.script(f"GRANT CREATE ON DATABASE {target.database} TO {target.user}")
+        info = await look_postgres(target, embedded=False)
+        await connection.script(f"REVOKE CREATE ON DATABASE {target.database} FROM {target.user}")
+        await connection.close()
+        return info.room
+
+    assert asyncio.run(room(role("ALTER ROLE {role} CONNECTION LIMIT 3"))) == 3
+
+
+def test_no_such_database(postgres: PostgresTarget) -> None:
+    """A database that is not there is named."""
+    with pytest.raises(StoreUnavailable, match="has no database race_none"):
+        asyncio.run(look_postgres(dataclasses.replace(postgres, database="race_none"), embedded=False))
+
+
+def test_postgres_password(embedded_postgres: PostgresTarget) -> None:
+    """A wrong password is refused, and not shown; the right one is taken."""
+    target = dataclasses.replace(embedded_postgres, user="race_locked", password="wrong-one")
+    rules = Path(embedded_postgres.host) / "data" / "pg_hba.conf"
+    before = rules.read_text()
+
+    async def prepare() -> None:
+        connection = await PostgresConnection.open(embedded_postgres)
+        await connection.script("CREATE ROLE race_locked LOGIN SUPERUSER PASSWORD 'right-one'")
+        rules.write_text(f"local all race_locked scram-sha-256\n{before}")
+        await connection.script("SELECT pg_reload_conf()")
+        await connection.close()
+
+    asyncio.run(prepare())
+    message = ""
+    while "refuses the user or password" not in message:  # the server reads its rules in its own time
+        with pytest.raises(StoreUnavailable) as refused:
+            asyncio.run(look_postgres(target, embedded=False))
+        message = str(refused.value)
+    assert "-one" not in message
+    right = dataclasses.replace(target, password="right-one")
+    assert asyncio.run(look_postgres(right, embedded=False)).product == "PostgreSQL"
+
+
+def test_requirements() -> None:
+    """A strategy that needs a newer server, and more connections than there are, are refused."""
+    info = StoreInfo("redis", "Redis", "6.2.1", embedded=False, durability="", room=10)
+    require(info, {"redis": "6.2", "postgres": "18"})
+    require_connections(info, 10)
+    require(dataclasses.replace(info, product="Valkey", version="7.2"), {"redis": "7.4"})
+    with pytest.raises(UsageError, match=r"lua needs Redis 7.0 or newer; this is 6.2.1"):
+        require(info, {"redis": "7.0"}, "lua")
+    with pytest.raises(UsageError, match=r"11 connections are more than Redis 6.2.1 has room for \(10\)"):
+        require_connections(info, 11)
+
+
+def test_changes() -> None:
+    """A restart and an eviction are noticed; nothing else is."""
+    before = StoreInfo("redis", "Redis", "7.2", embedded=False, durability="", incarnation="a", evicted=1, room=5)
+    assert [
+        changed(before, dataclasses.replace(before, room=1)),
+        changed(before, dataclasses.replace(before, incarnation="b")),
+        changed(before, dataclasses.replace(before, evicted=3)),
+    ] == [None, "Redis was restarted or failed over during the run", "Redis evicted 2 keys during the run"]
