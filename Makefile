@@ -48,6 +48,7 @@ results: $(DEMO)
 		$(BIN)/race compare $$scenario --seed 1 --exit-zero --export-json results/$$scenario.json \
 			--export-markdown results/$$scenario.md --export-csv results/$$scenario.csv || exit; \
 	done
+	$(BIN)/python -m bench.mutants
 
 # One lock for everybody: versions and hashes for every platform and Python, no addresses.
 lock:

@@ -157,7 +157,7 @@ def markdown(mutants: Sequence[Row], safe: Sequence[Row]) -> str:
     )
     reading = (
         "Broken bursts are counted among all bursts of two requests from two processes. `claim` means that callers"
-        " were shown an error which the strategy does not name. Made by `make mutants`."
+        " were shown an error which the strategy does not name. Made by `make results`."
     )
     lines = [
         "# Mutants",

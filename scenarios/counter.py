@@ -21,6 +21,7 @@ from harness import (
     StatementForm,
 )
 
+ADD_ONE = Request("add", ("counter",))
 ADD = "UPDATE counters SET value = coalesce(value, 0) + 1 WHERE key = $1 RETURNING value"
 
 
@@ -54,7 +55,7 @@ class Counter(Scenario):
 
     def burst(self, rng: Random, size: int) -> Sequence[Request]:
         """Everybody adds to the same counter."""
-        return [Request("add", ("counter",))] * size
+        return [ADD_ONE] * size
 
     def invariants(self) -> Sequence[Invariant]:
         """No add is lost."""

@@ -33,6 +33,7 @@ LEASE_MS = 2_000
 SLACK_MS = 50
 """So close to the end of a lease both answers are right: the clocks of caller and store differ."""
 
+CLICK = Attempt(("user",))
 ACCEPTED, REJECTED = Reply("accepted"), Reply("rejected")
 FINISHED, LOST = Reply("finished"), Reply("lost")
 
@@ -145,9 +146,7 @@ class DoubleSubmit(Scenario):
             "finish": ScriptForm(COMPARE_AND_DELETE, own_attempt, finished),
         },
         "lua": {
-            "start": ScriptForm(
-                START, lambda request, _now_ms: (request.attempt, LEASE_MS), started
-            ),
+            "start": ScriptForm(START, lambda request, _now_ms: (request.attempt, LEASE_MS), started),
             "finish": ScriptForm(FINISH, own_attempt, finished),
         },
         "sql": {
@@ -166,7 +165,7 @@ class DoubleSubmit(Scenario):
 
     def burst(self, rng: Random, size: int) -> Sequence[Attempt]:
         """The same user, several times at once."""
-        return [Attempt(("user",))] * size
+        return [CLICK] * size
 
     async def flow(self, flow: Flow) -> None:
         """Start; work where that was accepted; finish."""
@@ -190,8 +189,7 @@ class DoubleSubmit(Scenario):
         return sum(
             1
             for work in evidence.effects
-            if work.ended_ns is not None
-            and work.ended_ns > ends_ns.get(work.attempt, work.ended_ns)
+            if work.ended_ns is not None and work.ended_ns > ends_ns.get(work.attempt, work.ended_ns)
         )
 
     def probe(self, key: str) -> Request:
@@ -202,9 +200,7 @@ class DoubleSubmit(Scenario):
         """Who is at work, if anybody: a lease that ran out is no lease."""
         return None if value is None or value["until_ms"] <= now_ms else value["attempt"]
 
-    def allowed(
-        self, state: State, request: Request, now_ms: int, reply: Reply | None, rule: Rule
-    ) -> Iterable[State]:
+    def allowed(self, state: State, request: Request, now_ms: int, reply: Reply | None, rule: Rule) -> Iterable[State]:
         """What the rule says; at the end of a lease also what it says a moment before or after."""
         outcomes = [rule(state, request, now_ms)]
         held = state[request.key]

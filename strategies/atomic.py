@@ -55,7 +55,7 @@ class Atomic(Strategy):
         form = self.native(request.operation)
         now_ms = await session.instant_ms()
         if isinstance(form, ScriptForm):
-            keys = tuple(session.key(key) for key in request.keys)
+            keys = tuple(map(session.key, request.keys))
             answer = await session.script(form.source, keys, *form.args(request, now_ms))
         else:
             command = form.build(session.key(request.key), request, now_ms)

@@ -25,7 +25,7 @@ class Lua(Strategy):
         form = self.native(request.operation)
         # A script may ask the server's clock, and a lease with a TTL does: hence an interval.
         now_ms = await session.instant_ms()
-        keys = tuple(session.key(key) for key in request.keys)
+        keys = tuple(map(session.key, request.keys))
         raw = await session.script(form.source, keys, *form.args(request, now_ms))
         reply: Reply = form.reply(raw, request)
         return reply

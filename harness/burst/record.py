@@ -25,7 +25,7 @@ _TAIL_AT = 44
 _ENTRY = struct.Struct("<BxxxIIIIIIqqqqqqIBB6x")
 _pack_head = _HEAD.pack_into
 _pack_tail = _TAIL.pack_into
-_NO_ARGS = 0xFFFFFFFF
+_NO_WORD = 0xFFFFFFFF
 assert _ENTRY.size == SIZE
 assert _HEAD.size == _TAIL_AT
 _SEGMENT = 1 << 16
@@ -97,12 +97,13 @@ class Recorder:
         """Write that a request is about to be sent. `attempt` is -1 for a request that stands alone."""
         known = self._known
         try:
-            operation_number, keys_number, role_number = known[operation], known[keys], known[role]
+            operation_number, keys_number = known[operation], known[keys]
+            role_number = known[role] if role else _NO_WORD
         except KeyError:
             words = self._words
             operation_number, keys_number = words.number(operation, operation), words.number(keys, keys)
-            role_number = words.number(role, role)
-        args_number = _NO_ARGS
+            role_number = words.number(role, role) if role else _NO_WORD
+        args_number = _NO_WORD
         if args:
             plain = dict(args)
             args_number = self._words.number((None, json.dumps(plain, sort_keys=True)), plain)
@@ -239,10 +240,10 @@ class Reading:
     def operation(self, number: int, entry: Entry) -> Operation:
         """The operation behind an entry."""
         words = self._words
-        args: Mapping[str, Any] = NOTHING if entry.args == _NO_ARGS else words[entry.args]
+        args: Mapping[str, Any] = NOTHING if entry.args == _NO_WORD else words[entry.args]
         request = Request(
             words[entry.operation], self.keys(entry.keys), args, f"{self.worker}-{number}",
-            self.attempt(entry.attempt), words[entry.role],
+            self.attempt(entry.attempt), "" if entry.role == _NO_WORD else words[entry.role],
         )  # fmt: skip
         reply, error = None, ""
         if entry.value_kind == _ERROR:

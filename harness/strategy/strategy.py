@@ -39,6 +39,8 @@ class Strategy(ABC):
         self.variant = variant
         self.values = scenario.values
         self.rows = scenario.rows
+        forms = scenario.forms.get(self.form or "")
+        self._forms = {} if forms is None or isinstance(forms, NotExpressible) else forms
 
     @property
     def title(self) -> str:
@@ -62,9 +64,7 @@ class Strategy(ABC):
 
     def native(self, operation: str) -> Any:
         """The scenario's native form of an operation, of this strategy's family."""
-        forms = self.scenario.forms[self.form or ""]
-        assert not isinstance(forms, NotExpressible)
-        form: Form = forms[operation]
+        form: Form = self._forms[operation]
         return form
 
     def claim(self, conditions: Conditions) -> Claim:
