@@ -93,9 +93,9 @@ async def _watched(arguments: list[str]) -> Peak | None:
         return None
     peak = Peak()
     ending = asyncio.ensure_future(_end(process))
-    while not ending.done():
+    while not ending.done() and psutil.pid_exists(process.pid):
         resident = private = 0
-        for one in _own(psutil.Process(process.pid)):
+        for one in _own(process.pid):
             with contextlib.suppress(psutil.Error):
                 held = one.memory_info()
                 resident += held.rss
@@ -107,13 +107,14 @@ async def _watched(arguments: list[str]) -> Peak | None:
     return peak
 
 
-def _own(root: Any) -> Iterator[Any]:
+def _own(pid: int) -> Iterator[Any]:
     """The process and all below it but the stores' servers."""
     with contextlib.suppress(psutil.Error):
-        if not root.name().startswith(_SERVERS):
-            yield root
-            for child in root.children():
-                yield from _own(child)
+        process = psutil.Process(pid)
+        if not process.name().startswith(_SERVERS):
+            yield process
+            for child in process.children():
+                yield from _own(child.pid)
 
 
 async def _start(arguments: list[str]) -> asyncio.subprocess.Process:

@@ -1,8 +1,4 @@
-"""Compare and set: GET, decide, and write only if the value is still the one that was read.
-
-The comparison and the write are one script, so nobody comes between them; who was too late
-reads and decides anew. Unlike the rule in Lua, the script is the same for every rule.
-"""
+"""Compare and set: read, decide, and write only where nothing has changed since the read."""
 
 from harness import ABORTED, Claim, Strategy
 
@@ -14,17 +10,12 @@ return 1
 
 
 class CompareAndSet(Strategy):
-    """Optimistic, in two round trips; one key."""
-
     name = "compare-and-set"
-    summary = "GET, decide, a script that writes if nothing has changed; bounded retry"
 
     def claims(self, conditions):
-        """What to expect; race tells whether it came true."""
-        return Claim("holds", "what was read is compared in the step that writes")
+        return Claim("holds", "one script compares what was read and writes")
 
     async def apply(self, session, request, rule):
-        """One transition."""
         key = session.key(request.key)
         async for _ in session.retries():
             read = await session.redis("GET", key)

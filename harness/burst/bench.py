@@ -214,6 +214,8 @@ class Bench:
         tally.last_bursts.clear()
         if not sample or scenario.probe(sample[0][1]) is None or tally.failures or self.interrupted:
             return
+        if tally.undecided >= tally.judged:  # whoever gave up all the time is no news when giving up once more
+            return
         keys = [key for _burst, key in sample]
         try:
             rest, _rest_ms = await self._rest(tally, load, keys)

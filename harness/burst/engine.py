@@ -165,6 +165,7 @@ def measured(
     names = [invariant.name for invariant in bound.scenario.invariants()]
     facts = Facts(
         judged=tally.judged,
+        apart=tally.apart,
         broken=tally.broken,
         unjudged=tally.unjudged,
         undecided=tally.undecided,

@@ -15,13 +15,15 @@ NEEDED_CONTROL_RATE = 0.5
 class Facts:
     """What a load run found, counted in pieces of evidence: bursts, or groups of keys.
 
-    `broken` were violated, `unjudged` have no verdict (the judge's budget ran out), in
+    In `apart` no two requests overlapped: they are not among the `judged`. `broken` were violated,
+    `unjudged` have no verdict (the judge's budget ran out), in
     `undecided` every answer was `aborted` or none at all, in `unanswered` somebody got no answer. `control` names
     the strategy known to break that ran under the same load, None where none did. `lost` says
     what happened to a store, `checker_error` what a rule or an invariant raised.
     """
 
     judged: int = 0
+    apart: int = 0
     broken: int = 0
     unjudged: int = 0
     undecided: int = 0
@@ -74,6 +76,7 @@ def _doubt(facts: Facts) -> str:
     doubts = (
         (facts.lost is not None, f"a store was lost: {facts.lost}"),
         (facts.checker_error is not None, f"the judge failed: {facts.checker_error}"),
+        (judged == 0 and facts.apart > 0, f"no two requests overlapped in any of {facts.apart:,}: nothing could break"),
         (judged == 0, "nothing ran"),
         (not facts.complete, "the run was interrupted"),
         (facts.undecided >= judged, "every request was aborted, or nobody was answered"),

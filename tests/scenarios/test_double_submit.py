@@ -33,25 +33,17 @@ def started(attempt: str, at_ms: int, decision: str | None = "accepted") -> Oper
     status = Status.UNKNOWN if decision is None else Status.OK
     unix_ms = 0 if decision is None else at_ms + 1_000_000
     returned = None if decision is None else at_ms * MS
-    return Operation(
-        ask("start", attempt), "w1", at_ms * MS, returned, status, reply, unix_ms, unix_ms
-    )
+    return Operation(ask("start", attempt), "w1", at_ms * MS, returned, status, reply, unix_ms, unix_ms)
 
 
 def work(attempt: str, began_ms: int, ended_ms: int | None) -> Effect:
     """The work of an attempt."""
-    return Effect(
-        "work", attempt, (KEY,), began_ms * MS, None if ended_ms is None else ended_ms * MS
-    )
+    return Effect("work", attempt, (KEY,), began_ms * MS, None if ended_ms is None else ended_ms * MS)
 
 
-def evidence(
-    operations: list[Operation], *effects: Effect, probes: tuple[Operation, ...] = ()
-) -> Evidence:
+def evidence(operations: list[Operation], *effects: Effect, probes: tuple[Operation, ...] = ()) -> Evidence:
     """Evidence of one burst."""
-    return Evidence(
-        "burst", (KEY,), operations, effects, probes=probes, monotonic_to_unix_ns=1_000_000 * MS
-    )
+    return Evidence("burst", (KEY,), operations, effects, probes=probes, monotonic_to_unix_ns=1_000_000 * MS)
 
 
 def breaches(invariant: str, of: Evidence) -> list[Breach]:
@@ -88,9 +80,7 @@ def test_a_lease_that_ran_out_is_no_lease() -> None:
 def allowed(value: Any, operation: str, now_ms: int, decision: str | None) -> list[Any]:
     """The values in which the specification lets a request leave its key."""
     reply = None if decision is None else Reply(decision)
-    return [
-        after[KEY] for after in SCENARIO.allowed({KEY: value}, ask(operation), now_ms, reply, DROP)
-    ]
+    return [after[KEY] for after in SCENARIO.allowed({KEY: value}, ask(operation), now_ms, reply, DROP)]
 
 
 def test_in_the_middle_of_a_lease_there_is_one_answer() -> None:
@@ -143,16 +133,12 @@ def test_every_work_too_many_is_counted() -> None:
 )
 def test_what_is_no_double_work(effects: tuple[Effect, ...]) -> None:
     """Work in turn, or beyond its own lease, or of one attempt."""
-    assert (
-        breaches("one at work", evidence([started("a", 10), started("b", 2_010)], *effects)) == []
-    )
+    assert breaches("one at work", evidence([started("a", 10), started("b", 2_010)], *effects)) == []
 
 
 def test_a_crashed_worker_is_at_work_until_its_lease_ends() -> None:
     """Its start was never answered and its work never ended, but its work began."""
-    crashed = evidence(
-        [started("a", 10, None), started("b", 1_000)], work("a", 12, None), work("b", 1_001, 1_002)
-    )
+    crashed = evidence([started("a", 10, None), started("b", 1_000)], work("a", 12, None), work("b", 1_001, 1_002))
     assert [breach.operations for breach in breaches("one at work", crashed)] == [("a", "b")]
 
 

@@ -1,0 +1,180 @@
+"""The engine as a whole: real processes on real stores, and what happens when something dies."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.burst import Cell, Load, Measurement, compare, run
+from harness.burst.plan import draw
+from harness.model import Attempt, Claim, UsageError, Verdict
+from harness.strategy.loader import find_scenario
+
+pytestmark = [pytest.mark.load, pytest.mark.xdist_group("load")]
+SCRIPTS = {
+    "calm": """
+from harness import *
+class Calm(Scenario):
+    name = "calm"
+    rule = lambda self, state, request, now_ms: Outcome({}, Reply("ok"))
+    def burst(self, rng, size): return [Request("look", ("k",))] * size
+""",
+    "silent": """
+import asyncio
+from harness import *
+class Silent(Strategy):
+    name = "silent"
+    def claims(self, conditions): return Claim("holds")
+    async def apply(self, session, request, rule):
+        await asyncio.sleep(60)
+""",
+    "shy": """
+from harness import *
+class Shy(Strategy):
+    name = "shy"
+    def claims(self, conditions): return Claim("holds")
+    async def apply(self, session, request, rule):
+        await session.redis("PING")
+        return ABORTED
+""",
+    "wild": """
+from harness import *
+class Wild(Strategy):
+    name = "wild"
+    def claims(self, conditions): return Claim("holds")
+    async def apply(self, session, request, rule):
+        raise KeyError("where")
+""",
+}
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Callable[[str], str]:
+    """The path of one of the scripts above."""
+
+    def write(name: str) -> str:
+        path = tmp_path / f"{name}.py"
+        path.write_text(SCRIPTS[name])
+        return str(path)
+
+    return write
+
+
+def measure(scenario: str, strategy: str, **load: float | str) -> Measurement:
+    """Run one cell."""
+    return asyncio.run(run(Cell(scenario, strategy), Load(**load)))  # type: ignore[arg-type]
+
+
+def test_a_rule_that_cannot_break_is_never_said_to_hold(script: Callable[[str], str]) -> None:
+    """The control does not break, so nothing is known about the strategy."""
+    found = measure(script("calm"), "watch", bursts=50)
+    assert (found.verdict, found.broken_bursts) == (Verdict.INCONCLUSIVE, 0)
+    assert "naive broke in only 0" in found.reason
+
+
+def test_all_aborted_is_inconclusive(script: Callable[[str], str]) -> None:
+    """A strategy that always gives up breaks nothing, and is not praised for it."""
+    found = measure("double-submit", script("shy"), bursts=30)
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert found.counts.by_decision == {"aborted": found.counts.requests}
+
+
+def test_nobody_answered_is_stuck(script: Callable[[str], str]) -> None:
+    """Requests that are not answered while their store lives are violations, and not `held`."""
+    found = measure("double-submit", script("silent"), bursts=1, timeout_s=0.5)
+    assert (found.verdict, found.counts.stuck) == (Verdict.VIOLATED, 2)
+
+
+def test_a_broken_script_is_one_line(script: Callable[[str], str]) -> None:
+    """What a user's strategy raises comes back with its own place."""
+    with pytest.raises(UsageError, match=r"KeyError: 'where' \(.*wild\.py:7\)"):
+        measure("double-submit", script("wild"), bursts=5)
+
+
+def test_three_processes_more_callers_than_cores() -> None:
+    """More processes than cores work, too."""
+    found = measure("counter", "lua", bursts=40, size=5, processes=3)
+    assert (found.verdict, found.broken_bursts) == (Verdict.HELD, 0)
+
+
+def test_mutex_holds_in_one_process() -> None:
+    """An in-process lock is right until there are two processes."""
+    found = measure("double-submit", "mutex", bursts=60, processes=1)
+    assert (found.claim.kind, found.verdict) == ("holds", Verdict.HELD)
+
+
+def test_sustained_load_is_judged_and_timed() -> None:
+    """A closed loop on hot keys: every operation is judged, latency and throughput are measured."""
+    found = measure("double-submit", "atomic", mode="sustained", duration_s=0.5, connections=8, keys=4, work_us=0)
+    assert found.verdict is Verdict.HELD
+    assert found.counts.requests == found.counts.ok > 100
+    assert 0 < found.latency_ms["p50"] <= found.latency_ms["p99"] <= found.latency_ms["max"]
+
+
+def test_the_same_seed_draws_the_same_bursts() -> None:
+    """Every process draws a burst by itself, from the seed and the burst's number."""
+    scenario = find_scenario("double-submit")()
+    first, second = (draw(scenario, 5, 17, 3) for _ in range(2))
+    assert first == second == [Attempt(("user:17",))] * 3
+
+
+def test_a_comparison_has_a_row_for_every_strategy_that_applies() -> None:
+    """Strategies take turns; each row has its verdict and its cost."""
+    found = asyncio.run(compare("counter", ["naive", "atomic"], [], Load(bursts=60, connections=4), budget_s=6))
+    assert [(row.strategy, row.burst.verdict) for row in found.rows] == [
+        ("naive", Verdict.VIOLATED),
+        ("atomic", Verdict.HELD),
+    ]
+    assert all(row.sustained.commands > 0 for row in found.rows)
+    assert found.rows[0].burst.claim == Claim("breaks", found.rows[0].burst.claim.reason)
+
+
+def test_kill_9_leaves_no_process_behind(tmp_path: Path) -> None:
+    """Servers, workers and folders of a killed run go away by themselves."""
+    command = [sys.executable, "-m", "harness", "run", "double-submit", "--strategy", "atomic", "--bursts", "100000"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "RACE_RESULTS": str(tmp_path)}
+    process = subprocess.Popen(
+        [*command, "--results", str(tmp_path / "results")],
+        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        until(lambda: len(children(process.pid)) >= 4)
+        family = children(process.pid)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    until(lambda: not any(alive(pid) for pid in family))
+    until(lambda: not list(tmp_path.glob("race-*")))
+
+
+def until(true: Callable[[], bool], patience_s: float = 20.0) -> None:
+    """Wait for a condition."""
+    give_up = time.monotonic() + patience_s
+    while not true():
+        assert time.monotonic() < give_up, "the condition never came true"
+        time.sleep(0.02)
+
+
+def children(pid: int) -> list[int]:
+    """Every process below one."""
+    told = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    pairs = [tuple(map(int, re.findall(r"\d+", line))) for line in told.splitlines()]
+    found = [pid]
+    for parent in found:
+        found.extend(child for child, above in pairs if above == parent)
+    return found[1:]
+
+
+def alive(pid: int) -> bool:
+    """Whether a process is there and no zombie."""
+    told = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    return bool(told.strip()) and not told.startswith("Z")
