@@ -25,7 +25,9 @@ demo: $(DEMO)
 	$(BIN)/race compare double-submit
 
 test: $(TOOLS)
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not load"
+	@echo "and alone on the machine, one at a time, the tests that make loads"
+	$(BIN)/python -m pytest -q -m load
 
 check: test
 	$(BIN)/ruff check .
