@@ -85,7 +85,8 @@ async def compare(
 ) -> Comparison:
     """One scenario under many strategies, in turns, more than once. `names` may be `all`."""
     started, started_at = time.monotonic(), _now()
-    titles = [kind.name for kind in bundled()] if list(names) in ([], ["all"]) else list(names)
+    every = [kind.name for kind in bundled()] if not names or "all" in names else []
+    titles = list(dict.fromkeys([*every, *(name for name in names if name != "all")]))
     bounds = [bind(Cell(scenario, title, rule), load) for title in titles for rule in rules or [""]]
     applicable = [bound for bound in bounds if bound.claim.kind != "not-applicable"]
     apart = [(bound.strategy.title, bound.claim.reason) for bound in bounds if bound.claim.kind == "not-applicable"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Literal
 
-from harness.model import Attempt, Request
+from harness.model import Attempt, Request, UsageError
 from harness.strategy import Scenario
 
 CONTROL_SHARE = 5
@@ -74,7 +74,12 @@ def rename(keys: Sequence[str], number: int | str) -> tuple[str, ...]:
 def draw(scenario: Scenario, seed: int, burst: int, size: int) -> Sequence[Request | Attempt]:
     """The requests of one burst, the same in every process for the same seed."""
     rng = Random(f"{seed}:{burst}")
-    return [item._replace(keys=rename(item.keys, burst)) for item in scenario.burst(rng, size)]
+    items = scenario.burst(rng, size)
+    for item in items:
+        keys: object = item.keys
+        if isinstance(keys, str):  # a tuple of one forgotten: its letters would be taken for keys
+            raise UsageError(f"{scenario.name}: the keys of a request are a tuple: ('{keys}',), not '{keys}'")
+    return [item._replace(keys=rename(item.keys, burst)) for item in items]
 
 
 def keys_of(items: Sequence[Request | Attempt]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from random import Random
 from types import TracebackType
 from typing import Any
 
-from harness.model import ConnectionLost, Outcome, Reply, Request, Rule, State, Step
+from harness.model import ConnectionLost, Outcome, Reply, Request, Rule, State, Step, UsageError
 from harness.stores import PostgresConnection, RedisConnection
 from harness.strategy import Isolation, Rows, Session, Transaction
 
@@ -204,6 +204,8 @@ class LoadSession(Session):
         now = time.time_ns() // 1_000_000
         self.now_at_ms = self.now_max_ms = now
         outcome = rule(state, request, now)
+        if type(outcome) is not Outcome:
+            raise UsageError(f"a rule must return a harness.Outcome, not {outcome!r:.60}")
         if self.steps is not None:
             at = time.monotonic_ns()
             self.steps.append(

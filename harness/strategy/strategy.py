@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from harness.model import Claim, Conditions, Reply, Request, Rule
+from harness.model import Claim, Conditions, Reply, Request, Rule, UsageError
 from harness.strategy.forms import Form, NotExpressible
 from harness.strategy.scenario import Scenario
 from harness.strategy.session import Session
@@ -75,7 +75,10 @@ class Strategy(ABC):
                 return Claim("not-applicable", f"the scenario has no {self.form} form")
             if isinstance(forms, NotExpressible):
                 return Claim("not-applicable", forms.reason)
-        return self.scenario.claims.get(self.title) or self.claims(conditions)
+        claim = self.scenario.claims.get(self.title) or self.claims(conditions)
+        if not isinstance(claim, Claim):
+            raise UsageError(f"{type(self).__name__}.claims must return a harness.Claim, not {claim!r}")
+        return claim
 
     @abstractmethod
     def claims(self, conditions: Conditions) -> Claim:

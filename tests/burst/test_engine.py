@@ -46,6 +46,27 @@ class Shy(Strategy):
         await session.redis("PING")
         return ABORTED
 """,
+    "letters": """
+from harness import *
+class Letters(Scenario):
+    name = "letters"
+    rule = lambda self, state, request, now_ms: Outcome({}, Reply("ok"))
+    def burst(self, rng, size): return [Request("look", "concert")] * size
+""",
+    "plain": """
+from harness import *
+class Plain(Scenario):
+    name = "plain"
+    rule = lambda self, state, request, now_ms: {}
+    def burst(self, rng, size): return [Request("look", ("k",))] * size
+""",
+    "bare": """
+from harness import *
+class Bare(Strategy):
+    name = "bare"
+    def claims(self, conditions): return "holds"
+    async def apply(self, session, request, rule): return ABORTED
+""",
     "wild": """
 from harness import *
 class Wild(Strategy):
@@ -98,6 +119,22 @@ def test_a_broken_script_is_one_line(script: Callable[[str], str]) -> None:
     """What a user's strategy raises comes back with its own place."""
     with pytest.raises(UsageError, match=r"KeyError: 'where' \(.*wild\.py:7\)"):
         measure("double-submit", script("wild"), bursts=5)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("letters", r"a tuple: \('concert',\), not 'concert'"), ("plain", r"must return a harness\.Outcome, not \{\}")],
+)
+def test_a_first_scenario_s_mistakes_are_named(script: Callable[[str], str], name: str, says: str) -> None:
+    """A forgotten comma and a rule that returns the changes only: everybody makes them."""
+    with pytest.raises(UsageError, match=says):
+        measure(script(name), "naive", bursts=5)
+
+
+def test_a_claim_that_is_none_is_named(script: Callable[[str], str]) -> None:
+    """A strategy that claims with a bare word is told what a claim is."""
+    with pytest.raises(UsageError, match=r"Bare\.claims must return a harness\.Claim, not 'holds'"):
+        measure("counter", script("bare"), bursts=5)
 
 
 def test_three_processes_more_callers_than_cores() -> None:
