@@ -379,7 +379,7 @@ def _pin(number: int, processes: int) -> None:
     """
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
-        if 1 < processes and len(cores) <= processes + 1:
+        if processes > 1 and len(cores) <= processes + 1:
             os.sched_setaffinity(0, {cores[number % len(cores)]})
 
 
