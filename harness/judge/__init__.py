@@ -17,9 +17,10 @@ from harness.judge.statistics import (
     compare_samples,
     interval,
 )
-from harness.judge.verdicts import Facts, conclude, conclude_part
+from harness.judge.verdicts import NEEDED_CONTROL_RATE, Facts, conclude, conclude_part
 
 __all__ = [
+    "NEEDED_CONTROL_RATE",
     "STUCK",
     "Budget",
     "Explanation",
