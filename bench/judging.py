@@ -8,9 +8,9 @@ from random import Random
 from typing import Any
 
 from bench.figures import Figure, Spread
-from harness.burst.cells import RuleSpec
 from harness.judge import Budget, Rest, check_order
 from harness.model import Operation, Reply, Request, Spec, State, Status
+from harness.strategy import RuleSpec
 from harness.strategy.loader import find_scenario
 
 OPERATIONS, KEYS, CALLERS = 100_000, 1_000, 8

@@ -5,6 +5,7 @@ This is the whole public API: what a scenario script or a strategy script needs.
 
 from harness.model import (
     ABORTED,
+    DONE,
     Attempt,
     Breach,
     Claim,
@@ -18,6 +19,7 @@ from harness.model import (
     Reply,
     Request,
     Rule,
+    Signature,
     State,
     StatementRefused,
     Status,
@@ -41,6 +43,7 @@ from harness.strategy import (
 
 __all__ = [
     "ABORTED",
+    "DONE",
     "Attempt",
     "Breach",
     "Claim",
@@ -64,6 +67,7 @@ __all__ = [
     "Scenario",
     "ScriptForm",
     "Session",
+    "Signature",
     "State",
     "StatementForm",
     "StatementRefused",

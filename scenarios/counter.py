@@ -17,6 +17,7 @@ from harness import (
     RowLayout,
     Scenario,
     ScriptForm,
+    Signature,
     State,
     StatementForm,
 )
@@ -41,6 +42,7 @@ class Counter(Scenario):
     name = "counter"
     summary = "add one; nothing that was acknowledged is lost"
     invariant = "the value is the number of acknowledged adds"
+    operations = {"add": Signature({}, {"value": int}, "added")}
     rows = RowLayout({"value": "bigint"}, lambda value: (value,), lambda row: row[0], "counters")
     forms = {
         "command": {"add": CommandForm(lambda key, _request, _now_ms: ("INCR", key), added)},

@@ -24,6 +24,7 @@ from harness import (
     Rule,
     Scenario,
     ScriptForm,
+    Signature,
     State,
     StatementForm,
     ValueLayout,
@@ -131,6 +132,7 @@ class DoubleSubmit(Scenario):
     name = "double-submit"
     summary = "a user may have one attempt at work; a second one is dropped"
     invariant = "at most one attempt per user is at work"
+    operations = {"start": Signature(decision=""), "finish": Signature(decision="")}
     rules = {"drop": drop}
     leases_ms = LEASE_MS
     values = ValueLayout(encode, decode, lambda lease, now_ms: lease["until_ms"] - now_ms)

@@ -133,6 +133,13 @@ def test_examples_are_the_files() -> None:
         assert shown[1] in (EXAMPLES / name).read_text(encoding="utf-8")
 
 
+def test_the_form_of_a_history_is_the_files() -> None:
+    """The lines shown are those of the example that is verified."""
+    lines = (EXAMPLES / "register.jsonl").read_text(encoding="utf-8").splitlines()
+    shown = [line for block in blocks("json") for line in block.splitlines()]
+    assert shown == lines[: len(shown)]
+
+
 def test_a_first_scenario_is_short() -> None:
     """About fifteen lines of code."""
     lines = (EXAMPLES / "tickets.py").read_text(encoding="utf-8").splitlines()

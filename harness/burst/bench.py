@@ -70,7 +70,7 @@ class Bench:
             left_s = CHUNK_S if until is None else min(CHUNK_S, until - time.monotonic())
             chunk = min(max(FIRST_CHUNK, int(pace * left_s)), CHUNK_REQUESTS // load.size or 1)
             self._progress(Progress(tally.bound.strategy.title, tally.judged, wanted, "bursts", tally.broken))
-            if tally.judged + tally.apart == before and not tally.failures:
+            if tally.judged + tally.apart == before and not (tally.failures or self.interrupted):
                 tally.failures.append("no burst could be carried out")
             if tally.judged + tally.apart >= at_most:
                 break
@@ -144,7 +144,7 @@ class Bench:
             bound = bounds[orders.cell_of(burst)]
             finding = judge_evidence(evidence, bound.spec, bound.scenario.invariants(), "burst", _VERDICT_ONLY)
             if bound is tally.bound:
-                tally.add(evidence, finding)
+                tally.add(evidence, finding, burst)
                 if finding.broken:
                     broken.append((burst, evidence))
             else:
@@ -232,7 +232,7 @@ class Bench:
     def _judge_probes(self, tally: Tally, records: dict[int, BurstRecord]) -> None:
         for burst, record in records.items():
             evidence = Evidence(name=str(burst), keys=(), operations=(), probes=record.probes)
-            tally.add_probes(evidence)
+            tally.add_probes(evidence, burst)
 
     async def _lost(self, tally: Tally) -> bool:
         """Whether a store was lost meanwhile: what it forgot would be judged as a violation."""

@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from harness.burst.plan import Cell, Load
-from harness.model import Claim, Conditions, Reply, Request, Rule, State, UsageError
-from harness.strategy import Scenario, Strategy
+from harness.model import Claim, Conditions, UsageError
+from harness.strategy import RuleSpec, Scenario, Strategy
 from harness.strategy.loader import find_scenario, find_strategy
 
 CONTROLS = {"redis": "naive", "postgres": "pg-read-committed"}
 """The strategy known to break, for each store."""
-
-
-class RuleSpec:
-    """A scenario's specification for one of its rules, as the judge asks for it."""
-
-    def __init__(self, scenario: Scenario, rule: str) -> None:
-        """`rule` is the name of the executed rule."""
-        self._scenario = scenario
-        self._rule: Rule = scenario.spec(rule)
-
-    def allowed(self, state: State, request: Request, now_ms: int, reply: Reply | None) -> Iterable[State]:
-        """The states in which the request may leave `state` with this reply."""
-        return self._scenario.allowed(state, request, now_ms, reply, self._rule)
-
-    def view(self, value: Any, now_ms: int) -> Any:
-        """What a value at rest means at that instant."""
-        return self._scenario.view(value, now_ms)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from harness.burst.measurement import (
 )
 from harness.burst.plan import Cell, Load
 from harness.burst.tally import Tally
-from harness.judge import NEEDED_CONTROL_RATE, Facts, conclude, conclude_part
+from harness.judge import NEEDED_CONTROL_RATE, Closing, Header, Recording
 from harness.model import UsageError
 from harness.stores import StoreInfo, Stores, require, require_connections
 from harness.strategy.loader import strategies as bundled
@@ -44,8 +44,12 @@ async def run(
     control: bool = True,
     budget_s: float | None = None,
     progress: Callable[[Progress], None] = _quiet,
+    recording: Recording | None = None,
 ) -> Measurement:
-    """Load one cell and judge it. Raises RaceError; cancelled, it gives what was measured, marked incomplete."""
+    """Load one cell and judge it. Raises RaceError; cancelled, it gives what was measured, marked incomplete.
+
+    `recording` is given the history of the cell under test.
+    """
     started, started_at = time.monotonic(), _now()
     bound = bind(cell, load)
     if bound.claim.kind == "not-applicable":
@@ -57,7 +61,11 @@ async def run(
         _check(infos, [bound], load)
         fleet = await stack.enter_async_context(Fleet(stores, load.processes, owners=_owners([bound])))
         bench = Bench(stores, fleet, progress)
-        tally = Tally(bound, beside)
+        tally = Tally(bound, beside, recording)
+        if recording is not None:
+            stack.enter_context(recording)
+            header = Header(cell.scenario, bound.cell.rule, cell.strategy, load.seed, load.mode)
+            recording.begin(header, bound.scenario.operations)
         until = None if budget_s is None else started + budget_s
         if load.mode == "burst":
             await bench.bursts(tally, load, load.bursts, until)
@@ -67,6 +75,8 @@ async def run(
             await bench.sustained(tally, load)
         await bench.probe(tally, load)
         lost = await stores.lost()
+        if recording is not None:
+            recording.end(closing(tally, lost, complete=not bench.interrupted))
         return measured(
             tally, load, infos, lost, started_at, time.monotonic() - started, complete=not bench.interrupted
         )
@@ -159,6 +169,13 @@ def _pool_controls(tallies: Sequence[tuple[Tally, Tally]]) -> None:
                 tally.control_bursts, tally.control_broken = shown, broken
 
 
+def closing(tally: Tally, lost: str | None, *, complete: bool) -> Closing:
+    """What a verdict rests on besides operations and effects."""
+    shown = tally.overlap()
+    lost = lost or (tally.failures[0] if tally.failures else None)
+    return Closing(shown.control, shown.control_bursts, shown.control_broken, lost, complete)
+
+
 def measured(
     tally: Tally,
     load: Load,
@@ -174,39 +191,18 @@ def measured(
     overlap = tally.overlap()
     bound = tally.bound
     names = [invariant.name for invariant in bound.scenario.invariants()]
-    facts = Facts(
-        judged=tally.judged,
-        apart=tally.apart,
-        broken=tally.broken,
-        unjudged=tally.unjudged,
-        undecided=tally.undecided,
-        unanswered=tally.unanswered,
-        control=overlap.control,
-        control_bursts=overlap.control_bursts,
-        control_broken=overlap.control_broken,
-        lost=lost or (tally.failures[0] if tally.failures else None),
-        checker_error=tally.checker_error or None,
-        complete=complete,
-    )
-    verdict, reason = conclude(facts)
-    if tally.control is None:  # a control shows by itself that this load finds what there is
-        facts = dataclasses.replace(
-            facts, control=bound.strategy.title, control_bursts=tally.judged, control_broken=tally.broken
-        )
-    error = tally.checker_error
-    order, _why = conclude_part(facts, tally.order_broken, unjudged=tally.order_unknown, error=error)
-    invariants = {
-        name: conclude_part(facts, tally.by_invariant[name], asked=tally.asked[name], error=error)[0] for name in names
-    }
+    end = closing(tally, lost, complete=complete)
+    facts = tally.facts(end.control, end.control_bursts, end.control_broken, lost=end.lost, complete=end.complete)
+    concluded = tally.conclude(facts, names, bound.strategy.title)
     return Measurement(
         cell=bound.cell,
         store=bound.strategy.store,
         load=load,
         claim=bound.claim,
-        verdict=verdict,
-        order=order,
-        invariants=invariants,
-        reason=reason,
+        verdict=concluded.verdict,
+        order=concluded.order,
+        invariants=dict(concluded.invariants),
+        reason=concluded.reason,
         counts=counts,
         overlap=overlap,
         judged_bursts=tally.judged,

@@ -12,6 +12,7 @@ SECTIONS = {
         "compare": "The same rule under every strategy: what breaks, what it costs.",
     },
     "Then": {
+        "verify": "Judge a recorded history, without running anything.",
         "list": "Scenarios and strategies, and what each claims.",
         "schema": "The JSON Schemas of the documents that race writes.",
     },

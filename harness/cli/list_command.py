@@ -62,6 +62,7 @@ def _one(scenario: Scenario) -> dict[str, Any]:
         "scenario": scenario.name,
         "summary": scenario.summary,
         "rules": list(scenario.all_rules()),
+        "invariant": scenario.invariant,
         "invariants": [{"name": invariant.name, "says": invariant.says} for invariant in scenario.invariants()],
         "processes": conditions.processes,
         "strategies": rows,
@@ -93,6 +94,8 @@ def _one_lines(document: dict[str, Any]) -> Iterator[str]:
     yield "Must stay true"
     for invariant in document["invariants"]:
         yield from _entry(invariant["name"], invariant["says"], 26)
+    if not document["invariants"]:
+        yield from _entry("order", document["invariant"], 26)
     yield ""
     yield f"Claims, with {document['processes']} processes"
     for row in document["strategies"]:

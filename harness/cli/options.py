@@ -143,7 +143,7 @@ def command_line(context: click.Context, seed: int, *, keep: Iterable[str] = ())
 
     Where results go is no part of it, but for the options named in `keep`.
     """
-    left_out = {"seed", "as_json", "quiet", "exit_zero", "results", "help"} - set(keep)
+    left_out = {"seed", "as_json", "quiet", "exit_zero", "results", "history", "help"} - set(keep)
     words = ["race", context.info_name or ""]
     for parameter in context.command.params:
         name = parameter.name or ""

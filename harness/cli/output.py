@@ -15,15 +15,16 @@ from harness.results.save import check_file, check_folder, save_document, write_
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from harness.cli.options import Output
     from harness.results.build import Document
 
 
-def check(output: Output) -> None:
+def check(output: Output, *others: Path) -> None:
     """Refuse before any load what could not be written after it. Raises UsageError."""
     check_folder(output.results)
-    for path in output.exports.values():
+    for path in (*output.exports.values(), *others):
         check_file(path)
 
 

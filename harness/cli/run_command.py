@@ -48,6 +48,7 @@ from harness.cli.progress import shown
 @click.option(
     "--budget", "budget_s", type=AtLeast(0.1, float), metavar="S", help="Seconds after which no burst begins."
 )
+@click.option("--history", type=click.Path(path_type=Path), metavar="FILE", help="Write every operation; .gz works.")
 @store_options
 @output_options
 @click.pass_context
@@ -57,6 +58,7 @@ def command(context: click.Context, /, **options: Any) -> int:
     SCENARIO and the strategy are names (see race list) or scripts: ./my_rule.py
     """  # fmt: skip
     from harness.burst import Cell, Load, run
+    from harness.judge import Recording
     from harness.report import result_screen
     from harness.results import result_document
 
@@ -74,10 +76,18 @@ def command(context: click.Context, /, **options: Any) -> int:
         seed=seed,
     )
     cell = Cell(options["scenario"], options["strategy"], options["rule"])
-    out.check(output)
+    history: Path | None = options["history"]
+    out.check(output, *([history] if history is not None else []))
     with shown(Path(cell.scenario).stem, quiet=output.quiet) as progress:
         measured = asyncio.run(
-            run(cell, load, stores_options=stores_of(options), budget_s=options["budget_s"], progress=progress)
+            run(
+                cell,
+                load,
+                stores_options=stores_of(options),
+                budget_s=options["budget_s"],
+                progress=progress,
+                recording=Recording(history) if history is not None else None,
+            )
         )
     document = result_document(measured, reproduce=command_line(context, seed))
     code = out.result_code(document, output)

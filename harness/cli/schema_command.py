@@ -14,10 +14,10 @@ from harness.strategy.loader import nearest
 @click.command("schema")
 @click.argument("name", required=False)
 def command(name: str | None) -> None:
-    """Print the JSON Schema of a document: result or comparison; without a name, what there is."""
+    """Print the JSON Schema of a document; without a name, what there is."""
     if name is None:
         for known in SCHEMAS:
-            click.echo(f"{known:<12}{json.loads(schema_text(known))['title']}")
+            click.echo(f"{known:<14}{json.loads(schema_text(known))['title']}")
         return
     if name not in SCHEMAS:
         raise UsageError(f"unknown schema '{name}'; {nearest(name, SCHEMAS)}")

@@ -4,10 +4,16 @@
 searches a whole history in partitions, `explain` makes a violation readable as data.
 """
 
+from harness.judge.connected import Connected
 from harness.judge.explain import Explanation, Ordered, Row, explain, order_steps
 from harness.judge.findings import STUCK, Finding, judge_evidence
+from harness.judge.history import Closing, Header
 from harness.judge.latency import Latencies
 from harness.judge.partitions import Budget, OrderFound, check_order, partition
+from harness.judge.pieces import History, Piece
+from harness.judge.reading import HistoryFile
+from harness.judge.recording import Recording
+from harness.judge.score import Conclusion, Score, overlapped, weight_of
 from harness.judge.states import Rest, freeze
 from harness.judge.statistics import (
     Interval,
@@ -17,23 +23,37 @@ from harness.judge.statistics import (
     compare_samples,
     interval,
 )
+from harness.judge.turns import Subject
 from harness.judge.verdicts import NEEDED_CONTROL_RATE, Facts, conclude, conclude_part
+from harness.judge.verify import Contradiction, Verification, verify
 
 __all__ = [
     "NEEDED_CONTROL_RATE",
     "STUCK",
     "Budget",
+    "Closing",
+    "Conclusion",
+    "Connected",
+    "Contradiction",
     "Explanation",
     "Facts",
     "Finding",
+    "Header",
+    "History",
+    "HistoryFile",
     "Interval",
     "Latencies",
     "OrderFound",
     "Ordered",
+    "Piece",
     "RateComparison",
+    "Recording",
     "Rest",
     "Row",
     "SampleComparison",
+    "Score",
+    "Subject",
+    "Verification",
     "check_order",
     "compare_rates",
     "compare_samples",
@@ -44,5 +64,8 @@ __all__ = [
     "interval",
     "judge_evidence",
     "order_steps",
+    "overlapped",
     "partition",
+    "verify",
+    "weight_of",
 ]

@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.judge.connected import Connected
 from harness.judge.states import Entry, Rest, States, entries_of
 from harness.judge.timeline import Timeline, Traits
 from harness.judge.unordered import Unordered, explain_illegal
@@ -62,7 +63,7 @@ _Part = tuple[tuple[str, ...], list[Operation]]
 
 
 def partition(operations: Iterable[Operation]) -> dict[tuple[str, ...], list[Operation]]:
-    """Operations by the connected keys that they name (union-find); keys in order."""
+    """Operations by the connected keys that they name; keys in order."""
     named: dict[tuple[str, ...], list[Operation]] = {}
     for operation in operations:
         keys = operation.request.keys
@@ -71,28 +72,17 @@ def partition(operations: Iterable[Operation]) -> dict[tuple[str, ...], list[Ope
             named[keys] = [operation]
         else:
             group.append(operation)
-    parent: dict[str, str] = {}
-
-    def root(key: str) -> str:
-        while (above := parent.setdefault(key, key)) != key:
-            parent[key] = parent[above]
-            key = above
-        return key
-
+    connected = Connected()
     for keys in named:
-        for key in keys:
-            parent[root(key)] = root(keys[0])
-    members: dict[str, list[str]] = {}
-    for key in parent:
-        members.setdefault(root(key), []).append(key)
+        connected.join(keys)
+    groups = connected.groups()
     found: dict[tuple[str, ...], list[Operation]] = {}
-    whole = {first: tuple(sorted(keys)) for first, keys in members.items()}
     for keys, group in named.items():
-        connected = whole[root(keys[0])] if keys else ()
-        if connected in found:
-            found[connected] += group
+        whole = groups[connected.root(keys[0])] if keys else ()
+        if whole in found:
+            found[whole] += group
         else:
-            found[connected] = group
+            found[whole] = group
     return found
 
 

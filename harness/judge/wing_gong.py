@@ -116,6 +116,7 @@ class Search:
         self._kinds = [*map(self.traits.kind_of, entries), self.traits.number(("", "at rest"))]
         self._trusted: set[int] = set()
         self._agreed: set[int] = set()
+        self._forget_level()
         self._looks: list[_Look] | None = None
         self._window = Window(self.timeline, self.traits.distinct)
 
@@ -181,17 +182,19 @@ class Search:
         Just in time, what came before an operation in some order may be ordered only after
         that operation has returned, until something is ordered that was invoked later still.
         """
-        ordered = self._settle(self._window.pending, ordered, state)
-        if self._trusted:
+        bits = self._arrived.get(state)
+        if bits is None:
+            bits = self._settle(self._window.pending, 0, state)
             kinds, changing = self._kinds, self.traits.changing
             for place in self._window.late:
                 if not changing[kinds[place]]:
                     found = self._after(place, state)
                     if found and (len(found) > 1 or found[0] != state):
                         self._distrust(kinds[place])
-        if self._window.has_twins:
-            self._agree(state)
-        return ordered
+            if self._window.has_twins:
+                self._agree(state)
+            self._arrived[state] = bits
+        return ordered | bits
 
     def _distrust(self, kind: int) -> None:
         self.traits.changing[kind] = True
@@ -287,10 +290,16 @@ class Search:
 
     # From level to level
 
+    def _forget_level(self) -> None:
+        """Forget what is ordered at once in a state: that depends on what is open, which a level decides."""
+        self._arrived: dict[int, int] = {}
+        self._entered: dict[int, int] = {}
+
     def _go(self, level: int) -> None:
         """Move the window to a level."""
         if level == self._window.level:
             return
+        self._forget_level()
         known = len(self._window.unknown)
         for place in self._window.go(level):
             self._caches[place] = None
@@ -304,11 +313,14 @@ class Search:
         if not opened:
             return configuration
         ordered, used, state = configuration
-        optional = self.timeline.optional
-        required = [place for place in opened if not optional[place]]
-        if self._window.has_twins:
-            self._agree(state)
-        return (self._settle(required, ordered, state), used, state)
+        bits = self._entered.get(state)
+        if bits is None:
+            if self._window.has_twins:
+                self._agree(state)
+            optional = self.timeline.optional
+            bits = self._settle([place for place in opened if not optional[place]], 0, state)
+            self._entered[state] = bits
+        return (ordered | bits, used, state)
 
     def _trace(self, child: Reached, parent: Reached | None) -> None:
         """Remember how a configuration was reached."""

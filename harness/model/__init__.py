@@ -13,10 +13,11 @@ from harness.model.errors import (
 from harness.model.history import Effect, Evidence, Operation, Status, Step
 from harness.model.spec import Spec
 from harness.model.verdict import Breach, Claim, Conditions, Invariant, Verdict, worst
-from harness.model.words import ABORTED, NOTHING, Attempt, Outcome, Reply, Request, Rule, State
+from harness.model.words import ABORTED, DONE, NOTHING, Attempt, Outcome, Reply, Request, Rule, Signature, State
 
 __all__ = [
     "ABORTED",
+    "DONE",
     "NOTHING",
     "RETRYABLE",
     "Attempt",
@@ -34,6 +35,7 @@ __all__ = [
     "Reply",
     "Request",
     "Rule",
+    "Signature",
     "Spec",
     "State",
     "StatementRefused",

@@ -59,8 +59,22 @@ class Reply(NamedTuple):
     values: Mapping[str, Any] = NOTHING
 
 
+DONE = "done"
+"""The decision of a reply that says no more than its values do."""
+
 ABORTED = Reply("aborted")
 """The answer of a strategy that gave up after its bounded retries. It changed nothing."""
+
+
+class Signature(NamedTuple):
+    """What an operation takes and answers: argument or value to its type (`object`: anything).
+
+    `decision` is what a reply means that names none in a history; "" where it has to be named.
+    """
+
+    args: Mapping[str, type] = NOTHING
+    reply: Mapping[str, type] = NOTHING
+    decision: str = DONE
 
 
 class Outcome(NamedTuple):

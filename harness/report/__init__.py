@@ -5,6 +5,7 @@ from harness.report.comparison_screen import comparison_screen
 from harness.report.markdown import comparison_markdown
 from harness.report.paint import coloured, plain
 from harness.report.terminal import result_screen
+from harness.report.verification import verification_screen
 
 __all__ = [
     "coloured",
@@ -13,4 +14,5 @@ __all__ = [
     "comparison_screen",
     "plain",
     "result_screen",
+    "verification_screen",
 ]

@@ -11,6 +11,7 @@ from harness.strategy.forms import (
 from harness.strategy.layouts import RowLayout, ValueLayout, json_row
 from harness.strategy.scenario import Flow, Scenario
 from harness.strategy.session import Isolation, Rows, Session, Transaction
+from harness.strategy.spec import RuleSpec
 from harness.strategy.strategy import Store, Strategy
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "NotExpressible",
     "RowLayout",
     "Rows",
+    "RuleSpec",
     "Scenario",
     "ScriptForm",
     "Session",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
 from typing import Any, ClassVar, Protocol
 
-from harness.model import Attempt, Claim, Evidence, Invariant, Outcome, Reply, Request, Rule, State
+from harness.model import Attempt, Claim, Evidence, Invariant, Outcome, Reply, Request, Rule, Signature, State
 from harness.strategy.forms import Forms, NotExpressible
 from harness.strategy.layouts import RowLayout, ValueLayout, json_row
 
@@ -43,6 +43,11 @@ class Scenario:
     forms: Mapping[str, Forms | NotExpressible] = {}
     claims: Mapping[str, Claim] = {}
     """What a strategy claims here, by its title, where that differs from what it says itself."""
+    operations: Mapping[str, Signature] = {}
+    """What can be asked: a line of a history that asks for anything else is refused. Empty: not checked."""
+    within_reach: Callable[[State, Request, Reply, Sequence[Request]], bool] | None = None
+    """Optional, `within_reach(state, request, reply, between)`: whether `reply` can still come true after some of the
+    requests `between`, in some order. False cuts the judge's search short; True where in doubt."""
 
     def rule(self, state: State, request: Request, now_ms: int) -> Outcome:
         """The business rule, where there is only one."""

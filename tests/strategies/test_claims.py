@@ -121,6 +121,14 @@ def test_a_mutant_that_changes_nothing_does_not_apply(title: str, reason: str) -
     assert Claim("not-applicable", reason) == claim(title, "counter")
 
 
+@pytest.mark.parametrize("scenario", ["register", "text"])
+def test_scenarios_of_nothing_but_order(scenario: str) -> None:
+    """Every strategy applies; those break that let two requests overlap."""
+    found = {kind.name: claim(kind.name, scenario).kind for kind in strategies()}
+    breaking = {"naive", "mutex", "pg-read-committed"}
+    assert found == {name: "breaks" if name in breaking else "holds" for name in found}
+
+
 def test_every_claim_has_a_reason() -> None:
     """It is shown beside the verdict."""
     silent = [

@@ -25,11 +25,27 @@ pytestmark = pytest.mark.stores
 WRONG_ALONE = {"atomic:no-nx", "atomic:ignore-reply", "pg-conditional:ignore-count"}
 LAPSED_MS = 1_000
 
-operations = {
+Asked = tuple[str, str, dict[str, Any]]
+"""An operation, its attempt and its arguments."""
+
+NONE: st.SearchStrategy[dict[str, Any]] = st.just({})
+VALUE = st.sampled_from([None, 0, 1, "", "1", "ä\"'", [1, {"b": None, "a": 2.5}], True])
+PIECE = st.fixed_dictionaries({"value": st.sampled_from(["", "a", "ä\"'", " "])})
+
+operations: dict[str, st.SearchStrategy[Asked]] = {
     "double-submit": st.tuples(
-        st.sampled_from(["start", "start", "finish", "lapse"]), st.sampled_from(["a", "b b", "c"])
+        st.sampled_from(["start", "start", "finish", "lapse"]), st.sampled_from(["a", "b b", "c"]), NONE
     ),
-    "counter": st.tuples(st.just("add"), st.just("")),
+    "counter": st.tuples(st.just("add"), st.just(""), NONE),
+    "register": st.one_of(
+        st.tuples(st.just("read"), st.just(""), NONE),
+        st.tuples(st.just("write"), st.just(""), st.fixed_dictionaries({"value": VALUE})),
+        st.tuples(st.just("cas"), st.just(""), st.fixed_dictionaries({"old": VALUE, "new": VALUE})),
+    ),
+    "text": st.one_of(
+        st.tuples(st.just("get"), st.just(""), NONE),
+        st.tuples(st.sampled_from(["put", "append"]), st.just(""), PIECE),
+    ),
 }
 
 
@@ -50,16 +66,16 @@ RIGHT = [cell for cell in ALL if cell.values[0].title not in WRONG_ALONE]
 WRONG = [cell for cell in ALL if cell.values[0].title in WRONG_ALONE]
 
 
-async def conforms(world: World, scenario: Scenario, strategy: Strategy, asked: list[tuple[str, str]]) -> bool:
+async def conforms(world: World, scenario: Scenario, strategy: Strategy, asked: list[Asked]) -> bool:
     """Whether replies and states are those of the pure rule, all along."""
     rule = next(iter(scenario.all_rules().values()))
     key = await world.seed(scenario, strategy)
     state: dict[str, Any] = {key: None}
-    for number, (operation, attempt) in enumerate(asked):
+    for number, (operation, attempt, args) in enumerate(asked):
         if operation == "lapse":
             await lapse(world, strategy, state)
             continue
-        request = Request(operation, (key,), id=str(number), attempt=attempt)
+        request = Request(operation, (key,), args, id=str(number), attempt=attempt)
         reply = await world.apply(strategy, request, rule)
         now_ms = world.decided_ms(strategy)
         expected = rule(state, request, now_ms)
@@ -78,7 +94,7 @@ async def lapse(world: World, strategy: Strategy, state: dict[str, Any]) -> None
             await world.put(strategy, key, state[key])
 
 
-def of(strategy: Strategy) -> st.SearchStrategy[list[tuple[str, str]]]:
+def of(strategy: Strategy) -> st.SearchStrategy[list[Asked]]:
     """Requests for the strategy's scenario."""
     return st.lists(operations[strategy.scenario.name], min_size=1, max_size=8)
 
@@ -94,8 +110,10 @@ def test_alone_a_strategy_does_what_the_rule_says(world: World, strategy: Strate
 
 @pytest.mark.parametrize("strategy", WRONG)
 def test_a_decision_thrown_away_is_wrong_even_alone(world: World, strategy: Strategy) -> None:
-    """The second start finds the first one's lease and is let in."""
-    asked = [("start", "a"), ("start", "c")]
+    """A start that finds another's lease is let in; a cas that finds another value claims to have swapped it."""
+    asked: list[Asked] = [("start", "a", {}), ("start", "c", {})]
+    if strategy.scenario.name == "register":
+        asked = [("cas", "", {"old": 1, "new": 2})]
     assert False is world.run(conforms(world, strategy.scenario, strategy, asked))
 
 

@@ -1,0 +1,180 @@
+"""The score of pieces of evidence, bursts or groups of keys: what was found in how many, added up."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from harness.judge.findings import Finding
+from harness.judge.verdicts import Facts, conclude, conclude_part
+from harness.model import ABORTED, Evidence, Invariant, Operation, Verdict
+
+_NEVER = 1 << 63
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """What is said in the end: of everything, of the order alone, and of each invariant."""
+
+    verdict: Verdict
+    reason: str
+    order: Verdict
+    invariants: Mapping[str, Verdict]
+
+
+class Weight(NamedTuple):
+    """What a piece of evidence can show: whether requests overlapped, anything was decided, anybody got no answer."""
+
+    overlapped: bool
+    decided: bool
+    unanswered: bool
+
+
+def weight_of(evidence: Evidence) -> Weight:
+    """What this evidence can show."""
+    operations = evidence.operations
+    return Weight(
+        overlapped(operations),
+        any(map(_decided, operations)),
+        any(operation.returned_ns is None for operation in operations),
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class Score:
+    """What was found so far. `amounts` adds up the domain's own counts: how many too many, how much was lost."""
+
+    judged: int = 0
+    apart: int = 0
+    broken: int = 0
+    undecided: int = 0
+    unanswered: int = 0
+    unjudged: int = 0
+    order_broken: int = 0
+    order_unknown: int = 0
+    checker_error: str = ""
+    by_invariant: Counter[str] = field(default_factory=Counter)
+    amounts: dict[str, float] = field(default_factory=dict)
+    asked: Counter[str] = field(default_factory=Counter)
+    probes_asked: int = 0
+
+    def weigh(self, weight: Weight, finding: Finding, *, alone: bool = False) -> bool:
+        """Count one piece; False where it only counts as `apart`.
+
+        Where no two requests overlapped nothing could have broken, which proves nothing, unless it broke
+        all the same. `alone`: the question is whether this history is right, not what a load can find.
+        """
+        if not (alone or finding.broken or weight.overlapped):
+            self.apart += 1
+            return False
+        self.judged += 1
+        self.broken += finding.broken
+        self.order_broken += finding.order == "illegal"
+        self.order_unknown += finding.order == "unknown"
+        self.unjudged += finding.order == "unknown" and not finding.broken
+        if finding.checker_error:
+            self.checker_error = self.checker_error or finding.checker_error
+        for name, breaches in finding.breaches.items():
+            self.asked[name] += 1
+            self.by_invariant[name] += bool(breaches)
+            if breaches:
+                self.amounts[name] = self.amounts.get(name, 0) + sum(breach.amount for breach in breaches)
+        self.undecided += not weight.decided
+        self.unanswered += weight.unanswered
+        return True
+
+    def weigh_probes(self, evidence: Evidence, invariants: Iterable[Invariant]) -> None:
+        """Ask the invariants of probes alone: evidence whose burst was judged before."""
+        self.probes_asked += len(evidence.probes)
+        broken = False
+        for invariant in invariants:
+            if "probe" not in invariant.applies:
+                continue
+            self.asked[invariant.name] += len(evidence.probes)
+            if any(True for _breach in invariant.check(evidence)):
+                self.by_invariant[invariant.name] += 1
+                broken = True
+        self.broken += broken
+
+    def facts(
+        self,
+        control: str | None,
+        control_bursts: int,
+        control_broken: int,
+        *,
+        lost: str | None,
+        complete: bool,
+    ) -> Facts:
+        """The facts that a verdict rests on."""
+        return Facts(
+            judged=self.judged,
+            apart=self.apart,
+            broken=self.broken,
+            unjudged=self.unjudged,
+            undecided=self.undecided,
+            unanswered=self.unanswered,
+            control=control,
+            control_bursts=control_bursts,
+            control_broken=control_broken,
+            lost=lost,
+            checker_error=self.checker_error or None,
+            complete=complete,
+        )
+
+    def conclude(self, facts: Facts, names: Sequence[str], title: str) -> Conclusion:
+        """The verdicts of a run of strategy `title` with invariants `names`."""
+        verdict, reason = conclude(facts)
+        if facts.control is None:  # a control shows by itself that this load finds what there is
+            facts = dataclasses.replace(facts, control=title, control_bursts=self.judged, control_broken=self.broken)
+        error = self.checker_error
+        order, _why = conclude_part(facts, self.order_broken, unjudged=self.order_unknown, error=error)
+        invariants = {
+            name: conclude_part(facts, self.by_invariant[name], asked=self.asked[name], error=error)[0]
+            for name in names
+        }
+        return Conclusion(verdict, reason, order, invariants)
+
+    def conclude_alone(self, names: Sequence[str]) -> Conclusion:
+        """The verdicts of a history by itself: held where a legal order explains it and nothing is broken."""
+        reason = self._doubt()
+        verdict = Verdict.INCONCLUSIVE if reason else Verdict.HELD
+        order = self._part(self.order_broken, bool(self.order_unknown or self.checker_error or not self.judged))
+        invariants = {
+            name: self._part(self.by_invariant[name], bool(self.checker_error or not self.asked[name]))
+            for name in names
+        }
+        if self.broken:
+            verdict, reason = Verdict.VIOLATED, f"{self.broken:,} of {self.judged:,} broke"
+        return Conclusion(verdict, reason or "a legal order explains every answer", order, invariants)
+
+    def _doubt(self) -> str:
+        doubts = (
+            (bool(self.checker_error), f"the judge failed: {self.checker_error}"),
+            (self.judged == 0, "nothing ran"),
+            (self.undecided >= self.judged, "every request was aborted, or nobody was answered"),
+            (self.unjudged > 0, f"the judge ran out of time or memory in {self.unjudged:,} of {self.judged:,}"),
+        )
+        return next((reason for holds, reason in doubts if holds), "")
+
+    @staticmethod
+    def _part(broken: int, doubt: bool) -> Verdict:
+        if broken:
+            return Verdict.VIOLATED
+        return Verdict.INCONCLUSIVE if doubt else Verdict.HELD
+
+
+def overlapped(operations: Iterable[Operation]) -> bool:
+    """Whether two requests were under way at once: one began before another had its answer."""
+    latest = 0
+    for operation in sorted(operations, key=lambda operation: operation.invoked_ns):
+        if operation.invoked_ns < latest:
+            return True
+        latest = max(latest, operation.returned_ns if operation.returned_ns is not None else _NEVER)
+    return False
+
+
+def _decided(operation: Operation) -> bool:
+    return operation.reply is not None and operation.reply.decision != ABORTED.decision

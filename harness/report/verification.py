@@ -1,0 +1,145 @@
+"""The screen of a verified history: the verdict, what contradicts itself, and what was judged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from harness.report.figures import count, interval, percent, plural, wrapped
+from harness.report.paint import VERDICT_STYLES, Paint, plain
+from harness.report.terminal import WIDTH, labelled, last_line
+from harness.report.timeline import draw_timeline, most, printable
+
+Document = Mapping[str, Any]
+
+_MOST_UNORDERED, _MOST_LONGEST = 16, 8
+
+
+def verification_screen(document: Document, exit_code: int, paint: Paint = plain) -> str:
+    """What `race verify` prints, from its document."""
+    lines = [*_headline(document, paint), ""]
+    if document["counterexample"] is not None:
+        lines += _contradiction(document["counterexample"], paint)
+    for label, text in _below(document):
+        lines += labelled(label, printable(text), paint)
+    lines += last_line("Again", document["reproduce"], exit_code, document["duration_s"], paint)
+    return "\n".join(lines) + "\n"
+
+
+def _headline(document: Document, paint: Paint) -> list[str]:
+    verdict = document["verdict"]
+    indent = max(len("VIOLATED"), len(verdict)) + 4
+    first = f"  {paint(verdict.upper(), VERDICT_STYLES[verdict])}{' ' * (indent - 2 - len(verdict))}"
+    sentences = [*wrapped(printable(_sentence(document)), WIDTH - indent), *wrapped(_figures(document), WIDTH - indent)]
+    return [first + sentences[0], *(" " * indent + line for line in sentences[1:])]
+
+
+def _sentence(document: Document) -> str:
+    if document["verdict"] == "violated":
+        found = document["counterexample"]
+        if found is not None:
+            return str(found["says"])
+        return f"broken: {'; '.join(document['violations']['by_invariant'])}"
+    return str(document["reason"])
+
+
+def _figures(document: Document) -> str:
+    violations, rates = document["violations"], document["violations"]["rates"]
+    judged = violations["judged"]
+    if not violations["pieces"]:
+        return f"{_pieces(document, judged)} judged, none broken"
+    text = f"{count(violations['pieces'])} of {_pieces(document, judged)}"
+    if rates is not None:
+        text += f" ({percent(rates['rate'])} %, 95 % CI {interval(rates)})"
+    return text
+
+
+def _pieces(document: Document, number: int) -> str:
+    run = document["run"]
+    if run is not None and run["mode"] == "burst":
+        return plural(number, "burst")
+    return f"{count(number)} {'group' if number == 1 else 'groups'} of connected keys"
+
+
+def _contradiction(found: Document, paint: Paint) -> Iterator[str]:
+    keys = ", ".join(found["keys"][:3]) + (" ..." if len(found["keys"]) > 3 else "")
+    where = f"of {count(found['operations'])} on {keys}"
+    if found["effects"] or not found["unordered"]:
+        lines = sorted([*found["concerned"], *found["effects"]], key=_begin)
+        yield from _timeline("Those concerned", lines[:_MOST_UNORDERED], 0, paint)
+    if found["unordered"]:
+        shown, more = most(found["unordered"], _MOST_UNORDERED)
+        head = f"{plural(len(found['unordered']), 'operation')} {where} that no order explains"
+        yield from _timeline(head, shown, more, paint)
+    if found["rest"] is not None:
+        left = " ".join(f"{key}={json.dumps(value)}" for key, value in found["rest"].items())
+        yield from (f"   {line}" for line in wrapped(printable(f"left at rest: {left}"), WIDTH - 4, "  "))
+        yield ""
+    if found["unordered"] and found["longest"]:
+        shown, more = most(found["longest"], _MOST_LONGEST)
+        yield from _timeline("The longest order that explains what came before", shown, more, paint)
+
+
+def _timeline(head: str, lines: list[Any], more: int, paint: Paint) -> Iterator[str]:
+    if not lines:
+        return
+    yield from _heading(head, paint)
+    yield from [f"   ... {count(more)} before these"] if more else []
+    yield from draw_timeline(lines)
+    yield ""
+
+
+def _heading(text: str, paint: Paint) -> Iterator[str]:
+    yield from (paint(f"  {line}", "bold") for line in wrapped(printable(text), WIDTH - 4, "  "))
+
+
+def _begin(line: Document) -> int:
+    return int(line["invoked_ns"] if "op" in line else line["began_ns"])
+
+
+def _below(document: Document) -> Iterator[tuple[str, str]]:
+    if document["verdict"] == "violated" and document["counterexample"] is not None:
+        others = [breach["says"] for breach in document["counterexample"]["breaches"]][1:]
+        if others:
+            yield "Also", "; ".join(dict.fromkeys(others))
+    yield "Judged", _judged(document)
+    counts = document["counts"]
+    if counts["unjudged"]:
+        yield "No answer", f"in {_pieces(document, counts['unjudged'])}: more time (--budget) may give one"
+    if counts["unfinished"]:
+        yield "Cut short", f"{_pieces(document, counts['unfinished'])} at the end of the file left out: not whole"
+    control = document["control"]
+    if control is not None and control["bursts"]:
+        yield "Control", f"{control['name']} broke {count(control['broken'])} of its {count(control['bursts'])}"
+    if document["counterexample"] is not None:
+        yield "Bars", "from invocation to answer, in the order of events, not to scale"
+    yield "History", _history(document)
+    if document["run"] is not None:
+        run = document["run"]
+        yield "Run", f"{run['scenario']} under {run['strategy']}, rule {run['rule']}, seed {run['seed']}"
+
+
+def _judged(document: Document) -> str:
+    """Order and every invariant, apart."""
+    amounts, broken = document["violations"]["amounts"], document["violations"]["by_invariant"]
+    parts = [f"order: {document['order']}"]
+    number = document["violations"]["order"]
+    if number:
+        parts[0] += f" in {count(number)}"
+    for name, verdict in document["invariants"].items():
+        part = f"{name}: {verdict}"
+        if name in broken:
+            part += f" in {count(broken[name])}"
+            part += f" (adding up to {amounts[name]:g})" if amounts.get(name, 0) > broken[name] else ""
+        parts.append(part)
+    return "; ".join(parts)
+
+
+def _history(document: Document) -> str:
+    counts = document["counts"]
+    text = f"{plural(counts['operations'], 'operation')} in {_pieces(document, counts['pieces'])}"
+    rare = [f"{count(counts[name])} {name}" for name in ("failed", "unknown") if counts[name]]
+    if rare:
+        text += f", {' and '.join(rare)}"
+    return text + (f"; {plural(counts['effects'], 'effect')}" if counts["effects"] else "")

@@ -1,0 +1,129 @@
+"""Texts under get, put and append; every text is empty at first.
+
+A log, a list of tags, a note that several people add to: who reads, adds and writes back
+drops what others have added meanwhile. There is nothing to it but order, so it serves to
+try the harness itself, and histories that others have recorded.
+"""
+
+from collections.abc import Sequence
+from random import Random
+from string import ascii_lowercase
+from typing import Any
+
+from harness import (
+    DONE,
+    Claim,
+    CommandForm,
+    Outcome,
+    Reply,
+    Request,
+    RowLayout,
+    Rows,
+    Scenario,
+    ScriptForm,
+    Signature,
+    State,
+    StatementForm,
+    ValueLayout,
+)
+
+WRITTEN = Reply(DONE)
+
+
+def got(raw: bytes | None, request: Request) -> Reply:
+    """Read what the store answered to GET."""
+    return Reply(DONE, {"value": (raw or b"").decode()})
+
+
+def row_got(rows: Rows, request: Request) -> Reply:
+    """Read the row."""
+    return Reply(DONE, {"value": rows.rows[0][0]})
+
+
+def written(answer: Any, request: Request) -> Reply:
+    """Whatever the store answered to a write."""
+    return WRITTEN
+
+
+def value(request: Request, now_ms: int) -> tuple[str]:
+    """The argument of a script that writes."""
+    return (request.args["value"],)
+
+
+def key_and_value(request: Request, now_ms: int) -> tuple[str, str]:
+    """The arguments of a statement that writes."""
+    return (request.key, request.args["value"])
+
+
+class Text(Scenario):
+    """Texts that grow at their end, or are put in one another's place."""
+
+    name = "text"
+    summary = "get, put, append on many texts; nothing that was appended is dropped"
+    invariant = "some order of the requests explains every answer"
+    initial_value = ""
+    operations = {
+        "get": Signature({}, {"value": str}),
+        "put": Signature({"value": str}),
+        "append": Signature({"value": str}),
+    }
+    values = ValueLayout(str, str)
+    rows = RowLayout({"value": "text"}, lambda text: (text,), lambda row: row[0], "texts")
+    forms = {
+        "command": {
+            "get": CommandForm(lambda key, _request, _now_ms: ("GET", key), got),
+            "put": CommandForm(lambda key, request, _: ("SET", key, request.args.get("value", "")), written),
+            "append": CommandForm(lambda key, request, _: ("APPEND", key, request.args.get("value", "")), written),
+        },
+        "lua": {
+            "get": ScriptForm("return redis.call('GET', KEYS[1])", lambda *_: (), got),
+            "put": ScriptForm("redis.call('SET', KEYS[1], ARGV[1])", value, written),
+            "append": ScriptForm("return redis.call('APPEND', KEYS[1], ARGV[1])", value, written),
+        },
+        "sql": {
+            "get": StatementForm(
+                "SELECT coalesce(value, '') FROM texts WHERE key = $1", lambda request, _: (request.key,), row_got
+            ),
+            "put": StatementForm("UPDATE texts SET value = $2 WHERE key = $1", key_and_value, written),
+            "append": StatementForm(
+                "UPDATE texts SET value = coalesce(value, '') || $2 WHERE key = $1", key_and_value, written
+            ),
+        },
+    }
+    claims = {
+        "pg-conditional:ignore-count": Claim("not-applicable", "no statement of this rule decides by its row count")
+    }
+
+    def rule(self, state: State, request: Request, now_ms: int) -> Outcome:
+        """Answer the text, put another in its place, or add to its end."""
+        text = state[request.key] or ""
+        if request.operation == "get":
+            return Outcome({}, Reply(DONE, {"value": text}))
+        if request.operation == "put":
+            return Outcome({request.key: request.args["value"]}, WRITTEN)
+        return Outcome({request.key: text + request.args["value"]}, WRITTEN)
+
+    def view(self, value: Any, now_ms: int) -> str:
+        """No text is an empty one."""
+        return value or ""
+
+    def within_reach(self, state: State, request: Request, reply: Reply, between: Sequence[Request]) -> bool:
+        """A text grows at its end, unless one is put in its place."""
+        if request.operation != "get":
+            return True
+        seen = reply.values["value"]
+        return seen.startswith(state[request.key] or "") or any(
+            other.operation == "put" and seen.startswith(other.args["value"]) for other in between
+        )
+
+    def burst(self, rng: Random, size: int) -> Sequence[Request]:
+        """Two that append at once, then anything; alone, anything."""
+        first = [Request("append", ("text",), {"value": letter}) for letter in "ab"] if size > 1 else []
+        return [*first, *(anything(rng) for _ in range(size - len(first)))]
+
+
+def anything(rng: Random) -> Request:
+    """Half of them appends, a third gets, now and then a put: texts stay short."""
+    operation = rng.choice(("append", "append", "append", "get", "get", "put"))
+    args = {} if operation == "get" else {"value": rng.choice(ascii_lowercase)}
+    return Request(operation, ("text",), args)

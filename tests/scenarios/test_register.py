@@ -1,0 +1,56 @@
+"""The rule of register, and what its bursts ask."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import pytest
+
+from harness import Reply, Request
+from harness.strategy.loader import find_scenario
+
+KEY = "register:1"
+SCENARIO = find_scenario("register")()
+
+
+@pytest.mark.parametrize(
+    ("value", "operation", "args", "answer", "after"),
+    [
+        (None, "read", {}, {"value": None}, None),
+        (3, "read", {}, {"value": 3}, 3),
+        (3, "write", {"value": 4}, {}, 4),
+        (3, "cas", {"old": 3, "new": 4}, {"swapped": True}, 4),
+        (3, "cas", {"old": 4, "new": 5}, {"swapped": False}, 3),
+        (None, "cas", {"old": None, "new": 5}, {"swapped": True}, 5),
+        (3, "cas", {"old": 3, "new": None}, {"swapped": True}, None),
+        (1, "cas", {"old": True, "new": 5}, {"swapped": False}, 1),
+        ([1, {"a": 2}], "cas", {"old": [1, {"a": 2}], "new": "x"}, {"swapped": True}, "x"),
+    ],
+)
+def test_the_rule(value: Any, operation: str, args: dict[str, Any], answer: dict[str, Any], after: Any) -> None:
+    """What a history holds as the reply, and what is left."""
+    outcome = SCENARIO.rule({KEY: value}, Request(operation, (KEY,), args), 5_000)
+    assert (Reply("done", answer), after) == (outcome.reply, {KEY: value, **outcome.changes}[KEY])
+
+
+def test_two_of_a_burst_exclude_each_other() -> None:
+    """Both want to be the first: with either alone it swaps, after the other it does not."""
+    first, second, *_others = SCENARIO.burst(Random(1), 5)
+    state = {"register": None}
+    state.update(SCENARIO.rule(state, first, 0).changes)
+    assert SCENARIO.rule(state, second, 0).reply == Reply("done", {"swapped": False})
+
+
+def test_alone_anything_is_asked() -> None:
+    """Under sustained load requests are drawn one by one."""
+    rng = Random(2)
+    assert {SCENARIO.burst(rng, 1)[0].operation for _ in range(99)} == set(SCENARIO.operations)
+
+
+@pytest.mark.parametrize("value", [None, 0, False, "", "ä", [1], {"b": 1, "a": None}, 1.5, 2**70])
+def test_values_survive_their_layouts(value: Any) -> None:
+    """As a string of Redis and as a row of PostgreSQL."""
+    command = SCENARIO.values.write("k", value, 0)
+    assert value == SCENARIO.values.parse(command[2].encode() if command[0] == "SET" else None)
+    assert value == SCENARIO.rows.value(SCENARIO.rows.row(value))
