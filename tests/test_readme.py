@@ -39,7 +39,8 @@ def is_race(words: list[str]) -> bool:
 
 RACE = list(dict.fromkeys(tuple(words[1:]) for words in commands() if is_race(words)))
 LOADS = [words for words in RACE if words[0] in {"run", "compare"} and "--redis-url" not in words]
-QUIET = [words for words in RACE if words[0] not in {"run", "compare"}]
+EXPLORED = [words for words in RACE if words[0] == "explore"]
+QUIET = [words for words in RACE if words[0] not in {"run", "compare", "explore"}]
 SERVERS = [words for words in RACE if "--redis-url" in words]
 
 
@@ -90,6 +91,14 @@ def test_loads(words: tuple[str, ...], away: Path) -> None:
     """Every load that is shown runs as shown, from any folder, and ends as told."""
     ended = race(*short(words), cwd=away)
     assert (ended.returncode, ended.stderr) == (1 if breaks(words) else 0, "")
+
+
+@pytest.mark.parametrize("words", EXPLORED, ids=" ".join)
+def test_explorations(words: tuple[str, ...], away: Path) -> None:
+    """Every exploration that is shown ends as told."""
+    ended = race(*words, cwd=away)
+    found = breaks(words) or "--faults" in words
+    assert (ended.returncode, ended.stderr) == (1 if found else 0, "")
 
 
 @pytest.mark.parametrize("words", QUIET, ids=" ".join)

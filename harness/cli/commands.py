@@ -10,6 +10,8 @@ SECTIONS = {
     "First": {
         "run": "One strategy under load: did it break, and how.",
         "compare": "The same rule under every strategy: what breaks, what it costs.",
+        "explore": "Every interleaving of one burst: the smallest that breaks, or none.",
+        "replay": "Play a saved schedule again.",
     },
     "Then": {
         "verify": "Judge a recorded history, without running anything.",

@@ -15,13 +15,13 @@ _SHARES = {2: 30, 3: 20}
 _MOST_LINES = 3
 
 
-def draw(counterexample: Mapping[str, Any], width: int = 80, paint: Paint = plain) -> list[str]:
+def draw(counterexample: Mapping[str, Any], width: int = 80, paint: Paint = plain, note: str = "") -> list[str]:
     """The lines of the diagram; with too many or too long steps, one column with each caller's letter."""
     steps = counterexample["steps"]
     letters = [letter for letter, _name in counterexample["columns"]]
     if not steps:
         return []
-    note = (
+    note = note or (
         "one order that fits the times"
         if counterexample["fits"]
         else "in the order of the answers: no order was found that fits"

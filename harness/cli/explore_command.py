@@ -1,0 +1,167 @@
+"""race explore: every interleaving of one burst, and the smallest that breaks."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.cli import output as out
+from harness.cli.options import (
+    PROCESSES,
+    AtLeast,
+    BurstSize,
+    Output,
+    command_line,
+    output_options,
+    seed_or_new,
+    store_options,
+    stores_of,
+)
+from harness.cli.progress import shown
+from harness.model import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from harness.burst import StoresOptions
+    from harness.burst.cells import Bound
+    from harness.explore import Exploration, Options, Schedule
+    from harness.results.build import Document
+    from harness.stores import StoreInfo, Stores
+
+_FAULTS = "crash,pause,lost-reply,duplicate"
+
+
+@click.command("explore")
+@click.argument("scenario")
+@click.option("--strategy", required=True, metavar="NAME[:VARIANT]", help="How the rule is protected.")
+@click.option("--rule", default="", metavar="NAME", help="One of the scenario's rules; the first without it.")
+@click.option("--size", type=BurstSize(), default=2, show_default=True, help="Requests in the burst.")
+@click.option("--faults", default="", metavar="LIST", help=f"Of {_FAULTS}; or all. One in a schedule.")
+@click.option("--all", "every", is_flag=True, help="Go on after the first violation, and count.")
+@click.option(
+    "--search",
+    type=click.Choice(["exhaustive", "random", "pct"]),
+    default="exhaustive",
+    show_default=True,
+    help="Which schedules.",
+)
+@click.option(
+    "--max-schedules", "most", type=AtLeast(1), default=100_000, show_default=True, help="Stop after so many."
+)
+@click.option("--max-switches", "switches", type=AtLeast(0), help="Between callers that could go on, in a schedule.")
+@click.option("--processes", type=AtLeast(1), default=PROCESSES, show_default=True, help="Callers share their memory.")
+@click.option("--seed", type=int, help="Draws the burst; chosen and printed without it.")
+@click.option(
+    "--budget",
+    "budget_s",
+    type=AtLeast(0.1, float),
+    default=60.0,
+    show_default=True,
+    metavar="S",
+    help="Seconds after which no schedule begins.",
+)
+@click.option(
+    "--save", type=click.Path(path_type=Path), metavar="FILE", help="Write the smallest schedule: race replay."
+)
+@store_options
+@output_options
+@click.pass_context
+def command(context: click.Context, /, **options: Any) -> int:
+    """Run SCENARIO's burst in every order of its steps, one step at a time, on a real store.
+
+    The orders that differ only in independent steps are run once. Stops at the first violation.
+    """  # fmt: skip
+    from harness.burst.cells import bind
+    from harness.burst.plan import Cell, Load
+    from harness.explore import FAULTS, Options
+    from harness.report import exploration_screen
+
+    output, seed = Output.of(options), seed_or_new(options["seed"])
+    faults = tuple(filter(None, options["faults"].split(",")))
+    faults = FAULTS if faults == ("all",) else faults
+    for fault in faults:
+        if fault not in FAULTS:
+            raise UsageError(f"unknown fault '{fault}'; there are: {', '.join(FAULTS)}")
+    asked = Options(
+        size=options["size"], processes=options["processes"], faults=faults, search=options["search"],
+        every=options["every"], most_schedules=options["most"], most_switches=options["switches"], seed=seed,
+        budget_s=options["budget_s"],
+    )  # fmt: skip
+    save: Path | None = options["save"]
+    out.check(output, *([save] if save is not None else []))
+    bound = bind(Cell(options["scenario"], options["strategy"], options["rule"]), Load(processes=asked.processes))
+    if bound.claim.kind == "not-applicable":
+        raise UsageError(f"{bound.strategy.title} does not apply to {bound.scenario.name}: {bound.claim.reason}")
+    began, started_at = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
+    with shown(Path(bound.cell.scenario).stem, quiet=output.quiet) as progress:
+        found, smallest, infos = _explored(bound, asked, stores_of(options), progress)
+    file = _saved(save, output, bound, asked, smallest, started_at)
+    document = _document(bound, asked, found, smallest, infos, file, command_line(context, seed), began, started_at)
+    code = out.result_code(document, output)
+    out.deliver(document, output, exploration_screen(document, code, out.paint()), {"json": out.as_json})
+    return code
+
+
+def _explored(
+    bound: Bound, options: Options, stores_options: StoresOptions, progress: Callable[[Any], None]
+) -> tuple[Exploration, Schedule | None, list[StoreInfo]]:
+    import uvloop
+
+    from harness.burst import Progress
+    from harness.explore import Explorer, searching
+
+    def tell(schedules: int, broken: int) -> None:
+        progress(Progress(bound.strategy.title, schedules, options.most_schedules, "schedules", broken))
+
+    async def go() -> tuple[Exploration, Schedule | None, list[StoreInfo]]:
+        async with opened(bound, stores_options) as stores, Explorer(bound, stores, options) as explorer:
+            found = await explorer.explore(searching(options), tell)
+            smallest = None if found.first is None else await explorer.shrunk(found.first)
+            lost = await stores.lost()
+            return found if lost is None else found.lost(lost), smallest, list(stores.infos)
+
+    return uvloop.run(go())
+
+
+def opened(bound: Bound, options: StoresOptions) -> Stores:
+    """The one store that a cell needs."""
+    from harness.stores import Stores
+
+    return Stores(
+        redis_url=options.redis_url, postgres_url=options.postgres_url, allow_hosts=options.allow_hosts,
+        need={bound.strategy.store},
+    )  # fmt: skip
+
+
+def _saved(
+    save: Path | None, output: Output, bound: Bound, options: Options, smallest: Schedule | None, started_at: str
+) -> str | None:
+    """Where the smallest schedule was written: to the file asked for, and always among the results."""
+    from harness.explore import schedule_document
+    from harness.results.save import save_document, write_file
+
+    if smallest is None:
+        return None
+    document = {**schedule_document(bound.cell, options, smallest), "started_at": started_at}
+    kept = save_document(document, output.results)
+    if save is not None:
+        write_file(save, json.dumps(document, indent=2) + "\n")
+    return str(save or kept)
+
+
+def _document(
+    bound: Bound, options: Options, found: Exploration, smallest: Schedule | None, infos: list[StoreInfo],
+    file: str | None, reproduce: str, began: float, started_at: str,
+) -> Document:  # fmt: skip
+    from harness.results.exploration import Explored, exploration_document
+
+    explored = Explored(
+        bound.cell, options, bound.claim, infos, reproduce, started_at, time.monotonic() - began, file
+    )  # fmt: skip
+    return exploration_document(explored, found, smallest)

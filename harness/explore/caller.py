@@ -1,0 +1,135 @@
+"""A caller: one program under the scheduler, what it has been told, and what it is waiting for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from harness.explore.session import ExploreSession, Pending
+from harness.explore.touch import NOWHERE, Touch
+from harness.model import Operation, Outcome, Reply, Request, Status
+
+if TYPE_CHECKING:
+    from harness.explore.event import Event, Statement
+
+Condition = Literal["ready", "blocked", "parked", "sleeping", "waiting", "done", "gone"]
+"""`blocked` on a lock, `parked` after a poll, `waiting` for an owner, `gone` for ever."""
+
+
+class Gone(BaseException):
+    """Thrown into a program that will never go on, so that it can be forgotten."""
+
+
+@dataclass(slots=True)
+class Performed:
+    """An operation under way. `returned`: its caller was told something.
+
+    `until_answered`: the store's own clock decided, at some instant before the answer.
+    """
+
+    request: Request
+    caller: str
+    invoked_ns: int = 0
+    returned_ns: int | None = None
+    status: Status = Status.UNKNOWN
+    reply: Reply | None = None
+    now_ms: int = 0
+    now_max_ms: int = 0
+    error: str = ""
+    returned: bool = False
+    until_answered: bool = False
+
+    def operation(self) -> Operation:
+        """As the judge wants it."""
+        return Operation(
+            self.request, self.caller, self.invoked_ns, self.returned_ns, self.status, self.reply, self.now_ms,
+            max(self.now_ms, self.now_max_ms), self.error,
+        )  # fmt: skip
+
+
+@dataclass(slots=True)
+class Done:
+    """An effect."""
+
+    name: str
+    attempt: str
+    keys: tuple[str, ...]
+    caller: str
+    began_ns: int
+    ended_ns: int | None = None
+
+
+@dataclass(slots=True)
+class Open:
+    """An open transaction: its statements so far, and what its COMMIT will make visible."""
+
+    isolation: str
+    fresh: bool = True
+    statements: list[Statement] = field(default_factory=list)
+    visible: dict[str, Any] = field(default_factory=dict)
+
+
+class Caller:
+    """A program with its session. `place` numbers its connections, `process` its virtual process."""
+
+    def __init__(self, name: str, place: int, process: int, plain: Callable[[str], str]) -> None:
+        """The program is given later, since it needs the session, which needs the caller."""
+        self.name = name
+        self.place = place
+        self.process = process
+        self.plain = plain
+        self.session: ExploreSession
+        self.program: Coroutine[Pending, Any, Any]
+        self.pending: Pending | None = None
+        self.condition: Condition = "ready"
+        self.now_ms = 0
+        # what it performs
+        self.current: Performed | None = None
+        self.effect: Done | None = None
+        self.asked_for = ""
+        self.owner = ""
+        self.answered = False
+        # where it is in a transaction
+        self.transaction: Open | None = None
+        self.statement: Statement | None = None
+        self.queued: list[Touch] | None = None
+        self.watched: Touch = NOWHERE
+        # what it waits for
+        self.task: asyncio.Future[Any] | None = None
+        self.sent: tuple[Pending, Event, bool] | None = None
+        self.waits_for: tuple[str, ...] = ()
+        self.tried: Touch = NOWHERE
+        self.disturbed = False
+        self.due_ms = 0
+        self.patience_ms = 0.0
+        # faults
+        self.late = False
+        self.victim = False
+        self.last: Event | None = None
+
+    # What the session tells
+
+    def noted(self, reads: Mapping[str, Any] | None, writes: Mapping[str, Any] | None) -> None:
+        """Attach to the last step what it read and wrote."""
+        if self.last is not None:
+            self.last.noted(self, reads, writes)
+
+    def decided(self, request: Request, state: Mapping[str, Any], outcome: Outcome) -> None:
+        """Remember a decision for the explanation."""
+        if self.last is not None:
+            self.last.decision(self, request, state, outcome)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it may still do something."""
+        return self.condition not in {"done", "gone"}
+
+    def bury(self) -> None:
+        """Forget the program, whatever it would still like to do."""
+        for _ in range(100):
+            try:
+                self.program.throw(Gone())
+            except BaseException:  # a dead program's last words
+                return

@@ -1,0 +1,357 @@
+"""One schedule: programs on real stores, one step at a time, in the order that a search chooses."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+from harness.burst.perform import described
+from harness.explore.caller import Caller, Open
+from harness.explore.event import Choice, Event
+from harness.explore.program import Cast
+from harness.explore.search import Search
+from harness.explore.session import Pending
+from harness.explore.steps import STORE_STEPS, finish_sql, grant, redis_step, take_step
+from harness.explore.touch import EVERYTHING, LOCAL, NOWHERE, Touch, disturbs, reads
+from harness.explore.world import World
+from harness.model import ConnectionLost, RaceError, StoreFault, UsageError
+
+_MOST_EVENTS = 2_000
+_LOSABLE = STORE_STEPS - {"rollback"}
+
+
+class Machine:
+    """Runs one schedule. `events` is what happened, `caps` is what keeps it from being a proof."""
+
+    def __init__(self, world: World, cast: Cast, faults: Sequence[str], most_faults: int) -> None:
+        """`cast` makes the callers; `faults` may happen, `most_faults` of them in one schedule."""
+        self.world = world
+        self.cast = cast
+        self.faults = faults
+        self.faults_left = most_faults if faults else 0
+        self.events: list[Event] = []
+        self.now_ms = world.base_ms
+        self.stored: dict[str, str] = {}
+        self.mutexes: dict[tuple[int, str], list[Caller]] = {}
+        self.caps: set[str] = set()
+        self.abandoned = False
+
+    @property
+    def callers(self) -> list[Caller]:
+        """All, in the order of their columns."""
+        return self.cast.callers
+
+    def at_ns(self, index: int) -> int:
+        """The time of an event on the schedule's own monotonic clock."""
+        return (self.now_ms - self.world.base_ms) * 1_000_000 + index * 1_000
+
+    async def run(self, search: Search) -> None:
+        """Until nobody can move any more, or the search gives up."""
+        start = Event(0, Choice("start", ""), self)
+        for caller in list(self.callers):
+            await self.settle(caller, start)
+        while True:
+            choices = self._choices()
+            if not choices:
+                if await self._let_time_pass():
+                    continue
+                return
+            if len(self.events) > _MOST_EVENTS:
+                self.caps.add(f"a schedule was cut after {_MOST_EVENTS:,} steps")
+                return
+            choice = search.choose(choices, self.events)
+            if choice is None:
+                self.abandoned = True
+                return
+            await self._take(choice)
+
+    # Choices
+
+    def _choices(self) -> list[Choice]:
+        cycle = self.cycle()
+        if cycle:
+            return [Choice("victim", caller.name) for caller in cycle if caller.task is not None]
+        found = [Choice("step", caller.name) for caller in self.callers if caller.condition == "ready"]
+        if self.faults_left and found:
+            found += self._possible_faults()
+        return found
+
+    def _possible_faults(self) -> list[Choice]:
+        found = []
+        for caller in self.callers:
+            if caller.condition != "ready" or caller.late or caller.pending is None or caller.name in self.cast.owners:
+                continue
+            under_way = caller.current is not None and caller.current.invoked_ns > 0
+            kind = caller.pending.kind
+            for fault in self.faults:
+                if fault == "crash" and (under_way or caller.effect is not None):
+                    found.append(Choice("crash", caller.name))
+                    if kind in {"redis", "script", "ask"} and caller.queued is None:
+                        found.append(Choice("crash-late", caller.name))
+                elif (
+                    (fault == "pause" and (under_way or caller.effect is not None))
+                    or (fault == "lost-reply" and kind in _LOSABLE)
+                    or (fault == "duplicate" and caller.current is not None and not under_way)
+                ):
+                    found.append(Choice(fault, caller.name))
+        return found
+
+    async def _take(self, choice: Choice) -> None:
+        caller = self.cast.named(choice.caller)
+        event = Event(len(self.events) + 1, choice, self)
+        self.events.append(event)
+        self.faults_left -= choice.kind not in {"step", "victim"}
+        match choice.kind:
+            case "step" | "lost-reply":
+                await take_step(self, caller, event, lost=choice.kind == "lost-reply")
+            case "crash" | "crash-late":
+                await self._crash(caller, event, late=choice.kind == "crash-late")
+            case "pause":
+                event.show(caller, "fault", ("(paused past every lease)",))
+                await self._move_time(self.cast.leases_ms + 1, event)
+            case "duplicate":
+                event.show(caller, "fault", ("(delivered twice)",))
+                twin = self.cast.duplicate(caller)
+                event.woke.append(twin.name)
+                await self.settle(twin, event)
+            case "victim":
+                await self._end_victim(caller, event)
+        await self._wake(event)
+
+    # Going on
+
+    async def resume(self, caller: Caller, event: Event, value: Any, *, throw: bool = False) -> None:
+        """Let a program go on with a reply or an error, up to its next step."""
+        caller.condition = "ready"
+        self._advance(caller, event, value, throw=throw)
+        await self.settle(caller, event)
+
+    def _advance(self, caller: Caller, event: Event, value: Any, *, throw: bool = False) -> None:
+        caller.now_ms = self.now_ms
+        before = caller.current
+        try:
+            caller.pending = caller.program.throw(value) if throw else caller.program.send(value)
+        except (StopIteration, StoreFault):
+            caller.pending, caller.condition = None, "done"
+        except RaceError:
+            raise
+        except Exception as error:
+            raise UsageError(described(error)) from error
+        if caller.pending is not None and not isinstance(caller.pending, Pending):
+            raise UsageError("a strategy that is explored may await only its session: asyncio's own waits are not seen")
+        if before is not None and before is not caller.current:
+            event.add(Touch(returns=True))
+            before.now_max_ms = max(before.now_ms, self.now_ms) if before.until_answered else before.now_ms
+            if before.returned:
+                before.returned_ns = event.at + 300
+
+    async def settle(self, caller: Caller, event: Event) -> None:
+        """Take the steps that nobody else can notice, up to one that somebody can."""
+        if caller.pending is None and caller.condition == "ready":
+            self._advance(caller, event, None)
+        while caller.condition == "ready" and caller.pending is not None:
+            pending = caller.pending
+            if pending.kind == "retry":
+                if pending.name != "first" and not caller.disturbed:
+                    caller.condition, caller.patience_ms = "parked", pending.ms
+                    return
+                caller.tried, caller.disturbed = NOWHERE, False
+                self._advance(caller, event, value=True)
+            elif pending.kind == "begin":
+                await (await self.world.postgres(caller.place)).begin(pending.isolation)  # type: ignore[arg-type] # a session gave it
+                caller.transaction = Open(pending.isolation)
+                self._advance(caller, event, None)
+            elif pending.kind == "redis" and (
+                str(pending.words[0]).upper() in LOCAL
+                or (caller.queued is not None and str(pending.words[0]).upper() not in {"EXEC", "DISCARD"})
+            ):
+                caller.last = event
+                await redis_step(self, caller, pending, event, lost=False)
+                return  # which has settled it
+            else:
+                return
+        if caller.condition == "done":
+            await self._over(caller, event)
+
+    async def _over(self, caller: Caller, event: Event) -> None:
+        """An owner's message is dealt with: its answer goes out, and the next one is taken up."""
+        if caller.name not in self.cast.owners or caller.answered:
+            return
+        caller.answered = True
+        asker, answer, following = self.cast.answered(caller)
+        if asker.condition == "waiting":
+            event.woke.append(asker.name)
+            asker.last = event
+            if isinstance(answer, tuple):
+                await self.resume(asker, event, answer)
+            else:
+                await self.resume(asker, event, ConnectionLost(str(answer)), throw=True)
+        if following is not None:
+            following.last = event
+            event.woke.append(following.name)
+            await self.settle(following, event)
+
+    # Those who wait
+
+    async def answered(self, caller: Caller, event: Event) -> bool:
+        """Whether a statement ends; False once the server says that it waits for somebody."""
+        assert caller.task is not None
+        if not any(other.transaction is not None for other in self.callers if other is not caller):
+            await asyncio.wait([caller.task])
+            return True
+        pid = self.world.pid(caller.place)
+        while True:
+            asking = asyncio.ensure_future(self.world.blocked_by([pid]))
+            await asyncio.wait([caller.task, asking], return_when=asyncio.FIRST_COMPLETED)
+            blockers = (await asking)[pid]
+            if caller.task.done():
+                return True
+            if blockers:
+                caller.waits_for = event.waits_for = self._names(blockers)
+                return False
+
+    def _names(self, pids: Sequence[int]) -> tuple[str, ...]:
+        known = {self.world.pid(caller.place): caller.name for caller in self.callers}
+        return tuple(dict.fromkeys(known[pid] for pid in pids if pid in known))
+
+    async def _wake(self, event: Event) -> None:
+        """After a step: polls that it disturbed, statements that waited for what it gave back."""
+        touch = event.touch
+        for caller in list(self.callers):
+            if caller.name == event.choice.caller:
+                caller.tried = caller.tried.with_(touch)
+            elif caller.alive and not caller.disturbed and disturbs(touch, caller.tried):
+                caller.disturbed = True
+            if caller.condition == "parked" and caller.disturbed:
+                caller.condition = "ready"
+                event.woke.append(caller.name)
+                await self.settle(caller, event)
+        while waiting := [caller for caller in self.callers if caller.condition == "blocked" and caller.task]:
+            blockers = await self.world.blocked_by([self.world.pid(caller.place) for caller in waiting])
+            stays = True
+            for caller in waiting:
+                caller.waits_for = self._names(blockers[self.world.pid(caller.place)])
+                assert caller.task is not None
+                if caller.task.done():
+                    event.woke.append(caller.name)
+                    await finish_sql(self, caller, event)
+                    stays = False
+                elif not blockers[self.world.pid(caller.place)]:
+                    stays = False
+            if stays:
+                return
+            await asyncio.sleep(0)
+
+    def cycle(self) -> list[Caller]:
+        """Callers that wait for each other, in a ring."""
+        waits = {caller.name: caller.waits_for for caller in self.callers if caller.condition == "blocked"}
+        for start, first in waits.items():
+            seen, at = [start], first
+            while at:
+                following = at[0]
+                if following == start:
+                    return [self.cast.named(name) for name in seen]
+                if following in seen or following not in waits:
+                    break
+                seen.append(following)
+                at = waits[following]
+        return []
+
+    async def _end_victim(self, caller: Caller, event: Event) -> None:
+        """End the wait of one of those that wait for each other, as the server would."""
+        assert caller.task is not None
+        caller.victim = True
+        event.add(EVERYTHING)
+        await self.world.cancel(self.world.pid(caller.place))
+        await asyncio.wait([caller.task])
+        await finish_sql(self, caller, event)
+
+    # Time and faults
+
+    async def _let_time_pass(self) -> bool:
+        """Nobody can move: on to the next deadline. False where there is none."""
+        asleep = [caller for caller in self.callers if caller.condition == "sleeping"]
+        polling = [caller for caller in self.callers if caller.condition == "parked"]
+        leases = await self.world.deadlines(self._touched_keys()) if polling else []
+        patience = max((caller.patience_ms for caller in polling), default=0.0)
+        event = Event(len(self.events) + 1, Choice("time", ""), self)
+        if leases and leases[0] <= patience:
+            due = leases[0] + 1
+        elif asleep:
+            due = min(caller.due_ms for caller in asleep) - self.now_ms
+        elif polling:  # nothing will ever change: their tries run out
+            self.events.append(event)
+            event.add(EVERYTHING)
+            for caller in polling:
+                event.woke.append(caller.name)
+                await self.resume(caller, event, value=False)
+            return True
+        else:
+            return False
+        self.events.append(event)
+        await self._move_time(due, event)
+        await self._wake(event)
+        return True
+
+    async def pass_time(self, ms: int) -> None:
+        """Let leases and windows run out, after everything else."""
+        await self._move_time(ms, Event(0, Choice("time", ""), self))
+
+    async def _move_time(self, ms: int, event: Event) -> None:
+        event.add(EVERYTHING)
+        if self.world.store == "redis":
+            await self.world.age(self._touched_keys(), ms)
+        self.now_ms += ms
+        for caller in self.callers:
+            if caller.condition == "sleeping" and caller.due_ms <= self.now_ms:
+                event.woke.append(caller.name)
+                await self.resume(caller, event, None)
+
+    def _touched_keys(self) -> list[str]:
+        """The stored names of all keys that commands have named so far."""
+        if self.world.store != "redis":
+            return []
+        named = {
+            name.removeprefix("redis:")
+            for event in self.events
+            for name in event.touch.reads | event.touch.writes
+            if name.startswith("redis:")
+        }
+        return [self.stored[name] for name in sorted(named) if name in self.stored]
+
+    async def _crash(self, caller: Caller, event: Event, *, late: bool) -> None:
+        """The caller's process is gone; what it had sent may still arrive, at any time."""
+        event.show(caller, "fault", ("(crashes)",))
+        event.add(reads("clock"))
+        for other in list(self.callers):
+            if other.process == caller.process and other.alive and other.name not in self.cast.owners:
+                if late and other is caller:
+                    other.late = True
+                else:
+                    await self.remove(other, event)
+
+    async def remove(self, caller: Caller, event: Event) -> None:
+        """A dead caller's connections close: what its transaction held is given back."""
+        caller.condition, caller.pending = "gone", None
+        if caller.task is not None:
+            await self.world.cancel(self.world.pid(caller.place))
+            with contextlib.suppress(StoreFault):
+                await caller.task
+            caller.task = None
+        if caller.transaction is not None:
+            event.end(caller.transaction, committed=False)
+            await (await self.world.postgres(caller.place)).rollback()
+            caller.transaction = None
+        if caller.queued is not None or caller.watched != NOWHERE:
+            await self.world.renew(caller.place)
+            caller.queued, caller.watched = None, NOWHERE
+        for queue in self.mutexes.values():
+            held = queue[:1] == [caller]
+            if caller in queue:
+                queue.remove(caller)
+            if held and queue and queue[0].condition == "blocked" and queue[0].process != caller.process:
+                await grant(self, queue[0], event)
+        if caller.current is not None and not caller.current.error:
+            caller.current.error = "crash"

@@ -1,0 +1,302 @@
+"""The cast of a schedule: callers, owners and what they perform, made from a scenario and a strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from harness.explore.caller import Caller, Done, Performed
+from harness.explore.session import LOCK_LEASE_MS, ExploreSession, Pending, step
+from harness.model import (
+    NOTHING,
+    Attempt,
+    CommandRefused,
+    ConnectionLost,
+    Effect,
+    Evidence,
+    Operation,
+    Reply,
+    Request,
+    Rule,
+    Status,
+    StoreFault,
+)
+from harness.strategy import Scenario, StatementForm, Strategy
+
+Message = tuple[Caller, Request]
+
+
+class Cell:
+    """Scenario, strategy and rule, and what of them is the same in every schedule."""
+
+    def __init__(
+        self, scenario: Scenario, strategy: Strategy, rule: Rule, *, processes: int, clock_steps: bool
+    ) -> None:
+        """`clock_steps`: time may move."""
+        self.scenario = scenario
+        self.strategy = strategy
+        self.rule = rule
+        self.processes = processes
+        self.clock_steps = clock_steps
+        rows = scenario.rows
+        forms = scenario.forms.get("sql")
+        self.declared = {rows.select(), rows.select("rows"), rows.update}
+        if isinstance(forms, Mapping):
+            self.declared |= {form.statement for form in forms.values() if isinstance(form, StatementForm)}
+        self.leases_ms = max(scenario.leases_ms, LOCK_LEASE_MS)
+
+
+class Owner:
+    """A mailbox, and the memory of who takes from it."""
+
+    def __init__(self, name: str, place: int) -> None:
+        """`place` numbers its connections."""
+        self.name = name
+        self.place = place
+        self.memory: dict[Any, Any] = {}
+        self.mailbox: list[Message] = []
+        self.busy = False
+
+
+class Cast:
+    """Who takes part in one schedule."""
+
+    def __init__(
+        self, cell: Cell, items: Sequence[Request | Attempt], names: Mapping[str, str], prefix: str, base_ms: int,
+        without: Collection[str] = (),
+    ) -> None:  # fmt: skip
+        """`items` as the scenario draws them; `names` gives each of their keys its name in this schedule.
+
+        The callers `without` take no part.
+        """
+        self.cell = cell
+        self.names = names
+        self.keys = frozenset(names.values())
+        self.declared = cell.declared
+        self.leases_ms = cell.leases_ms
+        self.callers: list[Caller] = []
+        self.owners: set[str] = set()
+        self.operations: list[Performed] = []
+        self.effects: list[Done] = []
+        self._prefix = prefix
+        self._base_ms = base_ms
+        self._by_name: dict[str, Caller] = {}
+        self._memories: dict[int, dict[Any, Any]] = {}
+        self._asked: dict[str, Message] = {}
+        self._answers: dict[str, Any] = {}
+        self._places = 0
+        for number, item in enumerate(items):
+            if _letter(number) in without:
+                continue
+            self._enlist(_letter(number), number % cell.processes, item, f"r{number + 1}")
+        strategy = cell.strategy
+        self._owners = [
+            Owner("owner" if strategy.owners == 1 else f"owner{number + 1}", self._place())
+            for number in range(strategy.owners if strategy.owned else 0)
+        ]
+        self._owner_of = {owner.name: owner for owner in self._owners}
+
+    def named(self, name: str) -> Caller:
+        """A caller by its name."""
+        return self._by_name[name]
+
+    def plain(self, text: str) -> str:
+        """A text without the namespace and the schedule's number."""
+        text = text.replace(self._prefix, "")
+        for base, name in self.names.items():
+            text = text.replace(name, base)
+        return text
+
+    def _place(self) -> int:
+        self._places += 1
+        return self._places - 1
+
+    def _caller(self, name: str, place: int, process: int, memory: dict[Any, Any]) -> Caller:
+        caller = Caller(name, place, process, self.plain)
+        caller.session = ExploreSession(caller, self._prefix, memory, name, clock_steps=self.cell.clock_steps)
+        self.callers.append(caller)
+        self._by_name[name] = caller
+        return caller
+
+    def _enlist(self, name: str, process: int, item: Request | Attempt, id_: str) -> None:
+        caller = self._caller(name, self._place(), process, self._memories.setdefault(process, {}))
+        keys = tuple(self.names[key] for key in item.keys)
+        if isinstance(item, Attempt):
+            attempt = item._replace(keys=keys, id=f"a{id_[1:]}")
+            caller.program = self._attempt(caller, attempt)
+        else:
+            caller.program = self._single(caller, item._replace(keys=keys, id=id_))
+
+    # Programs
+
+    async def _single(self, caller: Caller, request: Request) -> None:
+        await self._perform(caller, request)
+
+    async def _attempt(self, caller: Caller, attempt: Attempt) -> None:
+        await self.cell.scenario.flow(_Flow(self, caller, attempt))
+
+    async def _perform(self, caller: Caller, request: Request) -> Reply:
+        """One request, with what became of it."""
+        session = caller.session
+        session.changed, session.now_at_ms, session.until_answered = False, 0, False
+        done = Performed(request, caller.name)
+        self.operations.append(done)
+        caller.current = done
+        caller.asked_for = request.id
+        try:
+            reply = await self.cell.strategy.apply(session, request, self.cell.rule)
+        except StoreFault as fault:
+            done.now_ms, done.error, done.until_answered = session.now_at_ms, fault.code, session.until_answered
+            if isinstance(fault, CommandRefused):
+                done.status = Status.UNKNOWN if session.changed else Status.FAILED
+                done.returned = True
+            caller.current = None
+            raise
+        done.reply, done.status, done.returned = reply, Status.OK, True
+        done.now_ms, done.until_answered = session.now_at_ms, session.until_answered
+        caller.current = None
+        return reply
+
+    def duplicate(self, caller: Caller) -> Caller:
+        """The same request, delivered once more elsewhere."""
+        assert caller.current is not None
+        request = caller.current.request
+        process = (caller.process + 1) % self.cell.processes
+        twin = self._caller(f"{caller.name}'", self._place(), process, self._memories.setdefault(process, {}))
+        twin.program = self._single(twin, request)
+        return twin
+
+    def ask_again(self, request: Request) -> Caller:
+        """A new request by somebody new, after everything."""
+        caller = self._caller("probe", self._place(), 0, {})
+        caller.program = self._single(caller, request)
+        return caller
+
+    def begin_effect(self, caller: Caller, name: str, attempt: Attempt, at_ns: int) -> Done:
+        """Into the ledger."""
+        done = Done(name, attempt.id, attempt.keys, caller.name, at_ns)
+        self.effects.append(done)
+        return done
+
+    # Owners
+
+    def owner_of(self, caller: Caller) -> Owner:
+        """Whom a caller asks: that of its process."""
+        return self._owners[caller.process % len(self._owners)]
+
+    def post(self, owner: Owner, asker: Caller, request: Request) -> Caller | None:
+        """Put a message into the mailbox; the owner's program, where it is taken up at once."""
+        owner.mailbox.append((asker, request))
+        return self._take_up(owner)
+
+    def _take_up(self, owner: Owner) -> Caller | None:
+        if not owner.mailbox or (owner.busy and not self.cell.strategy.reentrant):
+            return None
+        owner.busy = True
+        asker, request = owner.mailbox.pop(0)
+        name, number = owner.name, 2
+        while name in self._by_name and self._by_name[name].alive:
+            name, number = f"{owner.name}.{number}", number + 1
+        old = self._by_name.get(name)
+        if old is not None:
+            self.callers.remove(old)
+        place = owner.place if name == owner.name else self._place()
+        caller = self._caller(name, place, 1_000 + owner.place, owner.memory)
+        caller.asked_for = request.id
+        self.owners.add(name)
+        self._asked[name] = (asker, request)
+        caller.program = self._own(caller, request)
+        caller.owner = owner.name
+        return caller
+
+    async def _own(self, caller: Caller, request: Request) -> None:
+        session = caller.session
+        try:
+            reply = await self.cell.strategy.own(session, request, self.cell.rule)
+        except StoreFault as fault:
+            self._answers[caller.name] = ConnectionLost(fault.code)
+        else:
+            self._answers[caller.name] = (reply, session.now_at_ms)
+
+    def answered(self, caller: Caller) -> tuple[Caller, Any, Caller | None]:
+        """Who asked, the answer, and the program of the message that is taken up next."""
+        asker, _request = self._asked.pop(caller.name)
+        owner = self._owner_of[caller.owner]
+        owner.busy = False
+        return asker, self._answers.pop(caller.name, None), self._take_up(owner)
+
+    # Evidence
+
+    def evidence(self, rest: Mapping[str, Any] | None, rest_ms: int) -> Evidence:
+        """All of it, as the judge wants it. Deliveries of one request are one operation."""
+        merged: dict[str, Operation] = {}
+        for done in self.operations:
+            if not done.invoked_ns:
+                continue
+            operation = done.operation()
+            known = merged.get(operation.request.id)
+            merged[operation.request.id] = operation if known is None else _merged(known, operation)
+        keys = tuple(self.names.values())
+        return Evidence(
+            name="burst",
+            keys=keys,
+            operations=list(merged.values()),
+            effects=[
+                Effect(done.name, done.attempt, done.keys, done.began_ns, done.ended_ns, done.caller)
+                for done in self.effects
+            ],
+            initial=dict.fromkeys(keys, self.cell.scenario.initial_value),
+            rest=rest,
+            rest_ms=rest_ms,
+            monotonic_to_unix_ns=self._base_ms * 1_000_000,
+        )
+
+    def answered_differently(self) -> str | None:
+        """Whether two deliveries of one request were told different things."""
+        told: dict[str, Reply] = {}
+        for done in self.operations:
+            if done.reply is not None and told.setdefault(done.request.id, done.reply) != done.reply:
+                return f"one request, delivered twice, was told {_said(told[done.request.id])} and {_said(done.reply)}"
+        return None
+
+
+class _Flow:
+    """What a flow is given."""
+
+    def __init__(self, cast: Cast, caller: Caller, attempt: Attempt) -> None:
+        self.attempt = attempt
+        self._cast = cast
+        self._caller = caller
+        self._number = 0
+
+    async def apply(self, operation: str, **args: Any) -> Reply:
+        """One request on the attempt's keys."""
+        attempt = self.attempt
+        self._number += 1
+        request = Request(
+            operation, attempt.keys, args or NOTHING, f"{attempt.id}.{self._number}", attempt.id, attempt.role
+        )
+        return await self._cast._perform(self._caller, request)  # noqa: SLF001 - its own
+
+    async def effect(self, name: str) -> None:
+        """Two steps: others may come between its begin and its end."""
+        await step(Pending("effect", (self.attempt,), name=name))
+        await step(Pending("effect-end", name=name))
+
+
+def _merged(first: Operation, second: Operation) -> Operation:
+    told = first if first.reply is not None else second
+    ends = [one.returned_ns for one in (first, second)]
+    known = [end for end in ends if end is not None]
+    return told._replace(
+        invoked_ns=min(first.invoked_ns, second.invoked_ns),
+        returned_ns=max(known) if told.reply is not None and known else None,
+    )
+
+
+def _said(reply: Reply) -> str:
+    return " ".join((reply.decision, *(f"{name} {value}" for name, value in reply.values.items())))
+
+
+def _letter(number: int) -> str:
+    return chr(ord("A") + number % 26) + (str(number // 26 + 1) if number >= 26 else "")

@@ -1,0 +1,40 @@
+"""A schedule played again: replay is just another search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.explore.event import Choice, Event
+
+
+class Replay:
+    """Makes the given choices. `diverged`: one of them was not possible.
+
+    `lenient`: what is not possible is left out, and who can still move at the end does, one caller after the other.
+    """
+
+    exhausted = False
+    pruned = 0
+
+    def __init__(self, choices: Sequence[Choice], *, lenient: bool = False) -> None:
+        """`choices` in their order."""
+        self.diverged = False
+        self._left = list(choices)
+        self._lenient = lenient
+
+    def choose(self, choices: Sequence[Choice], events: Sequence[Event]) -> Choice | None:
+        """The next one given."""
+        while self._left:
+            choice = self._left.pop(0)
+            if choice in choices:
+                return choice
+            if not self._lenient:
+                self.diverged = True
+                return None
+        before = events[-1].choice.caller if events else ""
+        steps = [choice for choice in choices if choice.kind in {"step", "victim"}]
+        return next((choice for choice in steps if choice.caller == before), steps[0])
+
+    def finished(self, events: Sequence[Event]) -> bool:  # noqa: ARG002 - a search's
+        """There is one schedule only."""
+        return False

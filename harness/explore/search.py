@@ -1,0 +1,23 @@
+"""What a search is: it chooses the next step, and says after each schedule whether there is another one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from harness.explore.event import Choice, Event
+
+
+class Search(Protocol):
+    """One way through the schedules. `exhausted`: all of them have been run, or need not be."""
+
+    exhausted: bool
+    pruned: int
+
+    def choose(self, choices: Sequence[Choice], events: Sequence[Event]) -> Choice | None:
+        """Which of the choices comes next; None to give this schedule up."""
+        ...
+
+    def finished(self, events: Sequence[Event]) -> bool:
+        """A schedule is over. Whether there is another."""
+        ...

@@ -1,0 +1,234 @@
+"""The session of the explorer: every step is handed to the scheduler, which lets one through at a time.
+
+A program is a coroutine that nobody's event loop runs: it yields what it wants to do next,
+a `Pending`, and is sent the reply. Time is the scheduler's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Generator
+from contextlib import AbstractAsyncContextManager
+from random import Random
+from types import TracebackType, coroutine
+from typing import Any, Literal, Protocol
+
+from harness.explore.touch import NOWHERE, Touch, reads, writes
+from harness.model import ConnectionLost, Outcome, Reply, Request, Rule, State, UsageError
+from harness.strategy import Isolation, Rows, Session, Transaction
+
+LOCK_LEASE_MS = 2_000
+_PAUSE_MS = 8.0
+"""Between two tries, on average: how long a poller has patience depends on it."""
+
+Kind = Literal[
+    "redis", "script", "begin", "sql", "commit", "rollback", "lock", "unlock", "ask", "clock", "sleep", "retry",
+    "effect", "effect-end",
+]  # fmt: skip
+
+
+class Pending:
+    """What a program wants to do next. `words` is what is sent; `shown` is what is printed of it."""
+
+    __slots__ = ("isolation", "kind", "ms", "name", "request", "shown", "words")
+
+    def __init__(
+        self, kind: Kind, words: tuple[Any, ...] = (), *, name: str = "", isolation: str = "", ms: float = 0.0,
+        request: Request | None = None,
+    ) -> None:  # fmt: skip
+        """`name` is the lock's, owner's or effect's; `request` is what an owner is asked."""
+        self.kind: Kind = kind
+        self.words = words
+        self.name = name
+        self.isolation = isolation
+        self.ms = ms
+        self.request = request
+
+
+@coroutine
+def step(pending: Pending) -> Generator[Pending, Any, Any]:
+    """Hand a step to the scheduler; its reply."""
+    return (yield pending)
+
+
+class Noting(Protocol):
+    """Who is told what a step read and wrote, and what the session decided."""
+
+    now_ms: int
+
+    def noted(self, reads: State | None, writes: State | None) -> None:
+        """The last step's, in the rule's own terms."""
+
+    def decided(self, request: Request, state: State, outcome: Outcome) -> None:
+        """A decision."""
+
+
+class ExploreSession(Session):
+    """One caller's session. `watch` is the scheduler's side of this caller."""
+
+    lock_lease_ms = LOCK_LEASE_MS
+
+    def __init__(self, watch: Noting, prefix: str, memory: dict[Any, Any], seed: str, *, clock_steps: bool) -> None:
+        """`clock_steps`: time may move in this schedule, so that it matters when a clock is read."""
+        self.memory = memory
+        self.now_at_ms = 0
+        self.changed = False
+        self.retried = 0
+        self.until_answered = False
+        self._watch = watch
+        self._prefix = prefix
+        self._rng = Random(seed)
+        self._clock_steps = clock_steps
+
+    def key(self, name: str) -> str:
+        """The stored name of a key."""
+        return self._prefix + name
+
+    # Redis
+
+    def redis(self, *command: str | float | bytes) -> Awaitable[Any]:
+        """Send one command."""
+        self.changed = True
+        return step(Pending("redis", command))
+
+    def script(self, source: str, keys: tuple[str, ...], *args: str | float) -> Awaitable[Any]:
+        """Run a script: one step."""
+        self.changed = True
+        return step(Pending("script", (source, keys, args)))
+
+    # PostgreSQL
+
+    def transaction(self, isolation: Isolation) -> AbstractAsyncContextManager[Transaction]:
+        """A transaction on this caller's connection."""
+        return _ExploreTransaction(self, isolation)
+
+    async def sql(self, statement: str, *args: Any) -> Rows:
+        """BEGIN, the statement, COMMIT: one statement is not atomic across rows."""
+        async with _ExploreTransaction(self, "read committed") as tx:
+            return await tx.sql(statement, *args)
+
+    # Time, locks, owners
+
+    def mutex(self, name: str) -> AbstractAsyncContextManager[Any]:
+        """A lock of this virtual process."""
+        return _Mutex(name)
+
+    async def ask(self, request: Request) -> Reply:
+        """Send a message to the owner; it answers when it has decided."""
+        self.changed = True
+        reply, self.now_at_ms = await step(Pending("ask", request=request))
+        answer: Reply = reply
+        return answer
+
+    async def now_ms(self) -> int:
+        """The scheduler's clock."""
+        if self._clock_steps:
+            await step(Pending("clock"))
+        self.now_at_ms, self.until_answered = self._watch.now_ms, False
+        return self.now_at_ms
+
+    async def instant_ms(self) -> int:
+        """The scheduler's clock, where the store's may decide until the answer is there."""
+        now = await self.now_ms()
+        self.until_answered = True
+        return now
+
+    async def sleep_ms(self, ms: float) -> None:
+        """Until the scheduler's clock has moved."""
+        await step(Pending("sleep", ms=ms))
+
+    async def think(self) -> None:
+        """The scheduler widens every window by itself."""
+
+    def token(self) -> str:
+        """128 random bits, the same in every schedule."""
+        return f"{self._rng.getrandbits(128):032x}"
+
+    async def retries(self, limit: int = 100) -> AsyncIterator[int]:
+        """Count tries. One that changes nothing is tried again when somebody has changed something."""
+        for number in range(limit):
+            if number:
+                self.retried += 1
+                if not await step(Pending("retry", ms=_PAUSE_MS * (limit - number))):
+                    return
+            else:
+                await step(Pending("retry", name="first"))
+            yield number
+
+    async def decide(self, rule: Rule, state: State, request: Request) -> Outcome:
+        """Read the clock, apply the rule."""
+        now = await self.now_ms()
+        outcome = rule(state, request, now)
+        if type(outcome) is not Outcome:
+            raise UsageError(f"a rule must return a harness.Outcome, not {outcome!r:.60}")
+        self._watch.decided(request, state, outcome)
+        return outcome
+
+    def note(self, *, reads: State | None = None, writes: State | None = None) -> None:
+        """What the last step saw, or made visible."""
+        self._watch.noted(reads, writes)
+
+
+class _ExploreTransaction(Transaction):
+    """BEGIN at a named level; COMMIT on leaving, ROLLBACK on an exception: each a step."""
+
+    def __init__(self, session: ExploreSession, isolation: Isolation) -> None:
+        self._session = session
+        self._isolation: Isolation = isolation
+
+    async def __aenter__(self) -> Transaction:
+        await step(Pending("begin", isolation=self._isolation))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            try:
+                await step(Pending("commit"))
+            except ConnectionLost:
+                self._session.changed = True  # a COMMIT without an answer may have been done
+                raise
+            self._session.changed = True
+        elif not issubclass(kind, ConnectionLost | GeneratorExit):
+            await step(Pending("rollback"))
+
+    async def sql(self, statement: str, *args: Any) -> Rows:
+        rows: Rows = await step(Pending("sql", (statement, *args), isolation=self._isolation))
+        return rows
+
+    def note(self, *, reads: State | None = None, writes: State | None = None) -> None:
+        self._session.note(reads=reads, writes=writes)
+
+
+class _Mutex(AbstractAsyncContextManager[Any]):
+    """An in-process lock; first come, first served."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    async def __aenter__(self) -> None:
+        await step(Pending("lock", name=self._name))
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None or not issubclass(kind, GeneratorExit):
+            await step(Pending("unlock", name=self._name))
+
+
+CLOCK = reads("clock")
+TIME = writes("clock")
+"""A step that reads the clock, and one that moves it."""
+
+
+def fixed_touch(pending: Pending, process: int, name: str) -> Touch:
+    """What a step touches that is no store's. `name` is the lock's, as in every schedule."""
+    match pending.kind:
+        case "lock" | "unlock":
+            return writes(f"mutex:{process}:{name}")
+        case "effect" | "effect-end":
+            return writes("effects")
+        case "clock":
+            return CLOCK
+        case _:
+            return NOWHERE

@@ -1,0 +1,95 @@
+"""Making a violating schedule small: fewer callers, no faults, fewer switches between callers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import Protocol, TypeVar
+
+from harness.explore.event import Choice
+
+MOST_TRIES = 300
+
+
+class Tried(Protocol):
+    """A schedule that was run."""
+
+    says: str
+
+    @property
+    def sharp(self) -> bool:
+        """Whether it broke something that the domain has words for."""
+        ...
+
+    @property
+    def choices(self) -> list[Choice]:
+        """What was chosen in it, one after the other."""
+        ...
+
+
+T = TypeVar("T", bound=Tried)
+
+
+def switches(choices: Sequence[Choice]) -> int:
+    """How often another caller goes on than the one before."""
+    callers = [choice.caller for choice in choices if choice.kind == "step"]
+    return sum(1 for one, other in pairwise(callers) if one != other)
+
+
+def faults(choices: Sequence[Choice]) -> int:
+    """How many faults happen."""
+    return sum(choice.kind not in {"step", "victim", "time"} for choice in choices)
+
+
+def measure(choices: Sequence[Choice]) -> tuple[int, int, int, int]:
+    """What is to become small: callers, faults, switches, steps."""
+    return len({choice.caller for choice in choices}), faults(choices), switches(choices), len(choices)
+
+
+async def shrink(first: T, play: Callable[[Sequence[Choice], frozenset[str]], Awaitable[T]]) -> T:
+    """The smallest violating schedule that can be reached from `first` by leaving out and moving together.
+
+    `play(choices, without)` runs a schedule in which the callers `without` take no part.
+    """
+    best, without, tries = first, frozenset[str](), 0
+    improved = True
+    while improved and tries < MOST_TRIES:
+        improved = False
+        for candidate, left_out in _candidates(best.choices, without):
+            tries += 1
+            if tries > MOST_TRIES:
+                break
+            tried = await play(candidate, left_out)
+            if tried.says and tried.sharp >= best.sharp and measure(tried.choices) < measure(best.choices):
+                best, without, improved = tried, left_out, True
+                break
+    return best
+
+
+def _candidates(choices: Sequence[Choice], without: frozenset[str]) -> Iterator[tuple[list[Choice], frozenset[str]]]:
+    for caller in dict.fromkeys(choice.caller for choice in choices):
+        if caller and len(caller) == 1:
+            yield [choice for choice in choices if choice.caller != caller], without | {caller}
+    for place, choice in enumerate(choices):
+        if choice.kind not in {"step", "victim", "time"}:
+            yield [*choices[:place], *choices[place + 1 :]], without
+    blocks = list(_blocks(choices))
+    for place in range(2, len(blocks)):  # bring a block to the last one of the same caller
+        for earlier in range(place - 2, -1, -1):
+            if blocks[earlier][0].caller == blocks[place][0].caller:
+                order = [*blocks[: earlier + 1], blocks[place], *blocks[earlier + 1 : place], *blocks[place + 1 :]]
+                yield [choice for block in order for choice in block], without
+                order = [*blocks[:earlier], *blocks[earlier + 1 : place], blocks[earlier], *blocks[place:]]
+                yield [choice for block in order for choice in block], without
+                break
+
+
+def _blocks(choices: Sequence[Choice]) -> Iterator[list[Choice]]:
+    block: list[Choice] = []
+    for choice in choices:
+        if block and block[-1].caller != choice.caller:
+            yield block
+            block = []
+        block.append(choice)
+    if block:
+        yield block

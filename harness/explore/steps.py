@@ -1,0 +1,295 @@
+"""One step of a caller on a real store, or on what the scheduler keeps itself: locks, owners, effects."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Protocol
+
+from harness.explore.caller import Caller
+from harness.explore.event import Choice, Event
+from harness.explore.program import Cast
+from harness.explore.session import Pending, fixed_touch
+from harness.explore.touch import (
+    EVERYTHING,
+    LOCAL,
+    NOWHERE,
+    Touch,
+    command_touch,
+    command_touched,
+    writes,
+)
+from harness.explore.world import World
+from harness.model import CommandRefused, ConnectionLost, StatementRefused, StoreFault
+
+CANCELLED = "57014"
+STORE_STEPS = frozenset({"redis", "script", "sql", "commit", "rollback"})
+
+
+class Stage(Protocol):
+    """The machine, as a step sees it."""
+
+    world: World
+    cast: Cast
+    now_ms: int
+    stored: dict[str, str]
+    mutexes: dict[tuple[int, str], list[Caller]]
+
+    async def resume(self, caller: Caller, event: Event, value: Any, *, throw: bool = False) -> None:
+        """Let a program go on with a reply or an error."""
+
+    async def settle(self, caller: Caller, event: Event) -> None:
+        """Let a program go on to the next step that others can notice."""
+
+    async def answered(self, caller: Caller, event: Event) -> bool:
+        """Whether a statement ends; False once it is known to wait."""
+        ...
+
+    async def remove(self, caller: Caller, event: Event) -> None:
+        """A dead caller has done its last."""
+
+
+async def take_step(stage: Stage, caller: Caller, event: Event, *, lost: bool) -> None:
+    """The caller's next step. `lost`: its reply does not arrive."""
+    pending = caller.pending
+    assert pending is not None
+    if caller.current is not None and caller.current.invoked_ns == 0:
+        caller.current.invoked_ns = event.at - 400
+        event.add(Touch(invokes=True))
+    caller.last = event
+    match pending.kind:
+        case "redis":
+            await redis_step(stage, caller, pending, event, lost=lost)
+        case "script":
+            await _script(stage, caller, pending, event, lost=lost)
+        case "sql" | "commit" | "rollback":
+            await _sql(stage, caller, pending, event, lost=lost)
+        case "lock":
+            await _lock(stage, caller, pending, event)
+        case "unlock":
+            await _unlock(stage, caller, pending, event)
+        case "ask":
+            await _ask(stage, caller, pending, event)
+        case _:
+            await _other(stage, caller, pending, event)
+
+
+async def _other(stage: Stage, caller: Caller, pending: Pending, event: Event) -> None:
+    """An effect, a look at the clock, a sleep."""
+    event.add(fixed_touch(pending, caller.process, pending.name))
+    match pending.kind:
+        case "effect":
+            caller.effect = stage.cast.begin_effect(caller, pending.name, pending.words[0], event.at)
+            event.show(caller, "effect", (f"{pending.name} begins",))
+        case "effect-end":
+            if caller.effect is not None:
+                caller.effect.ended_ns = event.at
+            event.show(caller, "effect", (f"{pending.name} ends",))
+        case "sleep":
+            caller.condition, caller.due_ms = "sleeping", stage.now_ms + int(pending.ms) + 1
+            return
+    await stage.resume(caller, event, None)
+
+
+# Redis
+
+
+async def redis_step(stage: Stage, caller: Caller, pending: Pending, event: Event, *, lost: bool) -> None:
+    """One command."""
+    world, plain = stage.world, stage.cast.plain
+    sent = tuple(part.decode(errors="replace") if isinstance(part, bytes) else str(part) for part in pending.words)
+    words = tuple(map(plain, sent))
+    name = words[0].upper()
+    if name not in world.kinds and name not in LOCAL:
+        await world.learn(name)
+    touch = command_touch(words, world.kinds)
+    if name == "EXEC":
+        touch = caller.watched
+        for queued in caller.queued or ():
+            touch = touch.with_(queued)
+    stage.stored.update(zip(words, sent, strict=True))
+    try:
+        reply = await (await world.redis(caller.place)).execute(*pending.words)
+    except StoreFault as fault:
+        event.add(touch)
+        event.show(caller, "redis", words, f"! {fault.code}")
+        await _failed(stage, caller, event, fault)
+        return
+    if caller.queued is not None and name not in {"EXEC", "DISCARD"}:
+        caller.queued.append(touch)
+        touch = NOWHERE
+    elif name == "EXEC" and reply is None:
+        touch = Touch(reads=touch.reads | touch.writes, everything=touch.everything)
+    else:
+        touch = command_touched(words, touch, reply)
+    _follow_transaction(caller, name, touch)
+    event.add(touch)
+    event.show(caller, "redis", words, reply, lost=lost)
+    await _told(stage, caller, event, reply, lost=lost)
+
+
+def _follow_transaction(caller: Caller, name: str, touch: Touch) -> None:
+    match name:
+        case "MULTI":
+            caller.queued = []
+        case "EXEC" | "DISCARD":
+            caller.queued, caller.watched = None, NOWHERE
+        case "WATCH":
+            caller.watched = caller.watched.with_(touch)
+        case "UNWATCH":
+            caller.watched = NOWHERE
+
+
+async def _script(stage: Stage, caller: Caller, pending: Pending, event: Event, *, lost: bool) -> None:
+    source, keys, args = pending.words
+    plain = [stage.cast.plain(key) for key in keys]
+    stage.stored.update(zip(plain, keys, strict=True))
+    event.add(writes(*(f"redis:{key}" for key in plain)) if keys else EVERYTHING)
+    shown = ("LUA", *plain, *(stage.cast.plain(str(arg)) for arg in args))
+    digest = await stage.world.digest(source)
+    try:
+        reply = await (await stage.world.redis(caller.place)).execute("EVALSHA", digest, len(keys), *keys, *args)
+    except StoreFault as fault:
+        event.show(caller, "redis", shown, f"! {fault.code}")
+        await _failed(stage, caller, event, fault)
+        return
+    event.show(caller, "redis", shown, reply, lost=lost)
+    await _told(stage, caller, event, reply, lost=lost)
+
+
+# PostgreSQL
+
+
+async def _sql(stage: Stage, caller: Caller, pending: Pending, event: Event, *, lost: bool) -> None:
+    connection = await stage.world.postgres(caller.place)
+    open_ = caller.transaction
+    assert open_ is not None
+    if pending.kind == "sql":
+        statement, *args = pending.words
+        running = asyncio.ensure_future(connection.sql(statement, *args))
+        event.statement(caller, open_, statement, args, stage.cast.declared, stage.cast.keys)
+    else:
+        committing = pending.kind == "commit"
+        running = asyncio.ensure_future(connection.commit() if committing else connection.rollback())  # type: ignore[arg-type] # both are awaited alike
+        event.end(open_, committed=committing)
+    caller.task, caller.sent = running, (pending, event, lost)
+    if await stage.answered(caller, event):
+        await finish_sql(stage, caller, event)
+    else:
+        caller.condition, event.blocked = "blocked", True
+        event.add(writes("pg"))  # what a waiting statement has seen already is not known yet
+
+
+async def finish_sql(stage: Stage, caller: Caller, event: Event) -> None:
+    """Hand the answer of a statement to its caller. `event` is the step in which it came."""
+    assert caller.sent is not None
+    assert caller.task is not None
+    pending, sent, lost = caller.sent
+    task, open_ = caller.task, caller.transaction
+    caller.task, caller.sent, caller.condition = None, None, "ready"
+    if event is not sent:
+        caller.last = event
+        event.waited(sent)
+    error = task.exception()
+    ending = pending.kind != "sql"
+    shown = (pending.kind.upper(),) if ending else tuple(stage.cast.plain(str(word)) for word in pending.words)
+    if ending or isinstance(error, ConnectionLost):
+        caller.transaction = None
+    if error is not None:
+        if not isinstance(error, StoreFault):
+            raise error
+        if caller.victim and error.code == CANCELLED:
+            error = StatementRefused("40P01", "deadlock detected")
+        caller.victim = False
+        event.show(caller, "sql", shown, f"! {error.code}", sent=sent)
+        await _failed(stage, caller, event, error)
+        return
+    event.show(caller, "sql", shown, "" if ending else task.result(), sent=sent, lost=lost)
+    if pending.kind == "commit" and open_ is not None and open_.visible:
+        event.made_visible(open_.visible)
+    await _told(stage, caller, event, task.result(), lost=lost)
+
+
+# Locks and owners
+
+
+async def _lock(stage: Stage, caller: Caller, pending: Pending, event: Event) -> None:
+    name = stage.cast.plain(pending.name)
+    event.add(fixed_touch(pending, caller.process, name))
+    queue = stage.mutexes.setdefault((caller.process, pending.name), [])
+    queue.append(caller)
+    if queue[0] is not caller:
+        caller.condition, event.blocked = "blocked", True
+        caller.waits_for = (queue[0].name,)
+        return
+    event.show(caller, "lock", (f"lock {name}",))
+    await stage.resume(caller, event, None)
+
+
+async def _unlock(stage: Stage, caller: Caller, pending: Pending, event: Event) -> None:
+    name = stage.cast.plain(pending.name)
+    event.add(fixed_touch(pending, caller.process, name))
+    event.show(caller, "lock", (f"unlock {name}",))
+    queue = stage.mutexes[caller.process, pending.name]
+    queue.remove(caller)
+    await stage.resume(caller, event, None)
+    if queue and queue[0].condition == "blocked":
+        await grant(stage, queue[0], event)
+
+
+async def grant(stage: Stage, caller: Caller, event: Event) -> None:
+    """Give an in-process lock to who is first in its queue."""
+    assert caller.pending is not None
+    caller.condition, caller.last, caller.waits_for = "ready", event, ()
+    event.woke.append(caller.name)
+    event.show(caller, "lock", (f"lock {stage.cast.plain(caller.pending.name)}",))
+    await stage.resume(caller, event, None)
+
+
+async def _ask(stage: Stage, caller: Caller, pending: Pending, event: Event) -> None:
+    assert pending.request is not None
+    owner = stage.cast.owner_of(caller)
+    event.add(writes(f"owner:{owner.name}"))
+    request = pending.request
+    event.show(caller, "ask", ("ASK", owner.name, request.operation, *map(stage.cast.plain, request.keys)))
+    caller.condition = "waiting"
+    started = stage.cast.post(owner, caller, request)
+    if started is not None:
+        event.woke.append(started.name)
+        started.last = event
+        await stage.settle(started, event)
+
+
+# What the caller is told
+
+
+async def _told(stage: Stage, caller: Caller, event: Event, reply: Any, *, lost: bool) -> None:
+    if caller.late:  # it is dead, but what it had sent still arrived
+        await stage.remove(caller, event)
+    elif lost:
+        await _lose(stage, caller, event)
+    else:
+        await stage.resume(caller, event, reply)
+
+
+async def _lose(stage: Stage, caller: Caller, event: Event) -> None:
+    """The connection broke before the reply: what it held goes, and the caller is told so."""
+    await stage.world.renew(caller.place)
+    if caller.transaction is not None:
+        event.end(caller.transaction, committed=False)
+        caller.transaction = None
+    caller.queued, caller.watched = None, NOWHERE
+    await _failed(stage, caller, event, ConnectionLost("the reply was lost"))
+
+
+async def _failed(stage: Stage, caller: Caller, event: Event, fault: StoreFault) -> None:
+    if isinstance(fault, CommandRefused) and not isinstance(fault, StatementRefused):
+        caller.queued, caller.watched = None, NOWHERE
+    if caller.late:
+        await stage.remove(caller, event)
+    else:
+        await stage.resume(caller, event, fault, throw=True)
+
+
+def unseen(choice: Choice, stage: Any) -> Event:
+    """For steps that nobody else can notice."""
+    return Event(0, choice, stage)

@@ -1,0 +1,206 @@
+"""What a step touches, and when two steps may not change places.
+
+Two steps are independent when neither order can be told from the other, by anybody, ever.
+The search leaves out orders on the strength of this, so every doubt counts as dependence:
+what is not known to be narrow touches everything in its store.
+
+Resources are named by strings: `redis:<key>`, `lock:<key>` and `data:<key>` of PostgreSQL
+(who holds a row, what is committed in it), `adv` (advisory locks), `commits` (what a snapshot
+above read committed sees), `ssi`, `pg` (all of PostgreSQL), `mutex:<name>`, `owner:<name>`,
+`effects`, `clock`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+_EMPTY: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """Resources read and written. `invokes`, `returns`: a request begins, or is answered, with this step.
+
+    An answer and somebody else's invocation do not change places: whether one request was over
+    before another began is what the judge goes by.
+    """
+
+    reads: frozenset[str] = _EMPTY
+    writes: frozenset[str] = _EMPTY
+    everything: bool = False
+    invokes: bool = False
+    returns: bool = False
+
+    def conflicts(self, other: Touch) -> bool:
+        """Whether the order of two steps of different callers may matter."""
+        if self.everything or other.everything:
+            return True
+        if (self.invokes and other.returns) or (self.returns and other.invokes):
+            return True
+        return disturbs(self, other) or not self.reads.isdisjoint(other.writes)
+
+    def with_(self, other: Touch) -> Touch:
+        """Both together."""
+        return Touch(
+            self.reads | other.reads,
+            self.writes | other.writes,
+            self.everything or other.everything,
+            self.invokes or other.invokes,
+            self.returns or other.returns,
+        )
+
+
+NOWHERE = Touch()
+EVERYTHING = Touch(everything=True)
+
+
+def disturbs(step: Touch, poll: Touch) -> bool:
+    """Whether a step may change what a poll would find."""
+    if step.everything:
+        return True
+    writes = step.writes
+    return bool(writes) and not (writes.isdisjoint(poll.writes) and writes.isdisjoint(poll.reads))
+
+
+def reads(*resources: str) -> Touch:
+    """Reads only."""
+    return Touch(reads=frozenset(resources))
+
+
+def writes(*resources: str) -> Touch:
+    """Writes only."""
+    return Touch(writes=frozenset(resources))
+
+
+# Redis
+
+
+@dataclass(frozen=True, slots=True)
+class CommandKind:
+    """What the server says of a command: where its keys are, and whether it only reads."""
+
+    readonly: bool
+    first: int
+    last: int
+    step: int
+    movable: bool
+
+
+LOCAL = frozenset({"MULTI", "UNWATCH", "DISCARD", "PING", "ECHO"})
+"""They concern their own connection only."""
+
+_CONDITIONAL = {
+    "SET": None,
+    "SETNX": 0,
+    "DEL": 0,
+    "UNLINK": 0,
+    "EXPIRE": 0,
+    "PEXPIRE": 0,
+    "PERSIST": 0,
+    "HSETNX": 0,
+    "SADD": 0,
+    "SREM": 0,
+    "ZREM": 0,
+    "HDEL": 0,
+    "LREM": 0,
+}
+"""Writes whose reply tells that they changed nothing."""
+
+
+def command_touch(words: tuple[str, ...], kinds: Mapping[str, CommandKind | None]) -> Touch:
+    """What a command may touch, before it is sent."""
+    name = words[0].upper()
+    if name in LOCAL:
+        return NOWHERE
+    kind = kinds.get(name)
+    if kind is None or kind.movable or kind.first == 0:
+        return EVERYTHING
+    last = kind.last if kind.last > 0 else len(words) + kind.last
+    keys = [f"redis:{words[place]}" for place in range(kind.first, min(last, len(words) - 1) + 1, kind.step)]
+    if kind.readonly or name == "WATCH":
+        return reads(*keys)
+    return writes(*keys)
+
+
+def command_touched(words: tuple[str, ...], before: Touch, reply: object) -> Touch:
+    """What it did touch, now that its reply is known: a refused SET NX has only looked."""
+    name = words[0].upper()
+    if name not in _CONDITIONAL or before.everything:
+        return before
+    nothing = _CONDITIONAL[name]
+    if reply != nothing or (name == "SET" and "GET" in (word.upper() for word in words[3:])):
+        return before
+    return Touch(reads=before.reads | before.writes)
+
+
+# SQL
+
+_LOCKING = re.compile(r"\bfor\s+(?:update|share|no\s+key\s+update|key\s+share)\b", re.IGNORECASE)
+_WRITING = re.compile(r"\b(?:insert|update|delete|merge)\b", re.IGNORECASE)
+_ADVISORY = re.compile(r"\bpg_(?:try_)?advisory\w*\s*\(", re.IGNORECASE)
+_CALL = re.compile(r"\b([a-z_][a-z0-9_.]*)\s*\(", re.IGNORECASE)
+_LIST = re.compile(r"\binto\s+[\w.\"]+\s*\(", re.IGNORECASE)
+"""A list of columns is no call."""
+_PLAIN = frozenset({
+    "coalesce", "count", "sum", "max", "min", "avg", "nullif", "greatest", "least", "length", "lower", "upper",
+    "any", "all", "in", "values", "exists", "cast", "md5", "hashtext", "hashtextextended", "unnest", "and", "or",
+    "not", "on", "key", "returning", "where", "select", "from", "as", "over", "abs", "array", "bool_or", "bool_and",
+    "concat", "set", "insert", "update", "delete", "into", "conflict", "then", "when", "else", "case", "using",
+    "with", "union", "interval", "row_number", "to_jsonb", "jsonb_build_object", "json_build_object",
+    "generate_series", "pg_sleep",
+})  # fmt: skip
+"""Words before a parenthesis that run no statements of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatementKind:
+    """What the text of a statement tells. `calls`: functions whose bodies may do anything."""
+
+    selects: bool
+    locks: bool
+    advisory: bool
+    only_advisory: bool
+    calls: tuple[str, ...]
+
+
+def statement_kind(statement: str) -> StatementKind:
+    """Read a statement, as cautiously as one can without a parser."""
+    text = statement.strip()
+    word = text.split(None, 1)[0].lower() if text else ""
+    advisory = _ADVISORY.search(text) is not None
+    table = re.search(r"\bfrom\b", text, re.IGNORECASE) is not None
+    selects = word == "select" and _WRITING.search(_LOCKING.sub("", text)) is None
+    calls = tuple(
+        name for name in dict.fromkeys(found.lower() for found in _CALL.findall(_LIST.sub(" (", text)))
+        if name not in _PLAIN and not name.startswith(("pg_advisory", "pg_try_advisory"))
+    )  # fmt: skip
+    return StatementKind(
+        selects=selects,
+        locks=_LOCKING.search(text) is not None,
+        advisory=advisory,
+        only_advisory=advisory and selects and not table,
+        calls=calls,
+    )
+
+
+def statement_touch(kind: StatementKind, keys: Iterable[str] | None, isolation: str, *, first: bool) -> Touch:
+    """What a statement touched. `keys`: those that it noted, None where nobody said; `first`: it took the snapshot."""
+    seen: set[str] = set()
+    taken: set[str] = set()
+    if kind.advisory:
+        taken.add("adv")
+    if not kind.only_advisory:
+        if keys is None or kind.calls:
+            taken.add("pg")
+        else:
+            seen.update(f"data:{key}" for key in keys)
+            if kind.locks or not kind.selects:
+                taken.update(f"lock:{key}" for key in keys)
+    if isolation != "read committed" and first:
+        seen.add("commits")
+    if isolation == "serializable":
+        taken.add("ssi")
+    seen.add("pg")
+    return Touch(frozenset(seen), frozenset(taken))

@@ -1,0 +1,206 @@
+"""The stores as the explorer uses them: warm connections, fresh keys for every schedule, time that can be moved."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from harness.explore.touch import CommandKind
+from harness.model import CommandRefused, StatementRefused
+from harness.stores import PostgresConnection, RedisConnection, Stores
+from harness.strategy import Scenario
+
+BASE_MS = 4_102_444_800_000
+"""When every schedule begins: 1 January 2100, UTC. The same each time, so that commands are, too."""
+_SETTINGS = {"deadlock_timeout": "600s", "synchronous_commit": "off"}
+"""Who is ended in a deadlock is the schedule's choice, so the server must not choose first."""
+_WORLDS = itertools.count(1)
+"""Worlds that share a namespace have keys of their own."""
+_BATCH = 200
+"""Rows are made for so many schedules at once."""
+
+
+class World:
+    """Connections to the stores of a run, one of each kind for each caller."""
+
+    def __init__(self, stores: Stores, store: str, scenario: Scenario, base_keys: Sequence[str]) -> None:
+        """`store` is where the state lies; `base_keys` are the keys of a burst before they are numbered."""
+        self.stores = stores
+        self.store = store
+        self.scenario = scenario
+        self.base_keys = tuple(base_keys)
+        self.prefix = stores.prefix
+        self.number = 0
+        self._own = next(_WORLDS)
+        self.base_ms = BASE_MS
+        self.kinds: dict[str, CommandKind | None] = {}
+        self._redis: list[RedisConnection] = []
+        self._postgres: list[PostgresConnection] = []
+        self._monitor: PostgresConnection | None = None
+        self._helper: RedisConnection | None = None
+        self._digests: dict[str, bytes] = {}
+        self._seeded = 0
+
+    async def open(self) -> None:
+        """Connect what is needed first."""
+        if self.store == "postgres":
+            await self.postgres(0)
+            rows = self.scenario.rows
+            await self._postgres[0].script(rows.schema.replace("CREATE TABLE {schema}.", "CREATE TABLE IF NOT EXISTS "))
+            assert self.stores.postgres is not None
+            self._monitor = await PostgresConnection.open(self.stores.postgres, self.stores.schema)
+        else:
+            assert self.stores.redis is not None
+            self._helper = await RedisConnection.open(self.stores.redis)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        redis = [*self._redis, *([self._helper] if self._helper else [])]
+        postgres = [*self._postgres, *([self._monitor] if self._monitor else [])]
+        closing = [*(one.close() for one in redis), *(one.close() for one in postgres)]
+        await asyncio.gather(*closing, return_exceptions=True)
+        self._redis, self._postgres, self._helper, self._monitor = [], [], None, None
+
+    # Connections
+
+    async def redis(self, number: int) -> RedisConnection:
+        """The Redis connection of a caller."""
+        while len(self._redis) <= number:
+            assert self.stores.redis is not None
+            self._redis.append(await RedisConnection.open(self.stores.redis))
+        return self._redis[number]
+
+    async def postgres(self, number: int) -> PostgresConnection:
+        """The PostgreSQL connection of a caller."""
+        while len(self._postgres) <= number:
+            self._postgres.append(await self._connected())
+        return self._postgres[number]
+
+    async def blocked_by(self, pids: Sequence[int]) -> dict[int, tuple[int, ...]]:
+        """For each server process, those that it waits for."""
+        assert self._monitor is not None
+        found = await self._monitor.sql("SELECT p, pg_blocking_pids(p) FROM unnest($1::int[]) AS p", list(pids))
+        return {row[0]: tuple(row[1]) for row in found.rows}
+
+    async def cancel(self, pid: int) -> None:
+        """End the statement of a server process."""
+        assert self._monitor is not None
+        await self._monitor.sql("SELECT pg_cancel_backend($1)", pid)
+
+    async def digest(self, source: str) -> bytes:
+        """The digest of a script that the server has."""
+        known = self._digests.get(source)
+        if known is None:
+            connection = self._aside
+            known = self._digests[source] = await connection.execute("SCRIPT", "LOAD", source)
+        return known
+
+    async def learn(self, name: str) -> None:
+        """Ask the server what a command does to keys."""
+        connection = self._aside
+        try:
+            (found,) = await connection.execute("COMMAND", "INFO", name)
+        except CommandRefused:
+            found = None
+        if found is None:
+            self.kinds[name] = None
+            return
+        flags = {flag.decode() if isinstance(flag, bytes) else str(flag) for flag in found[2]}
+        self.kinds[name] = CommandKind("readonly" in flags, found[3], found[4], found[5], "movablekeys" in flags)
+
+    def pid(self, place: int) -> int:
+        """The server process of a caller's connection; 0 where it has none."""
+        return self._postgres[place].pid if place < len(self._postgres) else 0
+
+    async def renew(self, place: int) -> None:
+        """Drop a caller's connection, and all that it held, for a new one."""
+        if self.store == "postgres":
+            await self.postgres(place)
+            old = self._postgres[place]
+            fresh = await self._connected()
+            await old.close()
+            self._postgres[place] = fresh
+        else:
+            await self.redis(place)
+            assert self.stores.redis is not None
+            await self._redis[place].close()
+            self._redis[place] = await RedisConnection.open(self.stores.redis)
+
+    async def _connected(self) -> PostgresConnection:
+        assert self.stores.postgres is not None
+        connection = await PostgresConnection.open(self.stores.postgres, self.stores.schema)
+        for name, value in _SETTINGS.items():
+            with contextlib.suppress(StatementRefused):  # no superuser: the server's own choice comes after a second
+                await connection.sql("SELECT set_config($1, $2, false)", name, value)
+        return connection
+
+    @property
+    def _aside(self) -> RedisConnection:
+        """A connection that is no caller's: those may be in the middle of something."""
+        assert self._helper is not None
+        return self._helper
+
+    # State
+
+    async def fresh(self) -> dict[str, str]:
+        """Keys of their own for the next schedule, ready to be used: base name to name."""
+        self.number += 1
+        if self.store == "postgres" and self.number > self._seeded:
+            await self._seed_rows()
+        names = {key: f"{key}:{self._own}e{self.number}" for key in self.base_keys}
+        value = self.scenario.initial_value
+        if self.store == "redis" and value is not None:
+            connection = self._aside
+            for name in names.values():
+                await connection.execute(*self.scenario.values.write(self.prefix + name, value, self.base_ms))
+        return names
+
+    async def _seed_rows(self) -> None:
+        rows = self.scenario.rows
+        columns = ", ".join(("key", *rows.columns))
+        marks = ", ".join(f"${i}" for i in range(2, len(rows.columns) + 2))
+        names = [f"{key}:{self._own}e{self._seeded + i}" for i in range(1, _BATCH + 1) for key in self.base_keys]
+        await (await self.postgres(0)).sql(
+            f"INSERT INTO {rows.table} ({columns}) SELECT name, {marks} FROM unnest($1::text[]) AS name",  # noqa: S608 - names of our own
+            names, *rows.row(self.scenario.initial_value),
+        )  # fmt: skip
+        self._seeded += _BATCH
+
+    async def rest(self, keys: Sequence[str]) -> Mapping[str, Any]:
+        """The state at rest."""
+        if self.store == "postgres":
+            assert self._monitor is not None
+            rows = self.scenario.rows
+            found = await self._monitor.sql(
+                f"SELECT key, {', '.join(rows.columns)} FROM {rows.table} WHERE key = ANY($1)",  # noqa: S608 - names of our own
+                list(keys),
+            )
+            values = {row[0]: rows.value(row[1:]) for row in found.rows}
+            return {key: values.get(key) for key in keys}
+        connection = self._aside
+        raw = await connection.execute("MGET", *(self.prefix + key for key in keys))
+        return {key: self.scenario.values.parse(value) for key, value in zip(keys, raw, strict=True)}
+
+    # Time
+
+    async def deadlines(self, stored: Iterable[str]) -> list[int]:
+        """In how many milliseconds the keys with a lease vanish, soonest first. `stored` are names in the store."""
+        names = list(stored)
+        if not names or self.store != "redis":
+            return []
+        connection = self._aside
+        left = await asyncio.gather(*(connection.execute("PTTL", name) for name in names))
+        return sorted({ms for ms in left if ms > 0})
+
+    async def age(self, stored: Iterable[str], ms: int) -> None:
+        """Let that much time pass for the keys with a lease."""
+        connection = self._aside
+        for name in stored:
+            left = await connection.execute("PTTL", name)
+            if left > ms:
+                await connection.execute("PEXPIRE", name, left - ms)
+            elif left >= 0:
+                await connection.execute("DEL", name)

@@ -1,0 +1,72 @@
+"""The screen of an exploration: the verdict, the smallest schedule that breaks, and how far the search went."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from harness.report.figures import count, plural, wrapped
+from harness.report.interleaving import draw
+from harness.report.paint import VERDICT_STYLES, Paint, plain
+from harness.report.terminal import WIDTH, labelled, last_line
+
+Document = Mapping[str, Any]
+
+
+def exploration_screen(document: Document, exit_code: int, paint: Paint = plain) -> str:
+    """What `race explore` and `race replay` print, from their document."""
+    verdict, found = document["verdict"], document["counterexample"]
+    word = verdict.upper()
+    indent = max(len("VIOLATED"), len(word)) + 4
+    first, *rest = [*wrapped(_sentence(document), WIDTH - indent), *wrapped(_extent(document), WIDTH - indent)]
+    lines = [f"  {paint(word, VERDICT_STYLES[verdict])}{' ' * (indent - 2 - len(word))}{first}"]
+    lines += [*(" " * indent + line for line in rest), ""]
+    if found is not None:
+        lines += [*draw({**found, "fits": True}, WIDTH, paint, note="as it was scheduled"), ""]
+    below = list(_below(document))
+    for label, text in below[:-1]:
+        lines += labelled(label, text, paint)
+    lines += last_line(*below[-1], exit_code, document["duration_s"], paint)
+    return "\n".join(lines) + "\n"
+
+
+def _sentence(document: Document) -> str:
+    if document["counterexample"] is not None:
+        return str(document["counterexample"]["says"])
+    if document["verdict"] == "proved":
+        requests = plural(document["size"], "request")
+        return f"no schedule of {requests} breaks {document['scenario']} under {document['strategy']}"
+    if document["verdict"] == "bounded":
+        return "no schedule that was run breaks it, but they are not all"
+    return str(document["reason"])
+
+
+def _extent(document: Document) -> str:
+    number = plural(document["schedules"], "schedule")
+    if document["violated"]:
+        return f"{count(document['violated'])} of {number}"
+    others = "; the others differ only in the order of independent steps" if document["exhausted"] else ""
+    return f"{number} run{others}"
+
+
+def _below(document: Document) -> Iterator[tuple[str, str]]:
+    found = document["counterexample"]
+    if found is not None:
+        if found["why"]:
+            yield "Why", found["why"]
+        faults = f", {plural(found['faults'], 'fault')}" if found["faults"] else ""
+        turns = f"{count(found['context_switches'])} {'switch' if found['context_switches'] == 1 else 'switches'}"
+        yield "Smallest", f"{turns} between callers{faults}"
+        if found["file"]:
+            yield "Replay", f"race replay {shlex.quote(found['file'])}"
+    elif document["verdict"] == "bounded":
+        yield "Bound", document["reason"]
+    elif document["verdict"] == "proved":
+        yield (
+            "Means",
+            f"every order of the steps of {plural(document['size'], 'request')}; not more of them, not other faults",
+        )
+    faults = ", ".join(document["faults"]) or "none"
+    yield "Search", f"{document['search']}, faults: {faults}"
+    yield "Again", document["reproduce"]

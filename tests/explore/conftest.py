@@ -1,0 +1,66 @@
+"""Explorations on real stores that are started once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from harness.burst.cells import bind
+from harness.burst.plan import Cell, Load
+from harness.explore import Exploration, Explorer, Options, Schedule
+from harness.explore.search import Search
+from harness.stores import Stores
+
+
+class Stage:
+    """Stores that stay, and what is explored on them."""
+
+    def __init__(self) -> None:
+        """Both stores are started."""
+        self._runner = asyncio.Runner()
+        self._stores = Stores()
+        self._runner.run(self._stores.__aenter__())
+
+    def close(self) -> None:
+        """End them."""
+        self._runner.run(self._stores.__aexit__(None, None, None))
+        self._runner.close()
+
+    def explorer(self, scenario: str, strategy: str, options: Options) -> Explorer:
+        """One that is not open yet."""
+        bound = bind(Cell(scenario, strategy), Load(processes=options.processes))
+        return Explorer(bound, self._stores, options)
+
+    def explore(
+        self, scenario: str, strategy: str, search: Callable[[], Search], options: Options, *, shrink: bool = False
+    ) -> tuple[Exploration, Schedule | None]:
+        """Explore a cell; with `shrink` also its smallest violating schedule."""
+
+        async def go() -> tuple[Exploration, Schedule | None]:
+            async with self.explorer(scenario, strategy, options) as explorer:
+                found = await explorer.explore(search())
+                smallest = await explorer.shrunk(found.first) if shrink and found.first is not None else None
+                return found, smallest
+
+        return self._runner.run(go())
+
+    def play(
+        self, scenario: str, strategy: str, options: Options, searches: list[Search], without: tuple[str, ...] = ()
+    ) -> list[Schedule | None]:
+        """One schedule for each search."""
+
+        async def go() -> list[Schedule | None]:
+            async with self.explorer(scenario, strategy, options) as explorer:
+                return [await explorer.play(search, without) for search in searches]
+
+        return self._runner.run(go())
+
+
+@pytest.fixture(scope="session")
+def stage() -> Iterator[Stage]:
+    """Both stores."""
+    stage = Stage()
+    yield stage
+    stage.close()

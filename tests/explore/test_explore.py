@@ -1,0 +1,128 @@
+"""What exploring finds: every mutant, no tricky-but-safe form, and nothing that it cannot know."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.explore import Exhaustive, Options, Replay, switches
+from harness.explore.pct import Pct
+from harness.explore.random_walk import RandomWalk
+from harness.model import Verdict
+from harness.strategy.loader import strategies
+from tests.explore.conftest import Stage
+
+CELLS = [
+    title for kind in strategies() for title in (kind.name, *(f"{kind.name}:{variant}" for variant in kind.variants))
+]
+
+
+@pytest.mark.parametrize("strategy", CELLS)
+@pytest.mark.parametrize("scenario", ["counter", "double-submit"])
+def test_claims(stage: Stage, scenario: str, strategy: str) -> None:
+    """Two requests in every order: what claims to break does, what claims to hold is proved."""
+    claim = stage.explorer(scenario, strategy, Options()).bound.claim
+    if claim.kind == "not-applicable":
+        pytest.skip(claim.reason)
+    found, _ = stage.explore(scenario, strategy, Exhaustive, Options())
+    if claim.kind == "breaks":
+        assert found.verdict is Verdict.VIOLATED, found.reason
+    else:
+        assert (found.verdict, found.caps) == (Verdict.PROVED, ())
+
+
+@pytest.mark.parametrize(
+    ("scenario", "strategy", "fault"),
+    [
+        ("counter", "redis-lock", "pause"),
+        ("double-submit", "redis-lock", "pause"),
+        ("counter", "redis-lock:no-token", "pause"),
+        ("counter", "redis-lock:constant-token", "pause"),
+        ("counter", "redis-lock:set-then-expire", "crash"),
+        ("counter", "atomic", "duplicate"),
+    ],
+)
+def test_breaks_under_a_fault(stage: Stage, scenario: str, strategy: str, fault: str) -> None:
+    """What only a fault shows; without it the same cell is proved."""
+    found, smallest = stage.explore(scenario, strategy, Exhaustive, Options(faults=(fault,)), shrink=True)
+    assert found.verdict is Verdict.VIOLATED
+    assert smallest is not None
+    assert any(choice.kind.startswith(fault) for choice in smallest.choices)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "strategy", "fault"),
+    [
+        ("double-submit", "atomic", "crash"),
+        ("double-submit", "atomic", "pause"),
+        ("counter", "atomic", "lost-reply"),
+        ("counter", "redis-lock", "crash"),
+        ("counter", "pg-for-update", "crash"),
+        ("counter", "pg-conditional", "lost-reply"),
+        ("counter", "mutex", "crash"),
+    ],
+)
+def test_holds_under_a_fault(stage: Stage, scenario: str, strategy: str, fault: str) -> None:
+    """A fault that the protection survives is no violation."""
+    options = Options(faults=(fault,), processes=1 if strategy == "mutex" else 2)
+    found, _ = stage.explore(scenario, strategy, Exhaustive, options)
+    assert found.verdict is Verdict.PROVED, found.reason
+
+
+def test_mutex_holds_in_one_process(stage: Stage) -> None:
+    """An in-process lock is one lock where there is one process."""
+    found, _ = stage.explore("counter", "mutex", Exhaustive, Options(processes=1))
+    assert found.verdict is Verdict.PROVED
+
+
+def test_smallest(stage: Stage) -> None:
+    """Of four callers two are left, and two switches between them."""
+    found, smallest = stage.explore("counter", "naive", Exhaustive, Options(size=4), shrink=True)
+    assert found.verdict is Verdict.VIOLATED
+    assert smallest is not None
+    assert len({choice.caller for choice in smallest.choices}) == 2
+    assert switches(smallest.choices) == 2
+    assert smallest.says == "2 adds were acknowledged but the counter shows 1"
+
+
+def test_a_bound_is_no_proof(stage: Stage) -> None:
+    """Whatever was left out keeps the verdict from being `proved`."""
+    for options in (Options(most_schedules=1), Options(most_switches=0)):
+        most = options.most_switches
+        found, _ = stage.explore("counter", "watch", lambda most=most: Exhaustive(most_switches=most), options)  # type: ignore[misc]
+        assert (found.verdict, found.exhausted) == (Verdict.BOUNDED, False)
+
+
+@pytest.mark.parametrize("search", [RandomWalk, Pct])
+def test_drawn_schedules(stage: Stage, search: type[RandomWalk | Pct]) -> None:
+    """They find what is there, and never prove anything."""
+    found, _ = stage.explore("counter", "naive", lambda: search(1, 200), Options())
+    assert found.verdict is Verdict.VIOLATED
+    found, _ = stage.explore("counter", "atomic", lambda: search(1, 20), Options())
+    assert (found.verdict, found.schedules) == (Verdict.BOUNDED, 20)
+
+
+def test_power_of_pct(stage: Stage) -> None:
+    """A bug of depth 2 is found at least as often as 1 / (n * k): here n = 2, k = 4."""
+    found, _ = stage.explore("counter", "naive", lambda: Pct(7, 400, depth=2), Options(every=True))
+    assert found.violated / found.schedules >= 1 / 8
+
+
+def test_replay(stage: Stage) -> None:
+    """A schedule does the same, a hundred times out of a hundred."""
+    options = Options(faults=("pause",))
+    _found, smallest = stage.explore("counter", "redis-lock", Exhaustive, options, shrink=True)
+    assert smallest is not None
+    searches = [Replay(smallest.choices) for _ in range(100)]
+    for played in stage.play("counter", "redis-lock", options, [*searches], smallest.without):
+        assert played is not None
+        assert (played.says, played.choices) == (smallest.says, smallest.choices)
+
+
+def test_replay_that_does_not_fit(stage: Stage) -> None:
+    """A choice that is not possible is no verdict."""
+    found, _ = stage.explore("counter", "naive", Exhaustive, Options())
+    assert found.first is not None
+    ended = [choice for choice in found.first.choices if choice.caller == "A"]
+    replay = Replay([*ended, ended[0]])
+    assert stage.play("counter", "naive", Options(), [replay]) == [None]
+    assert replay.diverged

@@ -1,0 +1,68 @@
+"""The reduction leaves out nothing that anybody could see: with and without it the outcomes are the same."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.explore import Exhaustive, Options
+from harness.explore.touch import statement_kind
+from tests.explore.conftest import Stage
+
+BOTH = [
+    ("counter", "naive", 3, ""),
+    ("counter", "watch", 2, ""),
+    ("counter", "watch:no-multi", 2, ""),
+    ("counter", "watch:retry-stale", 2, ""),
+    ("counter", "mutex", 2, ""),
+    ("counter", "actor:two-owners", 2, ""),
+    ("counter", "actor:awaits-in-the-middle", 2, ""),
+    ("counter", "redis-lock:read-first", 2, ""),
+    ("counter", "pg-read-committed", 2, ""),
+    ("counter", "pg-for-update", 2, ""),
+    ("counter", "pg-advisory:same-statement", 2, ""),
+    ("counter", "pg-serializable", 2, ""),
+    ("counter", "pg-serializable:repeatable-read", 2, ""),
+    ("counter", "redis-lock", 2, "crash"),
+    ("counter", "redis-lock", 2, "pause"),
+    ("counter", "atomic", 2, "lost-reply"),
+    ("counter", "naive", 2, "duplicate"),
+    ("counter", "pg-for-update", 2, "crash"),
+    ("double-submit", "atomic", 2, ""),
+    ("double-submit", "lua", 2, ""),
+]
+
+
+@pytest.mark.parametrize(("scenario", "strategy", "size", "fault"), BOTH)
+def test_same_outcomes(stage: Stage, scenario: str, strategy: str, size: int, fault: str) -> None:
+    """Every outcome of the full search is one of the reduced search, which runs fewer schedules."""
+    options = Options(size=size, every=True, faults=(fault,) if fault else ())
+    reduced, _ = stage.explore(scenario, strategy, Exhaustive, options)
+    full, _ = stage.explore(scenario, strategy, lambda: Exhaustive(reduce=False), options)
+    assert reduced.exhausted
+    assert full.exhausted
+    assert reduced.outcomes == full.outcomes
+    assert reduced.schedules <= full.schedules
+
+
+def test_number_of_full_schedules(stage: Stage) -> None:
+    """Three callers of two steps each: 6! / 2!2!2! orders, none of them twice."""
+    full, _ = stage.explore("counter", "naive", lambda: Exhaustive(reduce=False), Options(size=3, every=True))
+    assert (full.schedules, full.violated) == (90, 84)
+
+
+@pytest.mark.parametrize(
+    ("statement", "selects", "locks", "calls"),
+    [
+        ("SELECT value FROM counters WHERE key = $1", True, False, ()),
+        ("SELECT value FROM counters WHERE key = $1 FOR UPDATE", True, True, ()),
+        ("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", True, False, ()),
+        ("UPDATE counters SET value = coalesce(value, 0) + 1 WHERE key = $1", False, False, ()),
+        ("SELECT my_procedure($1)", True, False, ("my_procedure",)),
+        ("WITH gone AS (DELETE FROM t RETURNING key) SELECT count(*) FROM gone", False, False, ()),
+        ("INSERT INTO t (key) VALUES ($1) ON CONFLICT (key) DO NOTHING", False, False, ()),
+    ],
+)
+def test_what_a_statement_tells(statement: str, selects: bool, locks: bool, calls: tuple[str, ...]) -> None:
+    """What is not known to be narrow is not taken for narrow."""
+    kind = statement_kind(statement)
+    assert (kind.selects, kind.locks, kind.calls) == (selects, locks, calls)
