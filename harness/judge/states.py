@@ -13,8 +13,6 @@ from harness.model import Operation, Reply, Request, Spec, State
 
 _STATE_BYTES = 300
 _PLAIN = frozenset({str, int, type(None), bytes})
-_SURE_MS = 20
-"""An instant known less well than this is guessed: only both ends are tried, and in between the rule may say a third."""
 
 
 def freeze(value: Any) -> Any:
@@ -51,7 +49,7 @@ class Entry(NamedTuple):
 
     `returned_ns` None means open to the end: it may be ordered anywhere after its invocation,
     or never. `reply` None means that any answer will do. `instants` are the Unix times
-    (ms) at which the rule is asked; `guessed` says that nobody recorded them, or a stall lies between them.
+    (ms) at which the rule is asked; `guessed` says that nobody recorded them.
     """
 
     id: str
@@ -82,7 +80,7 @@ def entries_of(operations: Iterable[Operation], unix_ns: int, end_ms: int = 0) -
         if status == "failed" or (reply is not None and reply.decision == "aborted"):
             continue
         instants = (now_ms, now_max_ms) if now_max_ms > now_ms else (now_ms,)
-        guessed = now_max_ms - now_ms > _SURE_MS
+        guessed = False
         if status == "unknown" or returned_ns is None:
             returned_ns = reply = None
             # Where the store's clock decides, it may do so long after the caller has given up.
