@@ -39,6 +39,8 @@ from harness.strategy import (
     Strategy,
     Transaction,
     ValueLayout,
+    out_of_order,
+    replay,
 )
 
 __all__ = [
@@ -75,4 +77,6 @@ __all__ = [
     "Strategy",
     "Transaction",
     "ValueLayout",
+    "out_of_order",
+    "replay",
 ]

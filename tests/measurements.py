@@ -6,9 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 from harness.burst import Cell, CompareRow, Comparison, Counts, Load, Measurement, Overlap
+from harness.judge import contradict, explain, judge_evidence
 from harness.judge.explain import Explanation, Row
-from harness.model import Claim, Verdict
+from harness.model import Claim, Evidence, Operation, Reply, Request, Status, Verdict
 from harness.stores import StoreInfo
+from harness.strategy import RuleSpec
+from harness.strategy.loader import find_scenario
 
 STARTED = "2026-11-25T04:21:52+00:00"
 VALKEY = StoreInfo("redis", "Valkey", "9.1.2", embedded=True, durability="memory only")
@@ -75,6 +78,33 @@ def violated(**changes: Any) -> Measurement:
         counterexample=READ_READ_WRITE_WRITE,
     )
     return replace(measured, **changes)
+
+
+def lost_adds() -> Measurement:
+    """`naive` under a sustained load of a counter: two adds of one key were told the same."""
+    scenario = find_scenario("counter")()
+    told = [(0, 9, 1), (12, 20, 2), (14, 23, 2), (25, 31, 3)]
+    adds = [
+        Operation(
+            Request("add", ("counter:h0-3",), id=f"{number % 2}-{number}"), f"{number % 2}.0", 1000 * began,
+            1000 * ended, Status.OK, Reply("added", {"value": value}),
+        )
+        for number, (began, ended, value) in enumerate(told)
+    ]  # fmt: skip
+    evidence = Evidence("counter:h0-3", ("counter:h0-3",), adds, rest={"counter:h0-3": 3})
+    spec, invariants = RuleSpec(scenario, "default"), scenario.invariants()
+    found = contradict(evidence, lambda again, budget: judge_evidence(again, spec, invariants, "sustained", budget))
+    return violated(
+        cell=Cell("counter", "naive", "default"),
+        load=Load(mode="sustained", connections=16, keys=64, seed=7),
+        invariants={"no add is lost": Verdict.VIOLATED},
+        by_invariant={"no add is lost": 64},
+        amounts={"no add is lost": 10412},
+        judged_bursts=64,
+        broken_bursts=64,
+        counterexample=explain(evidence, (), found.finding),
+        contradiction=found,
+    )
 
 
 def inconclusive(**changes: Any) -> Measurement:

@@ -63,7 +63,12 @@ class PrivateValkey:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        until(self.socket.exists)
+        until(self._listens)
+
+    def _listens(self) -> bool:
+        """Whether it takes connections: its socket's file is there a moment before."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(str(self.socket)) == 0
 
     def target(self, **more: str) -> RedisTarget:
         """Where it is."""

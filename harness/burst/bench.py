@@ -10,6 +10,7 @@ from typing import Any
 from harness.burst.cells import Bound
 from harness.burst.evidence import (
     BurstRecord,
+    Clock,
     Groups,
     by_burst,
     monotonic_to_unix_ns,
@@ -20,7 +21,7 @@ from harness.burst.fleet import Fleet, Round
 from harness.burst.measurement import Progress
 from harness.burst.plan import Load, Orders, draw, is_control, keys_of
 from harness.burst.tally import Tally
-from harness.judge import Budget, explain, judge_evidence
+from harness.judge import Budget, Kind, contradict, explain, judge_evidence
 from harness.model import Evidence, RaceError, Step, UsageError
 from harness.stores import Stores
 
@@ -35,6 +36,7 @@ MOST_APART = 3
 _JUDGE_S = 20.0
 _VERDICT_ONLY = Budget(seconds=_JUDGE_S, explain_s=0.0)
 """Explanations are made for the one violation that is shown."""
+_SHOW_S = 3.0
 _SPARE_S = 30.0
 
 
@@ -46,6 +48,7 @@ class Bench:
         self.stores = stores
         self.fleet = fleet
         self.interrupted = False
+        self._clock = Clock()
         self._progress = progress
         self._next_burst = 0
         self._probed: dict[int, int] = {}
@@ -165,13 +168,18 @@ class Bench:
         if not steps:
             return
         burst = min(steps, key=lambda number: len(steps[number]))
-        evidence = dict(broken)[burst]
-        bound = tally.bound
-        finding = judge_evidence(evidence, bound.spec, bound.scenario.invariants(), "burst", Budget(seconds=_JUDGE_S))
-        shown = steps[burst]
+        self._show(tally, dict(broken)[burst], "burst", steps[burst])
+
+    def _show(self, tally: Tally, evidence: Evidence, kind: Kind, steps: Sequence[Step] = ()) -> None:
+        """Look at what broke again, for as little as possible that shows it."""
+        spec, invariants = tally.bound.spec, tally.bound.scenario.invariants()
+        found = contradict(
+            evidence, lambda again, budget: judge_evidence(again, spec, invariants, kind, budget), _SHOW_S
+        )
+        finding = found.finding
         if finding.unordered:  # the fewest requests that no order explains tell the story
-            shown = [step for step in shown if step.request in finding.unordered] or shown
-        tally.counterexample = explain(evidence, shown, finding)
+            steps = [step for step in steps if step.request in finding.unordered] or steps
+        tally.contradiction, tally.counterexample = found, explain(evidence, steps, finding)
 
     async def sustained(self, tally: Tally, load: Load) -> None:
         """A closed loop on a hot key set for `load.duration_s`, judged afterwards."""
@@ -200,12 +208,18 @@ class Bench:
             return
         invariants = [one for one in tally.bound.scenario.invariants() if "sustained" in one.applies]
         every = groups.evidence(tally.bound.scenario.initial_value, rest, rest_ms)
+        shown: tuple[tuple[bool, int], Evidence] | None = None
         for judged, evidence in enumerate(every, start=1):
             finding = judge_evidence(evidence, tally.bound.spec, invariants, "sustained", _VERDICT_ONLY)
             tally.add(evidence, finding)
+            if finding.broken:  # rather in the domain's words, then rather a small one
+                rank = (not any(finding.breaches.values()), len(evidence.operations))
+                shown = (rank, evidence) if shown is None or rank < shown[0] else shown
             if judged % 8 == 0:
                 self._progress(Progress("judging", judged, len(groups), "keys", tally.broken))
                 await asyncio.sleep(0)  # let Ctrl-C through
+        if shown is not None and tally.counterexample is None:
+            self._show(tally, shown[1], "sustained")
 
     async def probe(self, tally: Tally, load: Load) -> None:
         """Ask a sample of keys whether they still work, once every lease has passed."""
@@ -235,8 +249,8 @@ class Bench:
             tally.add_probes(evidence, burst)
 
     async def _lost(self, tally: Tally) -> bool:
-        """Whether a store was lost meanwhile: what it forgot would be judged as a violation."""
-        reason = await self.stores.lost()
+        """Whether a store, or the time, was lost meanwhile: what it forgot would be judged as a violation."""
+        reason = await self.stores.lost() or self._clock.set_by()
         if reason is not None:
             tally.failures.insert(0, reason)
         return reason is not None

@@ -216,6 +216,8 @@ def measured(
         started_at=started_at,
         duration_s=duration_s,
         complete=complete,
+        amounts=dict(tally.amounts),
+        contradiction=tally.contradiction,
     )
 
 

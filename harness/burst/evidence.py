@@ -12,11 +12,29 @@ from harness.burst.record import EFFECT, PROBE, Reading
 from harness.model import Effect, Evidence, Operation, Step
 
 _WORKER_BITS = 10
+_STEP_NS = 10_000_000
 
 
 def monotonic_to_unix_ns() -> int:
     """What to add to a monotonic time of this machine to get Unix time, in nanoseconds."""
     return time.time_ns() - time.monotonic_ns()
+
+
+class Clock:
+    """Notices when somebody sets this machine's clock, or the machine sleeps: leases end by a clock."""
+
+    def __init__(self) -> None:
+        """Remember how the clock stands now."""
+        self._offset_ns = monotonic_to_unix_ns()
+
+    def set_by(self) -> str | None:
+        """Why instants of a run so far cannot be compared; None where they can."""
+        # Whoever is interrupted between the two readings of an offset looks again; slewing moves both clocks alike.
+        moved_ns = min((monotonic_to_unix_ns() - self._offset_ns for _try in range(3)), key=abs)
+        if abs(moved_ns) <= _STEP_NS:
+            return None
+        where = "forward" if moved_ns > 0 else "back"
+        return f"this machine's clock was set {where} by {round(abs(moved_ns) / 1e6)} ms"
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from harness.burst.plan import Cell, Load
-from harness.judge import Explanation
+from harness.judge import Contradiction, Explanation
 from harness.model import Claim, Verdict
 from harness.stores import StoreInfo
 from harness.strategy import Store
@@ -65,7 +65,11 @@ class Overlap:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One cell under one load."""
+    """One cell under one load.
+
+    `amounts` adds up the domain's own counts for each invariant that broke: how many too many, how much was
+    lost. `counterexample` tells one violation step by step, `contradiction` by the operations that show it.
+    """
 
     cell: Cell
     store: Store
@@ -88,6 +92,8 @@ class Measurement:
     started_at: str
     duration_s: float
     complete: bool
+    amounts: dict[str, float] = field(default_factory=dict)
+    contradiction: Contradiction | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,6 +135,7 @@ class Owner:
             if self._strategy is None:
                 raise ConnectionLost("the owner serves nothing yet")  # noqa: TRY301 - one way to answer
             session = self._session
+            session.now_at_ms = session.now_max_ms = 0
             reply = await self._strategy.own(session, request, self._rule)
             answer = [number, reply.decision, dict(reply.values), session.now_at_ms, session.now_max_ms, None]
         except StoreFault as fault:

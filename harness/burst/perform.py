@@ -158,11 +158,14 @@ class LoadFlow:
     async def effect(self, name: str) -> None:
         """Write down that it begins, let it take its time, write down that it ended."""
         performer = self.performer
-        recorder = performer.recorder
-        mark = recorder.effect(name, self.attempt.keys, self._caller, self.burst, self.number, _monotonic_ns())
+        recorder, keys = performer.recorder, self.attempt.keys
+        began_ns = _monotonic_ns()
         if performer.work_s > 0:
+            mark = recorder.effect(name, keys, self._caller, self.burst, self.number, began_ns)
             await performer.work()
-        recorder.effect_end(mark, _monotonic_ns())
+            recorder.effect_end(mark, _monotonic_ns())
+        else:
+            recorder.instant(name, keys, self._caller, self.burst, self.number, began_ns, _monotonic_ns())
 
 
 def described(error: BaseException) -> str:

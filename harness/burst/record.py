@@ -23,11 +23,18 @@ _HEAD = struct.Struct("<BxxxIIIIIIqq")
 _TAIL = struct.Struct("<qqqqIBB")
 _TAIL_AT = 44
 _ENTRY = struct.Struct("<BxxxIIIIIIqqqqqqIBB6x")
-_pack_head = _HEAD.pack_into
-_pack_tail = _TAIL.pack_into
-_NO_WORD = 0xFFFFFFFF
-assert _ENTRY.size == SIZE
-assert _HEAD.size == _TAIL_AT
+# Of most requests half of an entry is nought: no role, no arguments, a decision without values. What is not
+# handed over is not converted either: recording costs a large part of a fast command's time.
+_BARE_HEAD = struct.Struct("<BxxxI4xI4xIIqq")
+_BARE_TAIL = struct.Struct("<qqq8xIxB")
+_INSTANT = struct.Struct("<BxxxI4xI4xIIqq16xq13xB6x")
+_pack_head, _pack_bare_head = _HEAD.pack_into, _BARE_HEAD.pack_into
+_pack_tail, _pack_bare_tail = _TAIL.pack_into, _BARE_TAIL.pack_into
+_pack_instant = _INSTANT.pack_into
+_NO_WORD = 0
+assert _ENTRY.size == _INSTANT.size == SIZE
+assert _HEAD.size == _BARE_HEAD.size == _TAIL_AT
+assert _TAIL.size == _BARE_TAIL.size
 _SEGMENT = 1 << 16
 _CACHED = 200_000
 
@@ -38,14 +45,15 @@ _STATUS_OF = {_OPEN: Status.UNKNOWN, _OK: Status.OK, _FAILED: Status.FAILED, _UN
 _NONE, _INT, _JSON, _ERROR = 0, 1, 2, 3
 
 Mark = tuple[mmap.mmap, int]
+"""Where the tail of an entry goes."""
 
 
 class _Words:
-    """Strings and values by number; each new one is written to the side file at once."""
+    """Strings and values by number from 1; each new one is written to the side file at once."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._next = 0
+        self._next = _NO_WORD + 1
         self.known: dict[Any, int] = {}
 
     def number(self, key: Any, value: Any) -> int:
@@ -72,15 +80,12 @@ class Recorder:
         self._fd = entries_fd
         self._words = _Words(words_fd)
         self._known = self._words.known
-        self._at = _SEGMENT * SIZE
         self._map: mmap.mmap
 
-    def _segment(self) -> None:
-        start = self.count * SIZE
+    def _segment(self, start: int) -> None:
         # Reserve first: writing to a mapped hole of a full disk would kill the process.
         _reserve(self._fd, start, _SEGMENT * SIZE)
         self._map = mmap.mmap(self._fd, _SEGMENT * SIZE, offset=start)
-        self._at = 0
 
     def begin(
         self,
@@ -98,26 +103,26 @@ class Recorder:
         known = self._known
         try:
             operation_number, keys_number = known[operation], known[keys]
-            role_number = known[role] if role else _NO_WORD
         except KeyError:
             words = self._words
             operation_number, keys_number = words.number(operation, operation), words.number(keys, keys)
+        count = self.count
+        self.count = count + 1
+        at = count % _SEGMENT * SIZE
+        if not at:
+            self._segment(count * SIZE)
+        where = self._map
+        if role or args:
+            words, plain = self._words, dict(args)
             role_number = words.number(role, role) if role else _NO_WORD
-        args_number = _NO_WORD
-        if args:
-            plain = dict(args)
-            args_number = self._words.number((None, json.dumps(plain, sort_keys=True)), plain)
-        at = self._at
-        if at >= _SEGMENT * SIZE:
-            self._segment()
-            at = 0
-        self._at = at + SIZE
-        self.count += 1
-        _pack_head(
-            self._map, at, kind, operation_number, role_number, keys_number, args_number, caller, burst,
-            attempt, now_ns,
-        )  # fmt: skip
-        return self._map, at
+            args_number = words.number((None, json.dumps(plain, sort_keys=True)), plain) if plain else _NO_WORD
+            _pack_head(
+                where, at, kind, operation_number, role_number, keys_number, args_number, caller, burst, attempt,
+                now_ns,
+            )  # fmt: skip
+        else:
+            _pack_bare_head(where, at, kind, operation_number, keys_number, caller, burst, attempt, now_ns)
+        return where, at + _TAIL_AT
 
     def end(self, mark: Mark, reply: Reply, now_ms: int, now_max_ms: int, returned_ns: int) -> None:
         """Write the answer."""
@@ -125,21 +130,23 @@ class Recorder:
         number = self._known.get(decision)
         if number is None:
             number = self._words.number(decision, decision)
-        value, value_kind = 0, _NONE
-        if values:
-            only = values.get("value")
-            if len(values) == 1 and type(only) is int and -(1 << 63) <= only < 1 << 63:
-                value, value_kind = only, _INT
-            else:
-                plain = dict(values)
-                value = self._words.number((None, json.dumps(plain, sort_keys=True)), plain)
-                value_kind = _JSON
-        _pack_tail(mark[0], mark[1] + _TAIL_AT, now_ms, now_max_ms, returned_ns, value, number, value_kind, _OK)
+        where, at = mark
+        if not values:
+            _pack_bare_tail(where, at, now_ms, now_max_ms, returned_ns, number, _OK)
+            return
+        only = values.get("value")
+        if len(values) == 1 and type(only) is int and -(1 << 63) <= only < 1 << 63:
+            value, value_kind = only, _INT
+        else:
+            plain = dict(values)
+            value = self._words.number((None, json.dumps(plain, sort_keys=True)), plain)
+            value_kind = _JSON
+        _pack_tail(where, at, now_ms, now_max_ms, returned_ns, value, number, value_kind, _OK)
 
     def end_badly(self, mark: Mark, status: Status, error: str, now_ms: int, now_max_ms: int, returned_ns: int) -> None:
         """Write that there was no answer but an error. `returned_ns` 0: the caller was told nothing."""
         value = self._words.number(error, error)
-        _pack_tail(mark[0], mark[1] + _TAIL_AT, now_ms, now_max_ms, returned_ns, value, 0, _ERROR, _STATUS[status])
+        _pack_tail(*mark, now_ms, now_max_ms, returned_ns, value, 0, _ERROR, _STATUS[status])
 
     def effect(self, name: str, keys: tuple[str, ...], caller: int, burst: int, attempt: int, now_ns: int) -> Mark:
         """Write that an effect is about to begin."""
@@ -148,7 +155,23 @@ class Recorder:
     @staticmethod
     def effect_end(mark: Mark, now_ns: int) -> None:
         """Write that it ended."""
-        _pack_tail(mark[0], mark[1] + _TAIL_AT, 0, 0, now_ns, 0, 0, _NONE, _OK)
+        where, at = mark
+        _pack_tail(where, at, 0, 0, now_ns, 0, 0, _NONE, _OK)
+
+    def instant(
+        self, name: str, keys: tuple[str, ...], caller: int, burst: int, attempt: int, began_ns: int, ended_ns: int
+    ) -> None:
+        """Write an effect that takes no time: in one go, there is nothing between its begin and its end."""
+        try:
+            name_number, keys_number = self._known[name], self._known[keys]
+        except KeyError:
+            name_number, keys_number = self._words.number(name, name), self._words.number(keys, keys)
+        count = self.count
+        self.count = count + 1
+        at = count % _SEGMENT * SIZE
+        if not at:
+            self._segment(count * SIZE)
+        _pack_instant(self._map, at, EFFECT, name_number, keys_number, caller, burst, attempt, began_ns, ended_ns, _OK)
 
 
 def _reserve(fd: int, start: int, length: int) -> None:
@@ -187,7 +210,7 @@ class Reading:
         self.worker = worker
         self._fd = entries_fd
         self._words_fd = words_fd
-        self._words: list[Any] = []
+        self._words: list[Any] = [None]
         self._words_at = 0
         self._rest = b""
         self._keys: dict[int, tuple[str, ...]] = {}

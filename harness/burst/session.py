@@ -167,15 +167,20 @@ class LoadSession(Session):
         return reply
 
     async def now_ms(self) -> int:
-        """This machine's clock."""
+        """This machine's clock. Asked more than once, the instant of the decision lies anywhere in between."""
         now = time.time_ns() // 1_000_000
-        self.now_at_ms = self.now_max_ms = now
+        first = self.now_at_ms
+        if not first:
+            self.now_at_ms = self.now_max_ms = now
+        elif self.now_max_ms >= 0:  # else it lies between the first reading and the answer already
+            self.now_at_ms = min(first, now)
+            self.now_max_ms = max(self.now_max_ms, now)
         return now
 
     async def instant_ms(self) -> int:
         """This machine's clock, where the store's may decide until the answer is there."""
         now = time.time_ns() // 1_000_000
-        self.now_at_ms, self.now_max_ms = now, -1
+        self.now_at_ms, self.now_max_ms = min(self.now_at_ms or now, now), -1
         return now
 
     async def sleep_ms(self, ms: float) -> None:

@@ -10,7 +10,17 @@ from dataclasses import dataclass, field
 from harness.burst.cells import Bound
 from harness.burst.measurement import Counts, Overlap
 from harness.burst.perform import STUCK
-from harness.judge import Explanation, Finding, Latencies, Recording, Score, overlapped, weight_of
+from harness.judge import (
+    Contradiction,
+    Explanation,
+    Finding,
+    Latencies,
+    Recording,
+    Score,
+    failed,
+    overlapped,
+    weight_of,
+)
 from harness.model import Evidence, Operation, Status
 
 
@@ -35,6 +45,7 @@ class Tally(Score):
     spreads_us: list[float] = field(default_factory=list)
     latencies: Latencies = field(default_factory=Latencies)
     counterexample: Explanation | None = None
+    contradiction: Contradiction | None = None
     failures: list[str] = field(default_factory=list)
     last_bursts: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
@@ -43,7 +54,10 @@ class Tally(Score):
         if self.recording is not None:
             self.recording.piece(evidence, burst)
         if self.weigh(weight_of(evidence), finding):
-            self.overruns += self.bound.scenario.overruns(evidence)
+            try:
+                self.overruns += self.bound.scenario.overruns(evidence)
+            except Exception as error:
+                self.checker_error = self.checker_error or failed("overruns", error)
         self.count(evidence.operations)
 
     def add_probes(self, evidence: Evidence, burst: int) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 import uvloop
 
 from harness.burst.owner import Owner, OwnerClient
-from harness.burst.perform import BrokenScript, Performer
+from harness.burst.perform import BrokenScript, Performer, described
 from harness.burst.plan import Cell, Load, Orders, draw, orders_from, rename
 from harness.burst.record import PROBE, Recorder
 from harness.burst.rendezvous import Rendezvous, spin
@@ -412,6 +412,8 @@ async def _answer(carry_out: Any, line: str) -> None:
         answer = {"error": str(error), "exit": error.exit_code}
     except (StoreFault, OSError) as fault:
         answer = {"lost": f"{fault}"}
+    except Exception as error:  # a layout's encode or decode is the user's, too
+        answer = {"error": described(error), "exit": UsageError.exit_code}
     _say(answer)
 
 

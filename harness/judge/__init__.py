@@ -5,8 +5,9 @@ searches a whole history in partitions, `explain` makes a violation readable as 
 """
 
 from harness.judge.connected import Connected
+from harness.judge.contradiction import Contradiction, contradict
 from harness.judge.explain import Explanation, Ordered, Row, explain, order_steps
-from harness.judge.findings import STUCK, Finding, judge_evidence
+from harness.judge.findings import STUCK, Finding, Kind, failed, judge_evidence
 from harness.judge.history import Closing, Header
 from harness.judge.latency import Latencies
 from harness.judge.partitions import Budget, OrderFound, check_order, partition
@@ -25,7 +26,7 @@ from harness.judge.statistics import (
 )
 from harness.judge.turns import Subject
 from harness.judge.verdicts import NEEDED_CONTROL_RATE, Facts, conclude, conclude_part
-from harness.judge.verify import Contradiction, Verification, verify
+from harness.judge.verify import Verification, verify
 
 __all__ = [
     "NEEDED_CONTROL_RATE",
@@ -42,6 +43,7 @@ __all__ = [
     "History",
     "HistoryFile",
     "Interval",
+    "Kind",
     "Latencies",
     "OrderFound",
     "Ordered",
@@ -59,7 +61,9 @@ __all__ = [
     "compare_samples",
     "conclude",
     "conclude_part",
+    "contradict",
     "explain",
+    "failed",
     "freeze",
     "interval",
     "judge_evidence",

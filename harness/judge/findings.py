@@ -61,11 +61,25 @@ def judge_evidence(
         if kind not in invariant.applies:
             continue
         try:
-            breaches[invariant.name] = tuple(invariant.check(evidence))
+            breaches[invariant.name] = breaches_of(invariant, evidence)
         except Exception as error:
-            errors.append(f"'{invariant.name}' failed: {type(error).__name__}: {error}")
+            errors.append(failed(invariant.name, error))
     stuck = tuple(operation.request.id for operation in evidence.operations if operation.error == STUCK)
     return Finding(order.outcome, order.unordered, order.longest, breaches, stuck, order.why, "; ".join(errors))
+
+
+def breaches_of(invariant: Invariant, evidence: Evidence) -> tuple[Breach, ...]:
+    """What an invariant finds. Raises whatever the user's check does, TypeError where it yields something else."""
+    found = tuple(invariant.check(evidence))
+    for one in found:
+        if not isinstance(one, Breach):
+            raise TypeError(f"it must yield harness.Breach, not {one!r:.60}")
+    return found
+
+
+def failed(name: str, error: Exception) -> str:
+    """What is said of a user's checker that raised."""
+    return f"'{name}' failed: {type(error).__name__}: {error}"
 
 
 def _order(evidence: Evidence, spec: Spec, budget: Budget | None) -> OrderFound:

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from harness.judge.findings import Finding
+from harness.judge.findings import Finding, breaches_of, failed
 from harness.judge.verdicts import Facts, conclude, conclude_part
-from harness.model import ABORTED, Evidence, Invariant, Operation, Verdict
+from harness.model import ABORTED, Breach, Evidence, Invariant, Operation, Verdict
 
 _NEVER = 1 << 63
 
@@ -79,9 +79,7 @@ class Score:
             self.checker_error = self.checker_error or finding.checker_error
         for name, breaches in finding.breaches.items():
             self.asked[name] += 1
-            self.by_invariant[name] += bool(breaches)
-            if breaches:
-                self.amounts[name] = self.amounts.get(name, 0) + sum(breach.amount for breach in breaches)
+            self._add(name, breaches)
         self.undecided += not weight.decided
         self.unanswered += weight.unanswered
         return True
@@ -93,11 +91,20 @@ class Score:
         for invariant in invariants:
             if "probe" not in invariant.applies:
                 continue
+            try:
+                breaches = breaches_of(invariant, evidence)
+            except Exception as error:
+                self.checker_error = self.checker_error or failed(invariant.name, error)
+                continue
             self.asked[invariant.name] += len(evidence.probes)
-            if any(True for _breach in invariant.check(evidence)):
-                self.by_invariant[invariant.name] += 1
-                broken = True
+            self._add(invariant.name, breaches)
+            broken = broken or bool(breaches)
         self.broken += broken
+
+    def _add(self, name: str, breaches: Sequence[Breach]) -> None:
+        self.by_invariant[name] += bool(breaches)
+        if breaches:
+            self.amounts[name] = self.amounts.get(name, 0) + sum(breach.amount for breach in breaches)
 
     def facts(
         self,

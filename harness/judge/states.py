@@ -13,6 +13,8 @@ from harness.model import Operation, Reply, Request, Spec, State
 
 _STATE_BYTES = 300
 _PLAIN = frozenset({str, int, type(None), bytes})
+_SURE_MS = 20
+"""An instant known less well than this is guessed: both ends are tried, and in between the rule may say a third."""
 
 
 def freeze(value: Any) -> Any:
@@ -49,7 +51,7 @@ class Entry(NamedTuple):
 
     `returned_ns` None means open to the end: it may be ordered anywhere after its invocation,
     or never. `reply` None means that any answer will do. `instants` are the Unix times
-    (ms) at which the rule is asked; `guessed` says that nobody recorded them.
+    (ms) at which the rule is asked; `guessed` says that nobody recorded them, or a stall lies between them.
     """
 
     id: str
@@ -80,7 +82,7 @@ def entries_of(operations: Iterable[Operation], unix_ns: int, end_ms: int = 0) -
         if status == "failed" or (reply is not None and reply.decision == "aborted"):
             continue
         instants = (now_ms, now_max_ms) if now_max_ms > now_ms else (now_ms,)
-        guessed = False
+        guessed = now_max_ms - now_ms > _SURE_MS
         if status == "unknown" or returned_ns is None:
             returned_ns = reply = None
             # Where the store's clock decides, it may do so long after the caller has given up.

@@ -19,7 +19,7 @@ class Facts:
     `unjudged` have no verdict (the judge's budget ran out), in
     `undecided` every answer was `aborted` or none at all, in `unanswered` somebody got no answer. `control` names
     the strategy known to break that ran under the same load, None where none did. `lost` says
-    what happened to a store, `checker_error` what a rule or an invariant raised.
+    what happened to a store, a worker or the clock, `checker_error` what a rule or an invariant raised.
     """
 
     judged: int = 0
@@ -74,7 +74,7 @@ def _doubt(facts: Facts) -> str:
     too_calm = facts.control_broken < NEEDED_CONTROL_RATE * facts.control_bursts
     unsure = f"the judge ran out of time or memory in {facts.unjudged:,} of {judged:,}"
     doubts = (
-        (facts.lost is not None, f"a store was lost: {facts.lost}"),
+        (facts.lost is not None, f"the run was disturbed: {facts.lost}"),
         (facts.checker_error is not None, f"the judge failed: {facts.checker_error}"),
         (judged == 0 and facts.apart > 0, f"no two requests overlapped in any of {facts.apart:,}: nothing could break"),
         (judged == 0, "nothing ran"),

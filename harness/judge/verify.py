@@ -4,39 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from harness.judge.explain import says
-from harness.judge.findings import Finding
-from harness.judge.partitions import Budget
+from harness.judge.contradiction import Contradiction, contradict
 from harness.judge.pieces import History, Piece
 from harness.judge.score import Conclusion, Score
 from harness.judge.turns import Subject, judge, take_turns
-from harness.model import Effect, Evidence, Operation
-
-_EXPLAIN_S = 0.5
+from harness.model import Evidence
 
 Told = Callable[[int, int, int], None]
 """Is told how many pieces are done, of how many, and how many are broken."""
-
-
-@dataclass(frozen=True, slots=True)
-class Contradiction:
-    """One broken piece: what was broken, and the operations and effects that show it.
-
-    `unordered` are the fewest that no order explains, `longest` the longest order of what came before them;
-    `concerned` are those that a breach names. `rest_needed`: without the state at rest there would be an order.
-    """
-
-    piece: str
-    says: str
-    evidence: Evidence
-    finding: Finding
-    unordered: tuple[Operation, ...]
-    longest: tuple[Operation, ...]
-    concerned: tuple[Operation, ...]
-    effects: tuple[Effect, ...]
-    rest_needed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,33 +68,6 @@ def _contradiction(broken: Sequence[tuple[bool, int, Piece]], subject: Subject) 
     if not broken:
         return None
     _wordless, _size, piece = min(broken, key=lambda one: one[:2])
-    evidence = piece.evidence(subject.initial_value)
-    budget = Budget(explain_s=_EXPLAIN_S)
-    finding, rest_needed = judge(evidence, subject, piece, Budget(explain_s=0.0)), False
-    if finding.order == "illegal":
-        without = judge(replace(evidence, rest=None), subject, piece, budget)
-        rest_needed = without.order != "illegal"
-        explained = judge(evidence, subject, piece, budget) if rest_needed else without
-        finding = replace(finding, unordered=explained.unordered, longest=explained.longest)
-    by_id = {operation.request.id: operation for operation in evidence.operations}
-    breaches = [breach for found in finding.breaches.values() for breach in found]
-    names = {name for breach in breaches for name in breach.operations} | set(finding.stuck)
-    concerned = tuple(one for one in evidence.operations if names & {one.request.id, one.request.attempt})
-    return Contradiction(
-        piece.name,
-        _says(finding, rest_needed=rest_needed),
-        evidence,
-        finding,
-        tuple(by_id[name] for name in finding.unordered if name in by_id),
-        tuple(by_id[name] for name in finding.longest if name in by_id),
-        concerned,
-        tuple(effect for effect in evidence.effects if effect.attempt in names),
-        rest_needed,
+    return contradict(
+        piece.evidence(subject.initial_value), lambda evidence, budget: judge(evidence, subject, piece, budget)
     )
-
-
-def _says(finding: Finding, *, rest_needed: bool) -> str:
-    wordless = not any(finding.breaches.values())
-    if wordless and finding.order == "illegal" and not rest_needed:
-        return "no one-at-a-time order explains the answers"
-    return says(finding)

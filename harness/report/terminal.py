@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from harness.report.contradiction import BARS, draw_contradiction
 from harness.report.figures import (
     bound,
     count,
@@ -31,13 +32,21 @@ Document = Mapping[str, Any]
 def result_screen(document: Document, exit_code: int, paint: Paint = plain) -> str:
     """What `race run` prints, from its document."""
     lines = [*_headline(document, paint), ""]
-    if document["counterexample"] is not None:
-        lines += [*draw(document["counterexample"], WIDTH, paint), ""]
+    found = document["counterexample"]
+    if found is not None and _timed(document):
+        lines += draw_contradiction(found, paint)
+    elif found is not None:
+        lines += [*draw(found, WIDTH, paint), ""]
     below = list(_below(document))
     for label, text in below[:-1]:
         lines += labelled(label, text, paint)
     lines += last_line(*below[-1], exit_code, document["duration_s"], paint)
     return "\n".join(lines) + "\n"
+
+
+def _timed(document: Document) -> bool:
+    """Whether the counterexample is a timeline: under sustained load no steps are traced."""
+    return document["load"]["mode"] == "sustained" and "unordered" in document["counterexample"]
 
 
 def labelled(label: str, text: str, paint: Paint = plain, indent: int = _LABEL) -> list[str]:
@@ -127,6 +136,8 @@ def _below(document: Document) -> Iterator[tuple[str, str]]:
         yield "Why", found["why"]
     if _worth_telling(document):
         yield "Judged", _judged(document)
+    if found is not None and _timed(document):
+        yield "Bars", BARS
     if document["verdict"] != "violated":
         yield from _control(document)
         yield from _cost(document)
@@ -139,9 +150,11 @@ def _below(document: Document) -> Iterator[tuple[str, str]]:
 
 
 def _worth_telling(document: Document) -> bool:
-    """Unless everything that was asked was broken: then the headline has said it."""
+    """Unless everything that was asked was broken, and that is all: then the headline has said it."""
     asked = [document["order"], *document["invariants"].values()]
-    return document["violations"]["judged"] > 0 and asked != ["violated"] * len(asked)
+    violations = document["violations"]
+    more = any(amount > violations["by_invariant"][name] for name, amount in violations.get("amounts", {}).items())
+    return violations["judged"] > 0 and (more or asked != ["violated"] * len(asked))
 
 
 def _judged(document: Document) -> str:
@@ -151,7 +164,9 @@ def _judged(document: Document) -> str:
     for name, verdict in document["invariants"].items():
         broken = document["violations"]["by_invariant"].get(name, 0)
         if broken:
-            parts.append(f"{name}: {verdict} in {count(broken)}")
+            amount = document["violations"].get("amounts", {}).get(name, 0)
+            more = f" (adding up to {amount:,g})" if amount > broken else ""
+            parts.append(f"{name}: {verdict} in {count(broken)}{more}")
         else:
             others.setdefault(verdict, []).append(name)
     parts += [f"{', '.join(names)}: {verdict}" for verdict, names in others.items()]

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from harness.report.contradiction import BARS, draw_contradiction
 from harness.report.figures import count, interval, percent, plural, wrapped
 from harness.report.paint import VERDICT_STYLES, Paint, plain
 from harness.report.terminal import WIDTH, labelled, last_line
-from harness.report.timeline import draw_timeline, most, printable
+from harness.report.timeline import printable
 
 Document = Mapping[str, Any]
-
-_MOST_UNORDERED, _MOST_LONGEST = 16, 8
 
 
 def verification_screen(document: Document, exit_code: int, paint: Paint = plain) -> str:
     """What `race verify` prints, from its document."""
     lines = [*_headline(document, paint), ""]
     if document["counterexample"] is not None:
-        lines += _contradiction(document["counterexample"], paint)
+        lines += draw_contradiction(document["counterexample"], paint)
     for label, text in _below(document):
         lines += labelled(label, printable(text), paint)
     lines += last_line("Again", document["reproduce"], exit_code, document["duration_s"], paint)
@@ -62,42 +60,6 @@ def _pieces(document: Document, number: int) -> str:
     return f"{count(number)} {'group' if number == 1 else 'groups'} of connected keys"
 
 
-def _contradiction(found: Document, paint: Paint) -> Iterator[str]:
-    keys = ", ".join(found["keys"][:3]) + (" ..." if len(found["keys"]) > 3 else "")
-    where = f"of {count(found['operations'])} on {keys}"
-    if found["effects"] or not found["unordered"]:
-        lines = sorted([*found["concerned"], *found["effects"]], key=_begin)
-        yield from _timeline("Those concerned", lines[:_MOST_UNORDERED], 0, paint)
-    if found["unordered"]:
-        shown, more = most(found["unordered"], _MOST_UNORDERED)
-        head = f"{plural(len(found['unordered']), 'operation')} {where} that no order explains"
-        yield from _timeline(head, shown, more, paint)
-    if found["rest"] is not None:
-        left = " ".join(f"{key}={json.dumps(value)}" for key, value in found["rest"].items())
-        yield from (f"   {line}" for line in wrapped(printable(f"left at rest: {left}"), WIDTH - 4, "  "))
-        yield ""
-    if found["unordered"] and found["longest"]:
-        shown, more = most(found["longest"], _MOST_LONGEST)
-        yield from _timeline("The longest order that explains what came before", shown, more, paint)
-
-
-def _timeline(head: str, lines: list[Any], more: int, paint: Paint) -> Iterator[str]:
-    if not lines:
-        return
-    yield from _heading(head, paint)
-    yield from [f"   ... {count(more)} before these"] if more else []
-    yield from draw_timeline(lines)
-    yield ""
-
-
-def _heading(text: str, paint: Paint) -> Iterator[str]:
-    yield from (paint(f"  {line}", "bold") for line in wrapped(printable(text), WIDTH - 4, "  "))
-
-
-def _begin(line: Document) -> int:
-    return int(line["invoked_ns"] if "op" in line else line["began_ns"])
-
-
 def _below(document: Document) -> Iterator[tuple[str, str]]:
     if document["verdict"] == "violated" and document["counterexample"] is not None:
         others = [breach["says"] for breach in document["counterexample"]["breaches"]][1:]
@@ -113,7 +75,7 @@ def _below(document: Document) -> Iterator[tuple[str, str]]:
     if control is not None and control["bursts"]:
         yield "Control", f"{control['name']} broke {count(control['broken'])} of its {count(control['bursts'])}"
     if document["counterexample"] is not None:
-        yield "Bars", "from invocation to answer, in the order of events, not to scale"
+        yield "Bars", BARS
     yield "History", _history(document)
     if document["run"] is not None:
         run = document["run"]

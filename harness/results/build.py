@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from harness.judge.statistics import interval
 from harness.model import Claim, Verdict
 from harness.results.claims import as_claimed, shown_to_callers
+from harness.results.contradiction import contradiction_document
 from harness.results.environment import environment
 
 if TYPE_CHECKING:
     from harness.burst import CompareRow, Comparison, Counts, Load, Measurement, Overlap
-    from harness.judge import Explanation
+    from harness.judge import Contradiction, Explanation
     from harness.stores import StoreInfo
 
 CONFIDENCE = 0.95
@@ -45,7 +46,7 @@ def result_document(measured: Measurement, *, reproduce: str) -> Document:
         "throughput_per_s": _per_second(measured.counts.requests, measured.elapsed_s),
         "commands_per_s": _per_second(measured.commands, measured.elapsed_s),
         "latency_ms": dict(measured.latency_ms),
-        "counterexample": counterexample_document(measured.counterexample),
+        "counterexample": counterexample_document(measured.counterexample, measured.contradiction),
         "reproduce": reproduce,
         "environment": environment(),
         "started_at": measured.started_at,
@@ -172,14 +173,16 @@ def violations_document(measured: Measurement) -> Document:
         "high": found.high if found else None,
         "confidence": CONFIDENCE,
         "by_invariant": dict(measured.by_invariant),
+        "amounts": dict(measured.amounts),
     }
 
 
-def counterexample_document(found: Explanation | None) -> Document | None:
-    """One broken burst, step by step: data for every rendering."""
+def counterexample_document(found: Explanation | None, shown: Contradiction | None = None) -> Document | None:
+    """One broken burst, step by step, and the operations that show that it is: data for every rendering."""
     if found is None:
         return None
     return {
+        **(contradiction_document(shown) if shown is not None else {}),
         "columns": [list(column) for column in found.columns],
         "steps": [
             {

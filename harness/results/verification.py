@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from harness.judge.history import effect_line, operation_line
 from harness.judge.statistics import interval
-from harness.model import NOTHING, Effect, Operation
+from harness.results.contradiction import contradiction_document
 from harness.results.environment import race_version
 
 if TYPE_CHECKING:
-    from harness.judge import Contradiction, Verification
+    from harness.judge import Verification
     from harness.results.build import Document
 
 CONFIDENCE = 0.95
@@ -57,7 +55,7 @@ def verification_document(verified: Verification, asked: Asked) -> Document:
         },
         "violations": _violations(verified),
         "control": _control(verified),
-        "counterexample": _counterexample(verified.contradiction),
+        "counterexample": contradiction_document(verified.contradiction) if verified.contradiction else None,
         "reproduce": asked.reproduce,
         "race": race_version(),
         "duration_s": round(asked.duration_s, 3),
@@ -87,44 +85,3 @@ def _control(verified: Verification) -> Document | None:
         return None
     bursts, broken = closing.control_bursts, closing.control_broken
     return {"name": closing.control, "bursts": bursts, "broken": broken, "rate": broken / bursts if bursts else None}
-
-
-def _counterexample(found: Contradiction | None) -> Document | None:
-    if found is None:
-        return None
-    evidence, finding = found.evidence, found.finding
-    return {
-        "piece": found.piece,
-        "keys": list(evidence.keys),
-        "says": found.says,
-        "breaches": [
-            {
-                "invariant": name,
-                "says": breach.says,
-                "operations": list(breach.operations),
-                "amount": breach.amount,
-            }
-            for name, breaches in finding.breaches.items()
-            for breach in breaches
-        ],
-        "order": "violated" if finding.order == "illegal" else "held" if finding.order == "legal" else "inconclusive",
-        "operations": len(evidence.operations),
-        "unordered": _lines(found.unordered),
-        "longest": _lines(found.longest),
-        "concerned": _lines(found.concerned),
-        "effects": _effects(found.effects),
-        "rest": dict(evidence.rest) if found.rest_needed and evidence.rest is not None else None,
-    }
-
-
-def _lines(operations: Sequence[Operation]) -> list[Any]:
-    """Operations as a history holds them; every decision is named."""
-    return [_listed(operation_line(one, NOTHING, None, probe=False)) for one in operations]
-
-
-def _effects(effects: Sequence[Effect]) -> list[Any]:
-    return [_listed(effect_line(one, number, None)) for number, one in enumerate(effects)]
-
-
-def _listed(line: dict[str, Any]) -> dict[str, Any]:
-    return {**line, "keys": list(line["keys"])}

@@ -8,6 +8,7 @@ from harness.strategy.forms import (
     ScriptForm,
     StatementForm,
 )
+from harness.strategy.invariants import out_of_order, replay
 from harness.strategy.layouts import RowLayout, ValueLayout, json_row
 from harness.strategy.scenario import Flow, Scenario
 from harness.strategy.session import Isolation, Rows, Session, Transaction
@@ -33,4 +34,6 @@ __all__ = [
     "Transaction",
     "ValueLayout",
     "json_row",
+    "out_of_order",
+    "replay",
 ]

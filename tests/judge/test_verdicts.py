@@ -21,7 +21,7 @@ def test_held_is_earned() -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"lost": "valkey restarted"}, "a store was lost: valkey restarted"),
+        ({"lost": "valkey restarted"}, "the run was disturbed: valkey restarted"),
         ({"checker_error": "boom"}, "the judge failed: boom"),
         ({"judged": 0}, "nothing ran"),
         ({"complete": False}, "the run was interrupted"),

@@ -238,6 +238,16 @@ def test_an_instant_that_is_an_interval_is_tried_at_both_ends() -> None:
     assert judged(Lease(), [first, take((2, 3), (1099, 1101), free=True)], {}).outcome == "legal"
 
 
+def test_an_instant_in_the_middle_of_a_stall_never_makes_a_violation() -> None:
+    """The store decided somewhere in 200 ms, at 1170 perhaps: neither end explains who was refused and who was not."""
+    first = take((0, 4), (1000, 1200), free=True)
+    refused = take((5, 6), (1240, 1240), free=False)
+    let_in = take((7, 8), (1290, 1290), free=True)
+    found = judged(Lease(), [first, refused, let_in], {})
+    assert found.outcome == "unknown"
+    assert "instant" in found.why
+
+
 def test_a_state_at_rest_is_seen_with_the_eyes_of_that_instant() -> None:
     """The lease has run out by the time somebody looks."""
     first = take((0, 1), (1000, 1000), free=True)

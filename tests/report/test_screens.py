@@ -51,6 +51,7 @@ RESULTS = {
         measurements.held(load=Load(mode="sustained", connections=16, keys=64, seed=7), judged_bursts=64),
         0,
     ),
+    "sustained-violated": (measurements.lost_adds(), 1),
     "order-held-rule-violated": (
         measurements.violated(
             order=Verdict.HELD,
@@ -83,7 +84,7 @@ def in_80_columns(text: str) -> str:
 def test_screen_of_a_run(name: str, snapshot: Snapshot) -> None:
     """Verdict, interleaving, and the lines below, for every kind of result."""
     measured, code = RESULTS[name]
-    reproduce = f"race run double-submit --strategy {measured.cell.strategy} --seed 7"
+    reproduce = f"race run {measured.cell.scenario} --strategy {measured.cell.strategy} --seed 7"
     document = result_document(measured, reproduce=reproduce)
     snapshot(f"run-{name}.txt", in_80_columns(result_screen(document, code)))
 

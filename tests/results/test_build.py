@@ -28,7 +28,9 @@ def test_schemas_are_schemas(name: str) -> None:
     Draft202012Validator.check_schema(json.loads(schema_text(name)))
 
 
-@pytest.mark.parametrize("measured", [measurements.held(), measurements.violated(), measurements.inconclusive()])
+@pytest.mark.parametrize(
+    "measured", [measurements.held(), measurements.violated(), measurements.inconclusive(), measurements.lost_adds()]
+)
 def test_results_follow_their_schema(measured: Any) -> None:
     """Every verdict gives a document that its schema accepts, with nothing beside it."""
     check(result_document(measured, reproduce="race run"), "result")
@@ -51,6 +53,7 @@ def test_a_result_names_what_was_measured() -> None:
         "high": pytest.approx(0.99891, abs=1e-5),
         "confidence": 0.95,
         "by_invariant": {"one at work": 996},
+        "amounts": {},
     }
     assert document["throughput_per_s"] == 2000.0
     assert document["counterexample"]["steps"][2] == {

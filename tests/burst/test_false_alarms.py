@@ -1,0 +1,500 @@
+"""What befalls a machine, tried for real, is never said to be the strategy's fault; and silence is no praise.
+
+A store that restarts, fails over or evicts, connections that drop, a machine that stalls: unknown
+outcomes, overruns or `inconclusive`, never `violated`. Everything aborted, nobody answered, a judge that fails:
+never `held`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from harness.burst import Cell, Load, Measurement, Progress, StoresOptions, run
+from harness.model import Verdict
+from harness.stores import PostgresConnection, PostgresTarget, RedisConnection, RedisTarget
+from tests.servers import PrivatePostgres, PrivateValkey, Proxy, free_port, until
+
+pytestmark = [pytest.mark.load, pytest.mark.xdist_group("load")]
+
+ROOT = Path(__file__).resolve().parents[2]
+BURSTS: dict[str, Any] = {"bursts": 4000, "size": 4, "connections": 4}
+SUSTAINED: dict[str, Any] = {"mode": "sustained", "duration_s": 1.5, "connections": 8, "keys": 4, "work_us": 0}
+DISTURBED = "the run was disturbed"
+WORK = 2_000
+"""Commands after which a load is well under way."""
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder whose path is short enough for a socket."""
+    path = Path(tempfile.mkdtemp(prefix="rt-"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def valkey(folder: Path) -> Iterator[PrivateValkey]:
+    """A Valkey of this test."""
+    server = PrivateValkey(folder, ("--appendonly", "no"))
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[PrivatePostgres]:
+    """A PostgreSQL of these tests."""
+    server = PrivatePostgres()
+    yield server
+    server.close()
+
+
+def measure(
+    scenario: str, strategy: str, load: dict[str, Any], befalls: Callable[[Mischief], None], **urls: str
+) -> Measurement:
+    """Run one cell while something befalls it, in a thread that is told how the run gets on."""
+    mischief = Mischief()
+    thread = threading.Thread(target=befalls, args=(mischief,))
+    thread.start()
+    try:
+        cell, options = Cell(scenario, strategy), StoresOptions(**urls)  # type: ignore[arg-type]
+        # A control would be loaded first for as long, and might be what it befalls.
+        control = load.get("mode") != "sustained"
+        return asyncio.run(run(cell, Load(**load), stores_options=options, control=control, progress=mischief.progress))
+    finally:
+        mischief.over.set()
+        thread.join()
+
+
+class Mischief:
+    """What the thread that does it knows: whether bursts were judged, whether the run is over."""
+
+    def __init__(self) -> None:
+        """Nothing happened yet."""
+        self.judged = threading.Event()
+        self.over = threading.Event()
+
+    def progress(self, _progress: Progress) -> None:
+        """Bursts were judged."""
+        self.judged.set()
+
+    def goes_on(self, pause_s: float) -> bool:
+        """After a pause, whether the run still goes on."""
+        return not self.over.wait(pause_s)
+
+
+def redis(target: RedisTarget, *command: str | int) -> Any:
+    """One command on a connection of its own."""
+
+    async def work() -> Any:
+        connection = await RedisConnection.open(target)
+        try:
+            return await connection.execute(*command)
+        finally:
+            await connection.close()
+
+    return asyncio.run(work())
+
+
+def sql(target: PostgresTarget, statement: str) -> Any:
+    """One statement on a connection of its own."""
+
+    async def work() -> Any:
+        connection = await PostgresConnection.open(target)
+        try:
+            return await connection.sql(statement)
+        finally:
+            await connection.close()
+
+    return asyncio.run(work())
+
+
+def at_work(target: RedisTarget, more: int = WORK) -> None:
+    """Wait until so many more commands were carried out."""
+
+    def done() -> int:
+        lines = redis(target, "INFO", "stats").decode().splitlines()
+        return next(int(line.split(":")[1]) for line in lines if line.startswith("total_commands_processed:"))
+
+    before = done()
+    until(lambda: done() > before + more)
+
+
+def told(found: Measurement) -> str:
+    """Everything that helps to understand a wrong verdict."""
+    return f"{found.verdict} ({found.reason}); order {found.order}, {found.invariants}; {found.counts}"
+
+
+def inconclusive(found: Measurement, reason: str) -> None:
+    """No violation, and the reason."""
+    assert (found.verdict, found.broken_bursts) == (Verdict.INCONCLUSIVE, 0), told(found)
+    assert reason in found.reason, told(found)
+
+
+# Stores
+
+
+@pytest.mark.parametrize("load", [BURSTS, SUSTAINED], ids=["bursts", "sustained"])
+@pytest.mark.parametrize("scenario", ["counter", "double-submit"])
+def test_a_valkey_that_restarts(valkey: PrivateValkey, scenario: str, load: dict[str, Any]) -> None:
+    """Killed and started again on the same socket: it forgot everything, which is no lost update."""
+
+    def befalls(_mischief: Mischief) -> None:
+        at_work(valkey.target())
+        valkey.kill()
+        valkey.start()
+
+    inconclusive(measure(scenario, "atomic", load, befalls, redis_url=valkey.url), DISTURBED)
+
+
+@pytest.mark.parametrize("strategy", ["pg-for-update", "pg-conditional"])
+def test_a_postgres_that_restarts(postgres: PrivatePostgres, strategy: str) -> None:
+    """It recovers and forgets nothing, but what was open is gone."""
+
+    def befalls(mischief: Mischief) -> None:
+        mischief.judged.wait(20)
+        postgres.restart()
+
+    found = measure("counter", strategy, BURSTS, befalls, postgres_url=postgres.url)
+    inconclusive(found, DISTURBED)
+
+
+def test_a_failover(folder: Path) -> None:
+    """The primary dies, its replica is promoted behind the same address: acknowledged writes may be gone."""
+    (folder / "a").mkdir()
+    (folder / "b").mkdir()
+    primary = PrivateValkey(folder / "a", ("--repl-diskless-sync-delay", "0"), free_port())
+    replica = PrivateValkey(folder / "b", ("--replicaof", "127.0.0.1", str(primary.port)))
+    proxy = Proxy(primary.socket)
+
+    def befalls(_mischief: Mischief) -> None:
+        at_work(primary.target())
+        primary.kill()
+        redis(replica.target(), "REPLICAOF", "NO", "ONE")
+        proxy.point_to(replica.socket)
+
+    try:
+        until(lambda: b"master_link_status:up" in redis(replica.target(), "INFO", "replication"))
+        inconclusive(measure("counter", "atomic", BURSTS, befalls, redis_url=proxy.url), DISTURBED)
+    finally:
+        proxy.close()
+        primary.kill()
+        replica.kill()
+
+
+def test_another_server_behind_the_address(folder: Path) -> None:
+    """Nobody died, but who answers is somebody else."""
+    (folder / "a").mkdir()
+    (folder / "b").mkdir()
+    first, second = PrivateValkey(folder / "a", ()), PrivateValkey(folder / "b", ())
+    proxy = Proxy(first.socket)
+
+    def befalls(_mischief: Mischief) -> None:
+        at_work(first.target())
+        proxy.point_to(second.socket)
+
+    try:
+        found = measure("counter", "atomic", SUSTAINED, befalls, redis_url=proxy.url)
+        inconclusive(found, "restarted or failed over")
+    finally:
+        proxy.close()
+        first.kill()
+        second.kill()
+
+
+@pytest.mark.parametrize("load", [BURSTS, SUSTAINED], ids=["bursts", "sustained"])
+def test_a_valkey_that_evicts(valkey: PrivateValkey, load: dict[str, Any]) -> None:
+    """Somebody lets it evict while it is in use: keys vanish, and nobody wrote."""
+
+    def befalls(_mischief: Mischief) -> None:
+        at_work(valkey.target())
+        redis(valkey.target(), "CONFIG", "SET", "maxmemory-policy", "allkeys-lru", "maxmemory", "1mb")
+
+    found = measure("counter", "atomic", load, befalls, redis_url=valkey.url)
+    assert int(redis(valkey.target(), "INFO", "stats").split(b"evicted_keys:")[1].split()[0]) > 0
+    inconclusive(found, DISTURBED)
+
+
+# Connections
+
+
+@pytest.mark.parametrize(
+    ("scenario", "strategy", "load"),
+    [
+        ("counter", "atomic", {**BURSTS, "bursts": 200}),
+        ("counter", "watch", {**BURSTS, "bursts": 200}),
+        ("double-submit", "lua", {**BURSTS, "bursts": 200}),
+        ("counter", "lua", {**SUSTAINED, "duration_s": 1.0}),
+        ("double-submit", "atomic", {**SUSTAINED, "duration_s": 1.0}),
+    ],
+    ids=lambda one: one if isinstance(one, str) else one.get("mode", "burst"),
+)
+def test_connections_that_break_off_in_the_middle_of_a_reply(
+    valkey: PrivateValkey, scenario: str, strategy: str, load: dict[str, Any]
+) -> None:
+    """What was asked may have been done: the caller cannot know."""
+    proxy = Proxy(valkey.socket, after=60)
+    try:
+        found = measure(scenario, strategy, load, lambda _mischief: None, redis_url=proxy.url)
+        assert proxy.cuts > 0
+    finally:
+        proxy.close()
+    inconclusive(found, "")
+    assert found.counts.unknown > 0, told(found)
+
+
+@pytest.mark.parametrize(("scenario", "strategy"), [("counter", "lua"), ("double-submit", "watch")])
+def test_clients_killed_in_a_loop(valkey: PrivateValkey, scenario: str, strategy: str) -> None:
+    """CLIENT KILL of somebody who is in the middle of things, again and again."""
+
+    def befalls(mischief: Mischief) -> None:
+        killed = 0
+        while mischief.goes_on(0.02):
+            clients = [dict(pair.split("=", 1) for pair in line.split() if "=" in pair)
+                       for line in redis(valkey.target(), "CLIENT", "LIST").decode().splitlines()]  # fmt: skip
+            busy = [client["id"] for client in clients if int(client.get("tot-cmds", 0)) > 100]
+            if busy:
+                killed += 1
+                redis(valkey.target(), "CLIENT", "KILL", "ID", busy[killed % len(busy)])
+
+    found = measure(scenario, strategy, {**BURSTS, "bursts": 600}, befalls, redis_url=valkey.url)
+    inconclusive(found, "")
+    assert found.counts.unknown > 0, told(found)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "strategy"),
+    [("counter", "pg-for-update"), ("double-submit", "pg-conditional"), ("counter", "pg-serializable")],
+)
+def test_backends_ended_in_a_loop(postgres: PrivatePostgres, scenario: str, strategy: str) -> None:
+    """pg_terminate_backend of one that works: a COMMIT without an answer may have been done."""
+
+    def befalls(mischief: Mischief) -> None:
+        while mischief.goes_on(0.03):
+            sql(
+                postgres.target,
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'race\\__%'"
+                " AND state <> 'idle' ORDER BY random() LIMIT 1",
+            )
+
+    found = measure(scenario, strategy, {**BURSTS, "bursts": 400}, befalls, postgres_url=postgres.url)
+    inconclusive(found, "")
+    assert found.counts.unknown > 0, told(found)
+
+
+# Clocks and stalls
+
+
+def short_lease(folder: Path, lease_ms: int, slack_ms: int = 50) -> str:
+    """The double-submit scenario with a lease that a test can outlast."""
+    text = (ROOT / "scenarios" / "double_submit.py").read_text()
+    path = folder / "short_lease.py"
+    text = text.replace("LEASE_MS = 2_000", f"LEASE_MS = {lease_ms}")
+    path.write_text(text.replace("SLACK_MS = 50", f"SLACK_MS = {slack_ms}"))
+    return str(path)
+
+
+def workers() -> Iterator[psutil.Process]:
+    """The worker processes of the run that are at work."""
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "harness.burst.worker" in child.cmdline() and child.cpu_times().user > 0.5:
+                yield child
+
+
+def stall(seconds: float, at_most: int) -> int:
+    """Let workers stand still; how many did."""
+    stopped = list(islice(workers(), at_most))
+    for child in stopped:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.suspend()
+    time.sleep(seconds)  # it is what happens, nothing is waited for
+    for child in stopped:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.resume()
+    return len(stopped)
+
+
+STALLED_BURSTS: dict[str, Any] = {**BURSTS, "bursts": 400}
+STALLED_SUSTAINED: dict[str, Any] = {**SUSTAINED, "keys": 2, "duration_s": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("load", "strategy", "whole"),
+    [
+        pytest.param(STALLED_BURSTS, "atomic", True, id="bursts-atomic-machine"),
+        pytest.param(STALLED_BURSTS, "redis-lock", False, id="bursts-redis-lock-process"),
+        pytest.param(STALLED_SUSTAINED, "lua", False, id="sustained-lua-process"),
+        pytest.param(STALLED_SUSTAINED, "redis-lock", True, id="sustained-redis-lock-machine"),
+    ],
+)
+def test_a_stall_past_the_lease(tmp_path: Path, load: dict[str, Any], strategy: str, *, whole: bool) -> None:
+    """Workers stand still for longer than the lease of what they hold, then go on: overruns, and no violation."""
+    stalls = 0
+
+    def befalls(mischief: Mischief) -> None:
+        nonlocal stalls
+        while mischief.goes_on(0.15):
+            stalls += stall(0.3, at_most=2 if whole else 1)
+
+    found = measure(short_lease(tmp_path, 150), strategy, {**load, "work_us": 2_000}, befalls)
+    assert stalls > 0
+    assert (found.verdict is Verdict.VIOLATED, found.broken_bursts) == (False, 0), told(found)
+
+
+TWICE = """
+from harness import *
+class Twice(Strategy):
+    name = "twice"
+    family = "redis"
+    def claims(self, conditions): return Claim("holds")
+    async def apply(self, session, request, rule):
+        token, lock = session.token(), session.key("lock:" + request.key)
+        async for _ in session.retries(400):
+            if await session.redis("SET", lock, token, "NX", "PX", 20_000):
+                break
+        now_ms = await session.now_ms()
+        state = await self.values.load(session, request.keys)
+        outcome = rule(state, request, now_ms)
+        await self.values.save(session, outcome.changes, now_ms)
+        await session.sleep_ms(40 * (int(token, 16) % 2))
+        await session.now_ms()
+        await session.redis("DEL", lock)
+        return outcome.reply
+"""
+SET_BACK = """
+import os, time
+from harness import *
+from harness.strategy.loader import find_strategy
+clock, switch = time.time_ns, {switch!r}
+time.time_ns = lambda: clock() - (300_000_000 if os.path.exists(switch) else 0)
+class SetBack(find_strategy("atomic")[0]):
+    name = "set-back"
+    def claims(self, conditions): return Claim("holds")
+"""
+
+
+def test_a_clock_that_is_asked_twice(tmp_path: Path) -> None:
+    """Of a strategy that looks at the clock again when it is done, nobody can tell by which look it decided."""
+    script = tmp_path / "twice.py"
+    script.write_text(TWICE)
+    load = {**SUSTAINED, "keys": 2, "duration_s": 3.0, "work_us": 40_000}
+    found = measure(short_lease(tmp_path, 60, slack_ms=2), str(script), load, lambda _mischief: None)
+    assert found.counts.overruns > 0, told(found)
+    assert (found.verdict is Verdict.VIOLATED, found.broken_bursts) == (False, 0), told(found)
+
+
+@pytest.mark.parametrize("load", [{**BURSTS, "bursts": 60}, SUSTAINED], ids=["bursts", "sustained"])
+def test_a_clock_that_is_set_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: dict[str, Any]) -> None:
+    """Leases seem to live again that the store has forgotten; every process that loads the script sees it."""
+    script, switch = tmp_path / "set_back.py", tmp_path / "switch"
+    script.write_text(SET_BACK.format(switch=str(switch)))
+    monkeypatch.setattr(time, "time_ns", time.time_ns)  # what the script puts in its place is taken away again
+
+    def befalls(mischief: Mischief) -> None:
+        until(lambda: any(workers()) or mischief.over.is_set())
+        switch.touch()
+
+    found = measure(short_lease(tmp_path, 60), str(script), {**load, "work_us": 80_000}, befalls)
+    inconclusive(found, "clock was set back by 300 ms")
+
+
+# False calm
+
+CHECKS = """
+from harness import *
+from harness.strategy.loader import find_scenario
+class Checks(find_scenario("counter")):
+    name = "checks"
+    leases_ms = 1
+    def invariants(self): return [Invariant("ratio", "it is asked", self.ratio, {applies!r})]
+    def ratio(self, evidence): return [Breach("?", amount=1 / 0)]
+    def probe(self, key): return Request("add", (key,))
+"""
+SPEC = """
+from harness import *
+from harness.strategy.loader import find_scenario
+class Fails(find_scenario("counter")):
+    name = "fails"
+    def {name}(self, *_about, **_more): raise KeyError("where")
+"""
+SHY = """
+from harness import *
+class Shy(Strategy):
+    name = "shy"
+    def claims(self, conditions): return Claim("holds")
+    async def apply(self, session, request, rule):
+        await session.redis("PING")
+        return ABORTED
+"""
+SILENT = """
+import asyncio
+from harness import *
+class Silent(Strategy):
+    name = "silent"
+    def claims(self, conditions): return Claim("holds")
+    async def apply(self, session, request, rule): await asyncio.sleep(60)
+"""
+FEW: dict[str, Any] = {"bursts": 60, "size": 4, "connections": 4}
+SHORT: dict[str, Any] = {**SUSTAINED, "duration_s": 0.5}
+
+
+def script(folder: Path, name: str, text: str) -> str:
+    """A script of one's own."""
+    path = folder / f"{name}.py"
+    path.write_text(text)
+    return str(path)
+
+
+def calm(scenario: str, strategy: str, load: dict[str, Any]) -> Measurement:
+    """Run one cell with its control, and nothing befalls it."""
+    return asyncio.run(run(Cell(scenario, strategy), Load(**load)))
+
+
+@pytest.mark.parametrize("load", [FEW, SHORT], ids=["bursts", "sustained"])
+@pytest.mark.parametrize("kind", ["burst", "sustained", "probe"])
+def test_an_invariant_that_raises(tmp_path: Path, kind: str, load: dict[str, Any]) -> None:
+    """Whatever it is asked of: nothing is known."""
+    found = calm(script(tmp_path, "checks", CHECKS.format(applies=(kind,))), "atomic", load)
+    asked = kind == load.get("mode", "burst") or (kind == "probe" and load is FEW)
+    assert found.verdict is (Verdict.INCONCLUSIVE if asked else Verdict.HELD), told(found)
+    assert not asked or "ZeroDivisionError" in found.reason, told(found)
+    assert found.invariants["ratio"] is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("name", ["allowed", "view", "overruns"])
+def test_a_scenario_that_raises_in_the_judge(tmp_path: Path, name: str) -> None:
+    """What the judge asks of it is the user's, too."""
+    found = calm(script(tmp_path, "fails", SPEC.format(name=name)), "atomic", FEW)
+    assert found.verdict is Verdict.INCONCLUSIVE, told(found)
+    assert "KeyError" in found.reason
+
+
+def test_a_sustained_load_that_gives_up(tmp_path: Path) -> None:
+    """Everything aborted: nothing broke, and nothing was decided."""
+    found = calm("counter", script(tmp_path, "shy", SHY), SHORT)
+    assert (found.verdict, found.broken_bursts) == (Verdict.INCONCLUSIVE, 0), told(found)
+    assert "aborted" in found.reason
+
+
+def test_a_sustained_load_that_is_stuck(tmp_path: Path) -> None:
+    """Nobody is ever answered although the store lives."""
+    found = calm("counter", script(tmp_path, "silent", SILENT), {**SHORT, "timeout_s": 0.5})
+    assert (found.verdict, found.counts.stuck) == (Verdict.VIOLATED, SHORT["connections"]), told(found)
+
+
+def test_a_control_that_never_meets_anybody() -> None:
+    """One caller at a time: nothing can break, and that nothing broke is no news."""
+    found = calm("counter", "atomic", {**SHORT, "connections": 1, "processes": 1})
+    assert found.verdict is Verdict.INCONCLUSIVE, told(found)

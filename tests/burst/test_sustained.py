@@ -1,0 +1,43 @@
+"""A violated sustained load says what contradicts itself, and how much was lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+from jsonschema import validate
+
+from harness.burst import Cell, Load, run
+from harness.model import Verdict
+from harness.report import result_screen
+from harness.results import result_document, schema_text
+
+pytestmark = [pytest.mark.load, pytest.mark.xdist_group("load")]
+
+
+@pytest.mark.parametrize("scenario", ["counter", "double-submit"])
+def test_a_violated_sustained_load_is_explained(scenario: str) -> None:
+    """The fewest operations that no order explains and the longest order, in the document and on the screen."""
+    load = Load(mode="sustained", duration_s=1.0, connections=8, keys=8)
+    found = asyncio.run(run(Cell(scenario, "naive"), load))
+    assert (found.verdict, found.order) == (Verdict.VIOLATED, Verdict.VIOLATED)
+    document = result_document(found, reproduce="race")
+    validate(document, json.loads(schema_text("result")))
+    shown = document["counterexample"]
+    assert 0 < len(shown["unordered"]) <= 4
+    assert shown["longest"]
+    ids = {line["op"] for line in shown["unordered"]}
+    assert ids <= {operation.request.id for operation in found.contradiction.evidence.operations}  # type: ignore[union-attr]
+    screen = result_screen(document, 1)
+    assert "that no order explains" in screen
+    assert max(map(len, screen.splitlines())) <= 80
+
+
+def test_what_was_lost_is_added_up() -> None:
+    """Lost adds over all keys, beside the number of keys that lost any."""
+    found = asyncio.run(run(Cell("counter", "naive"), Load(mode="sustained", duration_s=1.0, connections=8, keys=4)))
+    violations = result_document(found, reproduce="race")["violations"]
+    assert violations["by_invariant"] == {"no add is lost": 4}
+    assert violations["amounts"]["no add is lost"] > 4
+    assert "adding up to" in result_screen(result_document(found, reproduce="race"), 1)
