@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from typing import Any
 
-from harness.stores import PostgresTarget, RedisTarget
+from harness.stores import PostgresTarget, RedisConnection, RedisTarget
 from harness.stores.embedded import Embedded
 
 _DEADLINE_S = 20.0
@@ -73,6 +74,28 @@ class PrivateValkey:
     def target(self, **more: str) -> RedisTarget:
         """Where it is."""
         return RedisTarget(path=str(self.socket), **more)  # type: ignore[arg-type]
+
+    def execute(self, *command: str | int) -> Any:
+        """One command on a connection of its own."""
+
+        async def work() -> Any:
+            connection = await RedisConnection.open(self.target())
+            try:
+                return await connection.execute(*command)
+            finally:
+                await connection.close()
+
+        return asyncio.run(work())
+
+    def at_work(self, more: int = 2_000) -> None:
+        """Wait until so many more commands were carried out."""
+
+        def done() -> int:
+            lines = self.execute("INFO", "stats").decode().splitlines()
+            return next(int(line.split(":")[1]) for line in lines if line.startswith("total_commands_processed:"))
+
+        before = done()
+        until(lambda: done() > before + more)
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal."""

@@ -71,15 +71,19 @@ def rename(keys: Sequence[str], number: int | str) -> tuple[str, ...]:
     return tuple(f"{key}:{number}" for key in keys)
 
 
-def draw(scenario: Scenario, seed: int, burst: int, size: int) -> Sequence[Request | Attempt]:
-    """The requests of one burst, the same in every process for the same seed."""
-    rng = Random(f"{seed}:{burst}")
-    items = scenario.burst(rng, size)
+def drawn(scenario: Scenario, seed: int, burst: int, size: int) -> Sequence[Request | Attempt]:
+    """The requests of one burst as the scenario names them. Raises UsageError, and whatever its script raises."""
+    items = scenario.burst(Random(f"{seed}:{burst}"), size)
     for item in items:
         keys: object = item.keys
         if isinstance(keys, str):  # a tuple of one forgotten: its letters would be taken for keys
             raise UsageError(f"{scenario.name}: the keys of a request are a tuple: ('{keys}',), not '{keys}'")
-    return [item._replace(keys=rename(item.keys, burst)) for item in items]
+    return items
+
+
+def draw(scenario: Scenario, seed: int, burst: int, size: int) -> Sequence[Request | Attempt]:
+    """The requests of one burst, the same in every process for the same seed."""
+    return [item._replace(keys=rename(item.keys, burst)) for item in drawn(scenario, seed, burst, size)]
 
 
 def keys_of(items: Sequence[Request | Attempt]) -> tuple[str, ...]:

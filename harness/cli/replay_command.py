@@ -35,7 +35,7 @@ def command(file: Path, exit_zero: bool, **options: Any) -> int:
 
     async def go() -> Any:
         async with opened(bound, stores_of(options)) as stores, Explorer(bound, stores, asked) as explorer:
-            return await explorer.play(Replay(choices), tuple(data.get("without", ())))
+            return await explorer.steady(Replay(choices), tuple(data.get("without", ())))
 
     played = uvloop.run(go())
     if played is None:

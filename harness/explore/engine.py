@@ -6,11 +6,13 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from random import Random
 from typing import Any, Self
 
 from harness.burst.cells import Bound
-from harness.explore.event import Choice, Event
+from harness.burst.perform import described
+from harness.burst.plan import drawn
+from harness.explore.conclusion import Conclusion
+from harness.explore.event import Choice, Event, differs
 from harness.explore.exhaustive import Exhaustive
 from harness.explore.machine import Machine
 from harness.explore.pct import Pct
@@ -21,12 +23,15 @@ from harness.explore.search import Search
 from harness.explore.shrink import shrink
 from harness.explore.world import World
 from harness.judge import Explanation, Finding, explain, judge_evidence
-from harness.model import ABORTED, Attempt, Evidence, Request, Step, Verdict
+from harness.model import ABORTED, Attempt, Evidence, RaceError, Request, Step, StoreFault, UsageError, Verdict
 from harness.stores import Stores
+from harness.strategy import Scenario
 
 FAULTS = ("crash", "pause", "lost-reply", "duplicate")
 SEARCHES = ("exhaustive", "random", "pct")
 _PROGRESS_EVERY = 50
+_TRIES = 4
+"""A schedule in which something happened that nobody chose is run again, so often in all."""
 _SHARPER = 100
 """So many schedules more are run to find a violation that the domain has words for."""
 
@@ -105,6 +110,10 @@ class Exploration:
         return replace(self, verdict=Verdict.INCONCLUSIVE, reason=f"a store was lost: {why}", exhausted=False)
 
 
+class Disturbed(RaceError):
+    """Something that no choice explains comes between, again and again: exit 3."""
+
+
 class Explorer:
     """Runs schedules of one cell, as an async context: it holds the connections."""
 
@@ -113,7 +122,7 @@ class Explorer:
         scenario = bound.scenario
         self.bound = bound
         self.options = options
-        self.items = scenario.burst(Random(f"{options.seed}:0"), options.size)
+        self.items = _burst(scenario, options)
         keys = list(dict.fromkeys(key for item in self.items for key in item.keys))
         rule = scenario.all_rules()[bound.cell.rule]
         # Where time can move it matters when a clock is read.
@@ -122,6 +131,8 @@ class Explorer:
         self.world = World(stores, bound.strategy.store, scenario, keys)
         self.invariants = scenario.invariants()
         self.caps: set[str] = set()
+        self.disturbed = ""
+        self.abandoned: list[Event] = []
 
     async def __aenter__(self) -> Self:
         await self.world.open()
@@ -134,39 +145,47 @@ class Explorer:
         self, search: Search, progress: Callable[[int, int], None] = lambda _n, _broken: None
     ) -> Exploration:
         """Until the search is at its end, or the first violation, or the budget."""
-        options = self.options
         began = time.monotonic()
-        schedules = violated = since = 0
+        so_far = Conclusion()
+        outcomes: set[Any] = set()
         first: Schedule | None = None
-        reason = ""
-        outcomes = set()
-        complete = True
-        while not reason:
-            try:
-                found = await self.play(search)
-            except asyncio.CancelledError:  # Ctrl-C: what was found before stands
-                reason, complete = "interrupted", False
-                break
-            more = search.finished(found.events if found is not None else self.abandoned)
-            if found is not None:
-                schedules += 1
-                outcomes.add(signature(found))
-                if found.says:
-                    violated += 1
-                    if first is None or (found.sharp and not first.sharp):
-                        first, since = found, schedules
-                if first is not None and not options.every and (first.sharp or schedules - since >= _SHARPER):
-                    break
-            if not more:
-                break
-            reason = self._stop(schedules, time.monotonic() - began)
-            if schedules % _PROGRESS_EVERY == 0:
-                progress(schedules, violated)
-        verdict, why = _verdict(violated, search, schedules, self.caps, reason)
+        found: Schedule | None = None
+        since, more, complete = 0, True, True
+        try:
+            while more and not so_far.stopped and not (first is not None and self._enough(first, so_far, since)):
+                found = await self.steady(search)
+                more = search.finished(found.events if found is not None else self.abandoned)
+                so_far.uncontrolled = self._differed(search.diverged) if search.diverged else ""
+                if found is not None:
+                    outcomes.add(signature(found))
+                    so_far.add(found.evidence, found.finding, broke=bool(found.says))
+                    if found.says and (first is None or (found.sharp and not first.sharp)):
+                        first, since = found, so_far.schedules
+                if more:
+                    so_far.stopped = self._stop(so_far.schedules, time.monotonic() - began)
+                if so_far.schedules % _PROGRESS_EVERY == 0:
+                    progress(so_far.schedules, so_far.violated)
+            if first is not None and not await self._again(first):
+                so_far.violated, first = 0, None
+                so_far.uncontrolled = self._differed("a schedule that broke did not break when it was run again")
+            if first is None and found is not None and not so_far.uncontrolled and (how := await self._changed(found)):
+                so_far.uncontrolled = self._differed(how)
+        except asyncio.CancelledError:  # Ctrl-C: what was found before stands
+            so_far.stopped, complete = "interrupted", False
+        except Disturbed as disturbed:
+            so_far.violated, first = 0, None
+            so_far.uncontrolled = str(disturbed)
+        so_far.caps |= self.caps
+        exhausted = search.exhausted and not more
+        verdict, why = so_far.verdict(exhausted=exhausted)
         return Exploration(
-            verdict, why, search.exhausted and not reason, schedules, search.pruned, violated,
-            time.monotonic() - began, first, tuple(sorted(self.caps)), outcomes, complete,
+            verdict, why, exhausted, so_far.schedules, search.pruned, so_far.violated, time.monotonic() - began, first,
+            tuple(sorted(so_far.caps)), outcomes, complete,
         )  # fmt: skip
+
+    def _enough(self, first: Schedule, so_far: Conclusion, since: int) -> bool:
+        """Whether the violation at hand will do."""
+        return not self.options.every and (first.sharp or so_far.schedules - since >= _SHARPER)
 
     def _stop(self, schedules: int, elapsed_s: float) -> str:
         """Why no schedule begins any more; "" while there is no reason."""
@@ -174,8 +193,50 @@ class Explorer:
             return f"stopped after {schedules:,} schedules"
         return f"stopped after {self.options.budget_s:g} s" if elapsed_s > self.options.budget_s else ""
 
+    def _differed(self, how: str) -> str:
+        return f"{self.bound.strategy.title} does not do the same each time: {how}"
+
+    async def _again(self, schedule: Schedule) -> bool:
+        """Whether a schedule that broke does so once more: whatever nobody chose may have broken it."""
+        replay = Replay(schedule.choices)
+        played = await self.steady(replay)
+        return played is not None and not replay.diverged and bool(played.says)
+
+    async def _changed(self, schedule: Schedule) -> str:
+        """What is different when a schedule is run again; "" where nothing is."""
+        replay = Replay(schedule.choices)
+        played = await self.steady(replay)
+        if played is None:
+            return replay.diverged
+        for before, after in zip(schedule.events, played.events, strict=False):
+            if before.did != after.did:
+                return differs(before.did, after.did)
+        return "" if signature(played) == signature(schedule) else "the same steps had other answers"
+
+    async def steady(self, search: Search, without: Collection[str] = ()) -> Schedule | None:
+        """One schedule, as by `play`, run again where something came between. Raises Disturbed where it always does."""
+        why = ""
+        for _ in range(_TRIES):
+            try:
+                found = await self.play(search, without)
+                if not self.disturbed:
+                    return found
+                why = self.disturbed
+            except StoreFault as fault:
+                why = f"a store was lost: {fault}"
+            search.again()
+            try:
+                await self.world.reconnect()
+            except (StoreFault, RaceError) as fault:
+                raise Disturbed(f"a store was lost: {fault}") from None
+        raise Disturbed(why)
+
     async def play(self, search: Search, without: Collection[str] = ()) -> Schedule | None:
-        """One schedule, judged; None where the search gave it up: what happened is then in `abandoned`."""
+        """One schedule, judged; None where the search gave it up: what happened is then in `abandoned`.
+
+        `disturbed` says afterwards whether something happened in it that nobody chose: it then shows nothing.
+        """
+        self.disturbed = ""
         names = await self.world.fresh()
         cast = Cast(self.cell, self.items, names, self.world.prefix, self.world.base_ms, without)
         machine = Machine(self.world, cast, self.options.faults, self.options.most_faults)
@@ -189,13 +250,14 @@ class Explorer:
             found.without = tuple(sorted(without))
             return found
         finally:
+            self.disturbed = machine.disturbed or _too_slow(machine)
             await self._clean(machine)
 
     async def shrunk(self, schedule: Schedule) -> Schedule:
         """The smallest schedule that breaks, starting from this one."""
 
         async def again(choices: Sequence[Choice], without: frozenset[str]) -> Schedule:
-            played = await self.play(Replay(choices, lenient=True), without)
+            played = await self.steady(Replay(choices, lenient=True), without)
             assert played is not None
             return played
 
@@ -257,6 +319,15 @@ class Explorer:
                 caller.bury()
 
 
+def _burst(scenario: Scenario, options: Options) -> Sequence[Request | Attempt]:
+    try:
+        return drawn(scenario, options.seed, 0, options.size)
+    except RaceError:
+        raise
+    except Exception as error:  # the scenario is the user's
+        raise UsageError(described(error)) from error
+
+
 def _says(finding: Finding) -> str:
     if not finding.broken:
         return ""
@@ -277,18 +348,10 @@ def signature(schedule: Schedule) -> Any:
     return replies, rest, bool(schedule.says)
 
 
-def _verdict(violated: int, search: Search, schedules: int, caps: set[str], reason: str) -> tuple[Verdict, str]:
-    if violated:
-        return Verdict.VIOLATED, f"{violated:,} of {schedules:,} schedules broke"
-    if not schedules:
-        return Verdict.INCONCLUSIVE, reason or "nothing ran"
-    if reason or not search.exhausted:
-        return Verdict.BOUNDED, reason or "the search does not cover every schedule"
-    if caps:
-        return Verdict.BOUNDED, "; ".join(sorted(caps))
-    return (
-        Verdict.PROVED,
-        f"every schedule was run, or differs from one only in the order of independent steps: {schedules:,}",
+def _too_slow(machine: Machine) -> str:
+    took_ms = machine.elapsed_ms
+    return f"a schedule took {took_ms:,.0f} ms, and keys in the store live no longer" * (
+        machine.leases.outlasted_by(took_ms)
     )
 
 

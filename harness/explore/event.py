@@ -75,6 +75,13 @@ class Event:
             touch = touch.with_(statement.touch)
         return touch
 
+    @property
+    def did(self) -> tuple[object, ...]:
+        """What was done, without what was answered: the same whenever the same schedule is run."""
+        return tuple(
+            f"{step.caller}: {' '.join(step.command)}" for step in self.steps if step.kind != "decide"
+        ) + ("blocked",) * self.blocked  # fmt: skip
+
     def add(self, touch: Touch) -> None:
         """It touched this, too."""
         self._base = self._base.with_(touch)
@@ -175,6 +182,15 @@ def _given_back(statement: Statement, *, committed: bool) -> set[str]:
         touched.add("commits")
         touched.update(f"data:{key}" for key in statement.keys)
     return touched
+
+
+def differs(before: Sequence[object], after: Sequence[object]) -> str:
+    """Says what was done in the same place of a schedule, the first time and the next."""
+    return f"first {_words(before)}, then {_words(after)}"
+
+
+def _words(did: Sequence[object]) -> str:
+    return f"'{' '.join(map(str, did))[:80]}'" if did else "nothing"
 
 
 _KINDS: dict[str, StatementKind] = {}

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from harness.explore.event import Choice, Event
+from harness.explore.event import Choice, Event, differs
 from harness.explore.touch import Touch
 
 _BY_ITSELF = ("victim", "time")
@@ -27,6 +27,7 @@ class _Node:
     sleeping: dict[Choice, Touch]
     chosen: Choice
     switches: int
+    did: tuple[object, ...] | None = None
     done: dict[Choice, Touch] = field(default_factory=dict)
 
 
@@ -37,12 +38,15 @@ class Exhaustive:
         """`exhausted` is only true without a bound, or where the bound left nothing out."""
         self.exhausted = False
         self.pruned = 0
+        self.diverged = ""
         self.bounded = False
         self._reduce = reduce
         self._most_switches = most_switches
         self._nodes: list[_Node] = []
         self._depth = 0
         self._at: list[int] = []
+        self._known = 0
+        """So many of the nodes were there when this schedule began."""
 
     def choose(self, choices: Sequence[Choice], events: Sequence[Event]) -> Choice | None:
         """Along the path to the last branching point, then whatever does not sleep, the same caller first."""
@@ -50,7 +54,10 @@ class Exhaustive:
             node = self._nodes[self._depth]
             self._depth += 1
             self._at.append(len(events))
-            return node.chosen if node.chosen in choices else None
+            if node.choices == tuple(choices):
+                return node.chosen
+            self.diverged = f"after {len(events)} steps {_told(node.choices)} could go on, and then {_told(choices)}"
+            return None
         before = self._nodes[-1] if self._nodes else None
         sleeping = self._still_asleep(before, events) if before is not None and self._reduce else {}
         awake = [choice for choice in choices if choice not in sleeping]
@@ -70,9 +77,18 @@ class Exhaustive:
     def finished(self, events: Sequence[Event]) -> bool:
         """Add what this schedule showed to be worth trying; go back to the last point with something left."""
         nodes = self._nodes
+        if self._depth < len(nodes) and not self.diverged:
+            self.diverged = f"a schedule ended after {len(events)} steps that had gone on"
         for place, node in enumerate(nodes):
             if place < len(self._at) and self._at[place] < len(events):
-                node.done[node.chosen] = events[self._at[place]].touch
+                event = events[self._at[place]]
+                did = event.did
+                if node.did is not None and node.did != did and not self.diverged:
+                    self.diverged = differs(node.did, did)
+                node.did = did
+                node.done[node.chosen] = event.touch
+        if self.diverged:
+            return False
         if self._reduce:
             self._add_reversals(events)
         while nodes:
@@ -82,16 +98,23 @@ class Exhaustive:
             if todo:
                 node.todo = todo
                 before = nodes[-2] if len(nodes) > 1 else None
-                node.chosen = todo[0]
+                node.chosen, node.did = todo[0], None
                 node.switches = (
                     0 if before is None else before.switches + _switched(before.chosen, node.chosen, node.choices)
                 )
-                self._depth = 0
-                self._at = []
+                self._known = len(nodes)
+                self.again()
                 return True
             nodes.pop()
         self.exhausted = not self.bounded
         return False
+
+    def again(self) -> None:
+        """Along the same path."""
+        del self._nodes[self._known :]
+        self.diverged = ""
+        self._depth = 0
+        self._at = []
 
     def _still_asleep(self, before: _Node, events: Sequence[Event]) -> dict[Choice, Touch]:
         """What slept, or was tried, before the last step and has nothing to do with it."""
@@ -169,6 +192,12 @@ def _happens_before(events: Sequence[Event], touches: Sequence[Touch]) -> list[i
         for caller in mine:
             last[caller] = bits
     return happens
+
+
+def _told(choices: Sequence[Choice]) -> str:
+    return (
+        " ".join(f"{choice.caller}" + f" ({choice.kind})" * (choice.kind != "step") for choice in choices) or "nobody"
+    )
 
 
 def _first(choices: Sequence[Choice], caller: str) -> Choice:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Sequence
 from typing import Any
 
 from harness.burst.perform import described
 from harness.explore.caller import Caller, Open
 from harness.explore.event import Choice, Event
+from harness.explore.leases import Leases
 from harness.explore.program import Cast
 from harness.explore.search import Search
 from harness.explore.session import Pending
@@ -23,7 +25,10 @@ _LOSABLE = STORE_STEPS - {"rollback"}
 
 
 class Machine:
-    """Runs one schedule. `events` is what happened, `caps` is what keeps it from being a proof."""
+    """Runs one schedule. `events` is what happened, `caps` is what keeps it from being a proof.
+
+    `disturbed` says what happened that nobody chose: the schedule then shows nothing.
+    """
 
     def __init__(self, world: World, cast: Cast, faults: Sequence[str], most_faults: int) -> None:
         """`cast` makes the callers; `faults` may happen, `most_faults` of them in one schedule."""
@@ -37,6 +42,9 @@ class Machine:
         self.mutexes: dict[tuple[int, str], list[Caller]] = {}
         self.caps: set[str] = set()
         self.abandoned = False
+        self.disturbed = ""
+        self.leases = Leases()
+        self._began = time.monotonic()
 
     @property
     def callers(self) -> list[Caller]:
@@ -275,13 +283,15 @@ class Machine:
         asleep = [caller for caller in self.callers if caller.condition == "sleeping"]
         polling = [caller for caller in self.callers if caller.condition == "parked"]
         leases = await self.world.deadlines(self._touched_keys()) if polling else []
+        vanishes = self.leases.nominal(leases[0], self.now_ms, self.elapsed_ms) if leases else 0
         patience = max((caller.patience_ms for caller in polling), default=0.0)
         event = Event(len(self.events) + 1, Choice("time", ""), self)
-        if leases and leases[0] <= patience:
-            due = leases[0] + 1
+        if leases and vanishes <= patience:
+            due = vanishes + 1
         elif asleep:
             due = min(caller.due_ms for caller in asleep) - self.now_ms
         elif polling:  # nothing will ever change: their tries run out
+            self.caps.add("a caller's tries ran out")
             self.events.append(event)
             event.add(EVERYTHING)
             for caller in polling:
@@ -295,6 +305,11 @@ class Machine:
         await self._wake(event)
         return True
 
+    @property
+    def elapsed_ms(self) -> float:
+        """How long the schedule has really taken: leases in the store run out by that clock."""
+        return (time.monotonic() - self._began) * 1_000
+
     async def pass_time(self, ms: int) -> None:
         """Let leases and windows run out, after everything else."""
         await self._move_time(ms, Event(0, Choice("time", ""), self))
@@ -302,7 +317,7 @@ class Machine:
     async def _move_time(self, ms: int, event: Event) -> None:
         event.add(EVERYTHING)
         if self.world.store == "redis":
-            await self.world.age(self._touched_keys(), ms)
+            self.leases.left(await self.world.age(self._touched_keys(), ms))
         self.now_ms += ms
         for caller in self.callers:
             if caller.condition == "sleeping" and caller.due_ms <= self.now_ms:

@@ -20,6 +20,7 @@ class Pct:
 
     exhausted = False
     pruned = 0
+    diverged = ""
 
     def __init__(self, seed: int, schedules: int, depth: int = 3) -> None:
         """`exhausted` never becomes true: it gives a probability, no certainty."""
@@ -30,6 +31,7 @@ class Pct:
         self._begin()
 
     def _begin(self) -> None:
+        self._start = self._rng.getstate()
         self._priorities: dict[str, float] = {}
         places = range(1, max(self._longest, self._depth) + 1)
         self._changes = sorted(self._rng.sample(places, min(self._depth - 1, len(places))))
@@ -58,3 +60,8 @@ class Pct:
         self._left -= 1
         self._begin()
         return self._left > 0
+
+    def again(self) -> None:
+        """Draw the same."""
+        self._rng.setstate(self._start)
+        self._begin()

@@ -15,11 +15,13 @@ class RandomWalk:
 
     exhausted = False
     pruned = 0
+    diverged = ""
 
     def __init__(self, seed: int, schedules: int) -> None:
         """`exhausted` never becomes true: it cannot know."""
         self._rng = Random(f"walk:{seed}")
         self._left = schedules
+        self._start = self._rng.getstate()
 
     def choose(self, choices: Sequence[Choice], events: Sequence[Event]) -> Choice | None:  # noqa: ARG002 - a search's
         """Anything."""
@@ -30,4 +32,9 @@ class RandomWalk:
     def finished(self, events: Sequence[Event]) -> bool:  # noqa: ARG002 - a search's
         """Whether there are schedules left."""
         self._left -= 1
+        self._start = self._rng.getstate()
         return self._left > 0
+
+    def again(self) -> None:
+        """Draw the same."""
+        self._rng.setstate(self._start)

@@ -8,7 +8,7 @@ from harness.explore.event import Choice, Event
 
 
 class Replay:
-    """Makes the given choices. `diverged`: one of them was not possible.
+    """Makes the given choices. `diverged` names one that was not possible.
 
     `lenient`: what is not possible is left out, and who can still move at the end does, one caller after the other.
     """
@@ -18,7 +18,8 @@ class Replay:
 
     def __init__(self, choices: Sequence[Choice], *, lenient: bool = False) -> None:
         """`choices` in their order."""
-        self.diverged = False
+        self.diverged = ""
+        self._choices = tuple(choices)
         self._left = list(choices)
         self._lenient = lenient
 
@@ -29,7 +30,7 @@ class Replay:
             if choice in choices:
                 return choice
             if not self._lenient:
-                self.diverged = True
+                self.diverged = f"{choice.caller} cannot take its {choice.kind} any more"
                 return None
         before = events[-1].choice.caller if events else ""
         steps = [choice for choice in choices if choice.kind in {"step", "victim"}]
@@ -38,3 +39,8 @@ class Replay:
     def finished(self, events: Sequence[Event]) -> bool:  # noqa: ARG002 - a search's
         """There is one schedule only."""
         return False
+
+    def again(self) -> None:
+        """From its beginning."""
+        self.diverged = ""
+        self._left = list(self._choices)

@@ -9,10 +9,14 @@ from harness.explore.event import Choice, Event
 
 
 class Search(Protocol):
-    """One way through the schedules. `exhausted`: all of them have been run, or need not be."""
+    """One way through the schedules. `exhausted`: all of them have been run, or need not be.
+
+    `diverged` says what was different when the beginning of a schedule was run once more; "" while nothing was.
+    """
 
     exhausted: bool
     pruned: int
+    diverged: str
 
     def choose(self, choices: Sequence[Choice], events: Sequence[Event]) -> Choice | None:
         """Which of the choices comes next; None to give this schedule up."""
@@ -20,4 +24,8 @@ class Search(Protocol):
 
     def finished(self, events: Sequence[Event]) -> bool:
         """A schedule is over. Whether there is another."""
+        ...
+
+    def again(self) -> None:
+        """Something came between: choose the same schedule once more."""
         ...

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from harness.explore.caller import Caller
 from harness.explore.event import Choice, Event
+from harness.explore.leases import Leases
 from harness.explore.program import Cast
 from harness.explore.session import Pending, fixed_touch
 from harness.explore.touch import (
@@ -31,6 +32,8 @@ class Stage(Protocol):
     world: World
     cast: Cast
     now_ms: int
+    disturbed: str
+    leases: Leases
     stored: dict[str, str]
     mutexes: dict[tuple[int, str], list[Caller]]
 
@@ -107,9 +110,11 @@ async def redis_step(stage: Stage, caller: Caller, pending: Pending, event: Even
         for queued in caller.queued or ():
             touch = touch.with_(queued)
     stage.stored.update(zip(words, sent, strict=True))
+    stage.leases.set_by(sent, stage.now_ms)
     try:
         reply = await (await world.redis(caller.place)).execute(*pending.words)
     except StoreFault as fault:
+        _disturbs(stage, fault)
         event.add(touch)
         event.show(caller, "redis", words, f"! {fault.code}")
         await _failed(stage, caller, event, fault)
@@ -146,9 +151,11 @@ async def _script(stage: Stage, caller: Caller, pending: Pending, event: Event, 
     event.add(writes(*(f"redis:{key}" for key in plain)) if keys else EVERYTHING)
     shown = ("LUA", *plain, *(stage.cast.plain(str(arg)) for arg in args))
     digest = await stage.world.digest(source)
+    stage.leases.set_by_script(stage.cast.leases_ms)
     try:
         reply = await (await stage.world.redis(caller.place)).execute("EVALSHA", digest, len(keys), *keys, *args)
     except StoreFault as fault:
+        _disturbs(stage, fault)
         event.show(caller, "redis", shown, f"! {fault.code}")
         await _failed(stage, caller, event, fault)
         return
@@ -197,6 +204,7 @@ async def finish_sql(stage: Stage, caller: Caller, event: Event) -> None:
     if error is not None:
         if not isinstance(error, StoreFault):
             raise error
+        _disturbs(stage, error)
         if caller.victim and error.code == CANCELLED:
             error = StatementRefused("40P01", "deadlock detected")
         caller.victim = False
@@ -279,6 +287,12 @@ async def _lose(stage: Stage, caller: Caller, event: Event) -> None:
         caller.transaction = None
     caller.queued, caller.watched = None, NOWHERE
     await _failed(stage, caller, event, ConnectionLost("the reply was lost"))
+
+
+def _disturbs(stage: Stage, fault: StoreFault) -> None:
+    """A connection that breaks off is a fault that nobody chose."""
+    if isinstance(fault, ConnectionLost):
+        stage.disturbed = f"a connection to the store broke off: {fault}"
 
 
 async def _failed(stage: Stage, caller: Caller, event: Event, fault: StoreFault) -> None:

@@ -56,6 +56,11 @@ class World:
             assert self.stores.redis is not None
             self._helper = await RedisConnection.open(self.stores.redis)
 
+    async def reconnect(self) -> None:
+        """New connections for all, whatever became of the old ones."""
+        await self.close()
+        await self.open()
+
     async def close(self) -> None:
         """Close all connections."""
         redis = [*self._redis, *([self._helper] if self._helper else [])]
@@ -195,12 +200,15 @@ class World:
         left = await asyncio.gather(*(connection.execute("PTTL", name) for name in names))
         return sorted({ms for ms in left if ms > 0})
 
-    async def age(self, stored: Iterable[str], ms: int) -> None:
-        """Let that much time pass for the keys with a lease."""
+    async def age(self, stored: Iterable[str], ms: int) -> int | None:
+        """Let that much time pass for the keys with a lease. What is left of the one that vanishes first."""
         connection = self._aside
+        soonest: int | None = None
         for name in stored:
             left = await connection.execute("PTTL", name)
             if left > ms:
                 await connection.execute("PEXPIRE", name, left - ms)
+                soonest = left - ms if soonest is None else min(soonest, left - ms)
             elif left >= 0:
                 await connection.execute("DEL", name)
+        return soonest

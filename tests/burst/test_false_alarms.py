@@ -23,7 +23,7 @@ import pytest
 
 from harness.burst import Cell, Load, Measurement, Progress, StoresOptions, run
 from harness.model import Verdict
-from harness.stores import PostgresConnection, PostgresTarget, RedisConnection, RedisTarget
+from harness.stores import PostgresConnection, PostgresTarget
 from tests.servers import PrivatePostgres, PrivateValkey, Proxy, free_port, until
 
 pytestmark = [pytest.mark.load, pytest.mark.xdist_group("load")]
@@ -32,8 +32,6 @@ ROOT = Path(__file__).resolve().parents[2]
 BURSTS: dict[str, Any] = {"bursts": 4000, "size": 4, "connections": 4}
 SUSTAINED: dict[str, Any] = {"mode": "sustained", "duration_s": 1.5, "connections": 8, "keys": 4, "work_us": 0}
 DISTURBED = "the run was disturbed"
-WORK = 2_000
-"""Commands after which a load is well under way."""
 
 
 @pytest.fixture
@@ -94,19 +92,6 @@ class Mischief:
         return not self.over.wait(pause_s)
 
 
-def redis(target: RedisTarget, *command: str | int) -> Any:
-    """One command on a connection of its own."""
-
-    async def work() -> Any:
-        connection = await RedisConnection.open(target)
-        try:
-            return await connection.execute(*command)
-        finally:
-            await connection.close()
-
-    return asyncio.run(work())
-
-
 def sql(target: PostgresTarget, statement: str) -> Any:
     """One statement on a connection of its own."""
 
@@ -118,17 +103,6 @@ def sql(target: PostgresTarget, statement: str) -> Any:
             await connection.close()
 
     return asyncio.run(work())
-
-
-def at_work(target: RedisTarget, more: int = WORK) -> None:
-    """Wait until so many more commands were carried out."""
-
-    def done() -> int:
-        lines = redis(target, "INFO", "stats").decode().splitlines()
-        return next(int(line.split(":")[1]) for line in lines if line.startswith("total_commands_processed:"))
-
-    before = done()
-    until(lambda: done() > before + more)
 
 
 def told(found: Measurement) -> str:
@@ -151,7 +125,7 @@ def test_a_valkey_that_restarts(valkey: PrivateValkey, scenario: str, load: dict
     """Killed and started again on the same socket: it forgot everything, which is no lost update."""
 
     def befalls(_mischief: Mischief) -> None:
-        at_work(valkey.target())
+        valkey.at_work()
         valkey.kill()
         valkey.start()
 
@@ -179,13 +153,13 @@ def test_a_failover(folder: Path) -> None:
     proxy = Proxy(primary.socket)
 
     def befalls(_mischief: Mischief) -> None:
-        at_work(primary.target())
+        primary.at_work()
         primary.kill()
-        redis(replica.target(), "REPLICAOF", "NO", "ONE")
+        replica.execute("REPLICAOF", "NO", "ONE")
         proxy.point_to(replica.socket)
 
     try:
-        until(lambda: b"master_link_status:up" in redis(replica.target(), "INFO", "replication"))
+        until(lambda: b"master_link_status:up" in replica.execute("INFO", "replication"))
         inconclusive(measure("counter", "atomic", BURSTS, befalls, redis_url=proxy.url), DISTURBED)
     finally:
         proxy.close()
@@ -201,7 +175,7 @@ def test_another_server_behind_the_address(folder: Path) -> None:
     proxy = Proxy(first.socket)
 
     def befalls(_mischief: Mischief) -> None:
-        at_work(first.target())
+        first.at_work()
         proxy.point_to(second.socket)
 
     try:
@@ -218,11 +192,11 @@ def test_a_valkey_that_evicts(valkey: PrivateValkey, load: dict[str, Any]) -> No
     """Somebody lets it evict while it is in use: keys vanish, and nobody wrote."""
 
     def befalls(_mischief: Mischief) -> None:
-        at_work(valkey.target())
-        redis(valkey.target(), "CONFIG", "SET", "maxmemory-policy", "allkeys-lru", "maxmemory", "1mb")
+        valkey.at_work()
+        valkey.execute("CONFIG", "SET", "maxmemory-policy", "allkeys-lru", "maxmemory", "1mb")
 
     found = measure("counter", "atomic", load, befalls, redis_url=valkey.url)
-    assert int(redis(valkey.target(), "INFO", "stats").split(b"evicted_keys:")[1].split()[0]) > 0
+    assert int(valkey.execute("INFO", "stats").split(b"evicted_keys:")[1].split()[0]) > 0
     inconclusive(found, DISTURBED)
 
 
@@ -262,11 +236,11 @@ def test_clients_killed_in_a_loop(valkey: PrivateValkey, scenario: str, strategy
         killed = 0
         while mischief.goes_on(0.02):
             clients = [dict(pair.split("=", 1) for pair in line.split() if "=" in pair)
-                       for line in redis(valkey.target(), "CLIENT", "LIST").decode().splitlines()]  # fmt: skip
+                       for line in valkey.execute("CLIENT", "LIST").decode().splitlines()]  # fmt: skip
             busy = [client["id"] for client in clients if int(client.get("tot-cmds", 0)) > 100]
             if busy:
                 killed += 1
-                redis(valkey.target(), "CLIENT", "KILL", "ID", busy[killed % len(busy)])
+                valkey.execute("CLIENT", "KILL", "ID", busy[killed % len(busy)])
 
     found = measure(scenario, strategy, {**BURSTS, "bursts": 600}, befalls, redis_url=valkey.url)
     inconclusive(found, "")

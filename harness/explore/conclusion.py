@@ -1,0 +1,56 @@
+"""What exploring may conclude: a proof is a certificate that nothing reaches by default; what is missing is named."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from harness.judge import Finding
+from harness.model import ABORTED, Evidence, Status, Verdict
+
+
+@dataclass(slots=True)
+class Conclusion:
+    """What all schedules showed together.
+
+    `decided` counts those in which somebody was answered. `unjudged` says why one could not be judged, `uncontrolled`
+    what happened that no choice of the schedule explains, `stopped` why no more were run: each "" while there is
+    nothing to say. `caps` keep it from being a proof.
+    """
+
+    schedules: int = 0
+    violated: int = 0
+    decided: int = 0
+    unjudged: str = ""
+    uncontrolled: str = ""
+    stopped: str = ""
+    caps: set[str] = field(default_factory=set)
+
+    def add(self, evidence: Evidence, finding: Finding, *, broke: bool) -> None:
+        """One schedule more."""
+        self.schedules += 1
+        self.violated += broke
+        replies = [operation.reply for operation in evidence.operations if operation.status is Status.OK]
+        self.decided += any(reply is not None and reply != ABORTED for reply in replies)
+        if ABORTED in replies:
+            self.caps.add("a caller's tries ran out")
+        if not self.unjudged and finding.checker_error:
+            self.unjudged = finding.checker_error
+        elif not self.unjudged and finding.order == "unknown":
+            self.unjudged = f"the order of a schedule is not known: {finding.unknown_why or 'the judge gave up'}"
+
+    def verdict(self, *, exhausted: bool) -> tuple[Verdict, str]:
+        """With its reason. `exhausted`: the search left nothing out."""
+        number = f"{self.schedules:,} schedule{'' if self.schedules == 1 else 's'}"
+        if self.violated:
+            return Verdict.VIOLATED, f"{self.violated:,} of {number} broke"
+        for why in (self.uncontrolled, self.unjudged):
+            if why:
+                return Verdict.INCONCLUSIVE, why
+        if not self.decided:
+            nothing = f"in {number} nobody was answered" if self.schedules else "nothing ran"
+            return Verdict.INCONCLUSIVE, self.stopped or f"{nothing}: that nothing broke shows nothing"
+        if exhausted and not self.stopped and not self.caps:
+            same = "every schedule was run, or differs from one only in the order of independent steps"
+            return Verdict.PROVED, f"{same}: {self.schedules:,}"
+        caps = "; ".join(sorted(self.caps))
+        return Verdict.BOUNDED, self.stopped or caps or "the search does not cover every schedule"

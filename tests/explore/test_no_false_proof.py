@@ -1,0 +1,221 @@
+"""No proof where nobody was answered, the judge gave up, or something happened that no choice explains."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from harness.burst.cells import bind
+from harness.burst.plan import Cell, Load
+from harness.explore import Exhaustive, Exploration, Explorer, Options
+from harness.explore.leases import Leases, lease_ms
+from harness.model import UsageError, Verdict
+from harness.stores import Stores
+from tests.explore.conftest import Stage
+from tests.servers import PrivateValkey, Proxy
+
+STRATEGY = """
+import itertools, time
+from harness import *
+run = itertools.count()
+class Mine(Strategy):
+    name = "mine"
+    family = "redis"
+    def claims(self, conditions): return Claim("holds")
+    async def apply(self, session, request, rule):
+        {body}
+"""
+LOCKED = """
+        lock, value = session.key("lock"), session.key(request.keys[0])
+        async for _ in session.retries(1):
+            if await session.redis("SET", lock, 1, "NX"{lease}):
+                break
+        else:
+            return ABORTED
+        number = int(await session.redis("GET", value) or 0) + 1
+        await session.redis("SET", value, number)
+        await session.redis("DEL", lock)
+        return Reply("added", {{"value": number}})
+"""
+SCENARIO = """
+from harness import *
+from harness.strategy.loader import find_scenario
+class Mine(find_scenario("counter")):
+    name = "mine"
+    {body}
+"""
+
+
+def written(path: Path, text: str) -> str:
+    """A script."""
+    path.write_text(text)
+    return str(path)
+
+
+def strategy(folder: Path, body: str) -> str:
+    """One of the user's own for Redis."""
+    return written(folder / "strategy.py", STRATEGY.format(body=body.strip()))
+
+
+def scenario(folder: Path, body: str) -> str:
+    """The counter, changed."""
+    return written(folder / "scenario.py", SCENARIO.format(body=body))
+
+
+def inconclusive(found: Exploration, reason: str) -> None:
+    """Nothing is claimed, and it is said why."""
+    assert found.verdict is Verdict.INCONCLUSIVE, found
+    assert reason in found.reason
+
+
+def test_somebody_is_answered(stage: Stage, tmp_path: Path) -> None:
+    """The forms below are proved where nothing is wrong with them."""
+    right = LOCKED.format(lease="").replace("retries(1)", "retries(9)")
+    found, _ = stage.explore("counter", strategy(tmp_path, right), Exhaustive, Options())
+    assert found.verdict is Verdict.PROVED, found
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ('await session.redis("PING"); return ABORTED', "nobody was answered"),
+        ('return Reply("accepted", {"count": 1})', "nobody was answered"),
+        ('await session.redis("GET", session.key(f"k{next(run)}")); return Reply("accepted")', "not do the same each"),
+        (
+            (
+                'await session.redis("SET", session.key("k"), 1, "PX", 1)\n'
+                '        for _ in range(30): await session.redis("PING")\n'
+                '        return Reply("accepted")'
+            ),
+            "live no longer",
+        ),
+    ],
+    ids=["aborts", "no-step", "differs", "short-lease"],
+)
+def test_nothing_is_shown(stage: Stage, tmp_path: Path, body: str, reason: str) -> None:
+    """Strategies of which no schedule shows anything. The rule takes every answer."""
+    lax = scenario(tmp_path, "def invariants(self): return ()\n    def allowed(self, state, *_): return [state]")
+    inconclusive(stage.explore(lax, strategy(tmp_path, body), Exhaustive, Options())[0], reason)
+
+
+def test_a_step_more_now_and_then(stage: Stage, tmp_path: Path) -> None:
+    """A program that stops where it went on before."""
+    lax = scenario(tmp_path, "def invariants(self): return ()\n    def allowed(self, state, *_): return [state]")
+    body = """
+        for _ in range(1 + next(run) % 5):
+            await session.redis("APPEND", session.key("k"), 1)
+        return Reply("accepted")"""
+    inconclusive(stage.explore(lax, strategy(tmp_path, body), Exhaustive, Options())[0], "not do the same each time")
+
+
+def test_a_violation_that_does_not_come_again(stage: Stage, tmp_path: Path) -> None:
+    """It was seen, but no schedule explains it."""
+    body = """
+        value = await session.redis("INCR", session.key(request.keys[0]))
+        return Reply("added", {"value": value if next(run) else 7})"""
+    found, _ = stage.explore("counter", strategy(tmp_path, body), Exhaustive, Options())
+    inconclusive(found, "did not break when it was run again")
+
+
+def test_tries_that_run_out(stage: Stage, tmp_path: Path) -> None:
+    """What would have happened at the next try is not known."""
+    found, _ = stage.explore("counter", strategy(tmp_path, LOCKED.format(lease="")), Exhaustive, Options())
+    assert (found.verdict, found.caps) == (Verdict.BOUNDED, ("a caller's tries ran out",))
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ('def invariants(self): return [Invariant("ratio", "it is asked", lambda _: 1 / 0)]', "ZeroDivisionError"),
+        ("def allowed(self, *_): raise KeyError('where')", "KeyError"),
+    ],
+)
+def test_a_judge_that_fails(stage: Stage, tmp_path: Path, body: str, reason: str) -> None:
+    """Its failure is no praise."""
+    inconclusive(stage.explore(scenario(tmp_path, body), "atomic", Exhaustive, Options())[0], reason)
+
+
+@pytest.mark.parametrize("body", ["def burst(self, rng, size): return [1 / 0]",
+                                  "def burst(self, rng, size): return [Request('add', 'user')] * size"])  # fmt: skip
+def test_a_burst_that_fails(stage: Stage, tmp_path: Path, body: str) -> None:
+    """One line, and the place."""
+    with pytest.raises(UsageError, match=r"scenario\.py:|the keys of a request are a tuple"):
+        stage.explore(scenario(tmp_path, body), "atomic", Exhaustive, Options())
+
+
+# Stores
+
+
+def explored(url: str, change: asyncio.Event | None = None) -> Exploration:
+    """The counter of three under a lock, on a server of this test."""
+
+    async def go() -> Exploration:
+        options = Options(size=3, every=True)
+        bound = bind(Cell("counter", "redis-lock"), Load())
+        async with Stores(redis_url=url, need={"redis"}) as stores, Explorer(bound, stores, options) as explorer:
+            found = await explorer.explore(Exhaustive())
+            lost = await stores.lost()
+            return found if lost is None else found.lost(lost)
+
+    return asyncio.run(go())
+
+
+def test_connections_that_break_off() -> None:
+    """A reply that is lost by itself is no `lost-reply` of the schedule."""
+    with tempfile.TemporaryDirectory(prefix="rt-") as folder:
+        server = PrivateValkey(Path(folder), ("--appendonly", "no"))
+        proxy = Proxy(server.socket, after=60)
+        try:
+            found = explored(proxy.url)
+            assert proxy.cuts > 0
+            assert found.verdict in {Verdict.PROVED, Verdict.INCONCLUSIVE}, found
+            assert found.verdict is Verdict.PROVED or "broke off" in found.reason or "lost" in found.reason
+        finally:
+            proxy.close()
+            server.kill()
+
+
+def test_a_server_that_dies(tmp_path: Path) -> None:
+    """One line and exit 3, from an exploration and from a replay."""
+    with tempfile.TemporaryDirectory(prefix="rt-") as folder:
+        server = PrivateValkey(Path(folder), ("--appendonly", "no"))
+        words = ["explore", "counter", "--strategy", "redis-lock", "--size", "4", "--redis-url", server.url]
+        running = subprocess.Popen(
+            [sys.executable, "-m", "harness", *words],
+            cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        server.at_work(500)
+        server.kill()
+        out, err = running.communicate(timeout=30)
+        assert (running.returncode, "Traceback" in err) == (3, False), out + err
+        assert "INCONCLUSIVE" in out
+
+
+# Leases
+
+
+@pytest.mark.parametrize(
+    ("words", "ttl_ms"),
+    [
+        ("SET k v", None), ("SET k v NX PX 40", 40), ("set k v ex 2", 2_000), ("GETEX k PX 7", 7),
+        ("PEXPIRE k 12 NX", 12), ("EXPIRE k 3", 3_000), ("PSETEX k 5 v", 5), ("SETEX k x v", None), ("SET k PX", None),
+    ],
+)  # fmt: skip
+def test_lease_ms(words: str, ttl_ms: int | None) -> None:
+    """What a command sets."""
+    assert lease_ms(words.split()) == ttl_ms
+
+
+def test_nominal_leases() -> None:
+    """What is left does not depend on how fast the machine was."""
+    leases = Leases()
+    leases.set_by(["SET", "k", "v", "PX", "1234"], 1_000)
+    assert leases.nominal(1_230, 1_000, 5) == leases.nominal(1_233, 1_000, 2) == 1_234
+    assert leases.nominal(1_990, 1_000, 5) == 2_000
+    assert leases.outlasted_by(700)
+    assert not leases.outlasted_by(300)
