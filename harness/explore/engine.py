@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Self
 
 from harness.burst.cells import Bound
@@ -22,7 +23,7 @@ from harness.explore.replay import Replay
 from harness.explore.search import Search
 from harness.explore.shrink import shrink
 from harness.explore.world import World
-from harness.judge import Explanation, Finding, explain, judge_evidence
+from harness.judge import Budget, Explanation, Finding, explain, judge_evidence
 from harness.model import ABORTED, Attempt, Evidence, RaceError, Request, Step, StoreFault, UsageError, Verdict
 from harness.stores import Stores
 from harness.strategy import Scenario
@@ -32,6 +33,7 @@ SEARCHES = ("exhaustive", "random", "pct")
 _PROGRESS_EVERY = 50
 _TRIES = 4
 """A schedule in which something happened that nobody chose is run again, so often in all."""
+_VERDICT_ONLY = Budget(explain_s=0.0)
 _SHARPER = 100
 """So many schedules more are run to find a violation that the domain has words for."""
 
@@ -65,6 +67,8 @@ class Schedule:
     finding: Finding
     says: str
     without: tuple[str, ...] = ()
+    explained: Callable[[], Finding] | None = None
+    """Judges it again, for the fewest requests that no order explains."""
 
     @property
     def sharp(self) -> bool:
@@ -83,7 +87,8 @@ class Schedule:
 
     def explanation(self) -> Explanation:
         """As data that can be drawn."""
-        return explain(self.evidence, self.steps, self.finding)
+        finding = self.finding if self.explained is None else self.explained()
+        return explain(self.evidence, self.steps, finding)
 
 
 @dataclass(slots=True)
@@ -270,12 +275,13 @@ class Explorer:
                 caller.current.error = "stuck"
         rest = await self.world.rest(tuple(cast.names.values()))
         evidence = cast.evidence(rest, machine.now_ms)
-        finding = judge_evidence(evidence, self.bound.spec, self.invariants, "burst")
+        judged = partial(judge_evidence, evidence, self.bound.spec, self.invariants, "burst")
+        finding = judged(_VERDICT_ONLY)
         says = _says(finding) or cast.answered_differently() or ""
         events = list(machine.events)
         if not says and any(event.choice.kind in FAULTS or event.choice.kind == "crash-late" for event in events):
             says = await self._ask_again(machine)
-        return Schedule(events, evidence, finding, says)
+        return Schedule(events, evidence, finding, says, explained=judged)
 
     async def _ask_again(self, machine: Machine) -> str:
         """Whether a new request gets its answer after a fault, once every lease has passed in silence."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.explore.touch import CommandKind
 from harness.model import CommandRefused, StatementRefused
-from harness.stores import PostgresConnection, RedisConnection, Stores
+from harness.stores import DirectConnection, PostgresConnection, RedisConnection, Stores, connect
 from harness.strategy import Scenario
 
 BASE_MS = 4_102_444_800_000
@@ -37,10 +37,10 @@ class World:
         self._own = next(_WORLDS)
         self.base_ms = BASE_MS
         self.kinds: dict[str, CommandKind | None] = {}
-        self._redis: list[RedisConnection] = []
+        self._redis: list[DirectConnection | RedisConnection] = []
         self._postgres: list[PostgresConnection] = []
         self._monitor: PostgresConnection | None = None
-        self._helper: RedisConnection | None = None
+        self._helper: DirectConnection | RedisConnection | None = None
         self._digests: dict[str, bytes] = {}
         self._seeded = 0
 
@@ -54,7 +54,7 @@ class World:
             self._monitor = await PostgresConnection.open(self.stores.postgres, self.stores.schema)
         else:
             assert self.stores.redis is not None
-            self._helper = await RedisConnection.open(self.stores.redis)
+            self._helper = await connect(self.stores.redis)
 
     async def reconnect(self) -> None:
         """New connections for all, whatever became of the old ones."""
@@ -71,11 +71,11 @@ class World:
 
     # Connections
 
-    async def redis(self, number: int) -> RedisConnection:
+    async def redis(self, number: int) -> DirectConnection | RedisConnection:
         """The Redis connection of a caller."""
         while len(self._redis) <= number:
             assert self.stores.redis is not None
-            self._redis.append(await RedisConnection.open(self.stores.redis))
+            self._redis.append(await connect(self.stores.redis))
         return self._redis[number]
 
     async def postgres(self, number: int) -> PostgresConnection:
@@ -132,7 +132,7 @@ class World:
             await self.redis(place)
             assert self.stores.redis is not None
             await self._redis[place].close()
-            self._redis[place] = await RedisConnection.open(self.stores.redis)
+            self._redis[place] = await connect(self.stores.redis)
 
     async def _connected(self) -> PostgresConnection:
         assert self.stores.postgres is not None
@@ -143,7 +143,7 @@ class World:
         return connection
 
     @property
-    def _aside(self) -> RedisConnection:
+    def _aside(self) -> DirectConnection | RedisConnection:
         """A connection that is no caller's: those may be in the middle of something."""
         assert self._helper is not None
         return self._helper
@@ -197,7 +197,7 @@ class World:
         if not names or self.store != "redis":
             return []
         connection = self._aside
-        left = await asyncio.gather(*(connection.execute("PTTL", name) for name in names))
+        left = [await connection.execute("PTTL", name) for name in names]
         return sorted({ms for ms in left if ms > 0})
 
     async def age(self, stored: Iterable[str], ms: int) -> int | None:

@@ -82,7 +82,9 @@ class _Window:
 
 
 def explain_illegal(search: Search, spec: Spec, rest: Rest | None, traits: Traits, seconds: float) -> Unordered:
-    """Make the contradiction small, for about so many seconds; `search` has found no order."""
+    """Make the contradiction small, for about so many seconds; `search` has found no order. Nothing in no time."""
+    if seconds <= 0:
+        return Unordered((), ())
     until = time.monotonic() + seconds
     window = _Window(search, spec, rest, traits)
     entries = search.timeline.entries

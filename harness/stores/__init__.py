@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from harness.model import RaceError, StoreFault
+from harness.stores.direct import DirectConnection, connect
 from harness.stores.embedded import Embedded
 from harness.stores.guard import sweep
 from harness.stores.health import (
@@ -30,6 +31,7 @@ from harness.stores.targets import (
 )
 
 __all__ = [
+    "DirectConnection",
     "PostgresConnection",
     "PostgresTarget",
     "RedisConnection",
@@ -37,6 +39,7 @@ __all__ = [
     "StoreInfo",
     "Stores",
     "Targets",
+    "connect",
     "parse_postgres",
     "parse_redis",
     "require",

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, Protocol
 
 import hiredis
 
@@ -17,7 +18,15 @@ from harness.model import CommandRefused, ConnectionLost
 from harness.stores.network import why
 from harness.stores.targets import RedisTarget
 
-_PATIENCE_S = 4.0
+PATIENCE_S = 4.0
+
+
+class Commands(Protocol):
+    """Whatever sends commands."""
+
+    def execute(self, *command: str | float | bytes) -> Awaitable[Any]:
+        """Send one; its reply."""
+        ...
 
 
 class RedisConnection(asyncio.Protocol):
@@ -39,22 +48,17 @@ class RedisConnection(asyncio.Protocol):
         connection: RedisConnection | None = None
         whole = False
         try:
-            async with asyncio.timeout(_PATIENCE_S):
+            async with asyncio.timeout(PATIENCE_S):
                 if target.path:
                     _transport, connection = await loop.create_unix_connection(cls, target.path)
                 else:
                     _transport, connection = await loop.create_connection(
                         cls, target.host, target.port, ssl=_secure(target) if target.tls else None
                     )
-                if target.password:
-                    await connection.execute("AUTH", *filter(None, (target.user, target.password)))
-                if target.database:
-                    await connection.execute("SELECT", target.database)
-                # The kernel connects to a server that is stopped or out of connections, too.
-                await connection.execute("PING")
+                await greet(connection, target)
             whole = True
         except TimeoutError:
-            raise ConnectionLost(f"no answer within {_PATIENCE_S:.0f} s") from None
+            raise ConnectionLost(f"no answer within {PATIENCE_S:.0f} s") from None
         except OSError as error:
             raise ConnectionLost(why(error)) from None
         finally:
@@ -124,6 +128,16 @@ class RedisConnection(asyncio.Protocol):
         except hiredis.ProtocolError:
             return None
         return str(reply) if isinstance(reply, hiredis.ReplyError) else None
+
+
+async def greet(connection: Commands, target: RedisTarget) -> None:
+    """Authenticate, choose the database, and see that the server answers. Raises ConnectionLost, CommandRefused."""
+    if target.password:
+        await connection.execute("AUTH", *filter(None, (target.user, target.password)))
+    if target.database:
+        await connection.execute("SELECT", target.database)
+    # The kernel connects to a server that is stopped or out of connections, too.
+    await connection.execute("PING")
 
 
 def _secure(target: RedisTarget) -> ssl.SSLContext:
