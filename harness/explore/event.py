@@ -71,6 +71,8 @@ class Event:
     def touch(self) -> Touch:
         """What it touched, by what is known now."""
         touch = self._base
+        if not self._statements:
+            return touch
         for statement in self._statements:
             touch = touch.with_(statement.touch)
         return touch
@@ -113,10 +115,10 @@ class Event:
         for place in range(len(self.steps) - 1, -1, -1):
             step = self.steps[place]
             if step.caller == caller.name:
-                self.steps[place] = step._replace(
-                    reads={**(step.reads or {}), **reads} if reads is not None else step.reads,
-                    writes={**(step.writes or {}), **writes} if writes is not None else step.writes,
-                )
+                *first, seen, shown = step
+                seen = seen if reads is None else {**(seen or {}), **reads}
+                shown = shown if writes is None else {**(shown or {}), **writes}
+                self.steps[place] = Step._make((*first, seen, shown))
                 return
 
     def made_visible(self, writes: Mapping[str, Any]) -> None:

@@ -122,10 +122,11 @@ class Cast:
         caller = self._caller(name, self._place(), process, self._memories.setdefault(process, {}))
         keys = tuple(self.names[key] for key in item.keys)
         if isinstance(item, Attempt):
-            attempt = item._replace(keys=keys, id=f"a{id_[1:]}")
+            attempt = Attempt(keys, item.args, f"a{id_[1:]}", item.role)
             caller.program = self._attempt(caller, attempt)
         else:
-            caller.program = self._single(caller, item._replace(keys=keys, id=id_))
+            request = Request(item.operation, keys, item.args, id_, item.attempt, item.role)
+            caller.program = self._single(caller, request)
 
     # Programs
 

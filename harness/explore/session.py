@@ -76,7 +76,8 @@ class ExploreSession(Session):
         self.until_answered = False
         self._watch = watch
         self._prefix = prefix
-        self._rng = Random(seed)
+        self._seed = seed
+        self._rng: Random | None = None
         self._clock_steps = clock_steps
 
     def key(self, name: str) -> str:
@@ -141,6 +142,8 @@ class ExploreSession(Session):
 
     def token(self) -> str:
         """128 random bits, the same in every schedule."""
+        if self._rng is None:  # most programs ask for none, and making it takes as long as a command
+            self._rng = Random(self._seed)
         return f"{self._rng.getrandbits(128):032x}"
 
     async def retries(self, limit: int = 100) -> AsyncIterator[int]:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from harness.explore.caller import Caller
 from harness.explore.event import Choice, Event
-from harness.explore.leases import Leases
+from harness.explore.leases import Leases, lease_ms
 from harness.explore.program import Cast
 from harness.explore.session import Pending, fixed_touch
 from harness.explore.touch import (
@@ -23,6 +23,7 @@ from harness.explore.world import World
 from harness.model import CommandRefused, ConnectionLost, StatementRefused, StoreFault
 
 CANCELLED = "57014"
+_MOST_SEEN = 10_000
 STORE_STEPS = frozenset({"redis", "script", "sql", "commit", "rollback"})
 
 
@@ -101,16 +102,17 @@ async def redis_step(stage: Stage, caller: Caller, pending: Pending, event: Even
     world, plain = stage.world, stage.cast.plain
     sent = tuple(part.decode(errors="replace") if isinstance(part, bytes) else str(part) for part in pending.words)
     words = tuple(map(plain, sent))
-    name = words[0].upper()
-    if name not in world.kinds and name not in LOCAL:
-        await world.learn(name)
-    touch = command_touch(words, world.kinds)
+    known = world.seen.get(words)
+    if known is None:
+        known = world.seen[words] = await _look_at(world, words)
+    name, touch, leases = known
     if name == "EXEC":
         touch = caller.watched
         for queued in caller.queued or ():
             touch = touch.with_(queued)
     stage.stored.update(zip(words, sent, strict=True))
-    stage.leases.set_by(sent, stage.now_ms)
+    if leases:
+        stage.leases.set_by(sent, stage.now_ms)
     try:
         reply = await (await world.redis(caller.place)).execute(*pending.words)
     except StoreFault as fault:
@@ -130,6 +132,16 @@ async def redis_step(stage: Stage, caller: Caller, pending: Pending, event: Even
     event.add(touch)
     event.show(caller, "redis", words, reply, lost=lost)
     await _told(stage, caller, event, reply, lost=lost)
+
+
+async def _look_at(world: World, words: tuple[str, ...]) -> tuple[str, Touch, bool]:
+    """A command's name, what it may touch, and whether it sets a time to live."""
+    if len(world.seen) >= _MOST_SEEN:
+        world.seen.clear()
+    name = words[0].upper()
+    if name not in world.kinds and name not in LOCAL:
+        await world.learn(name)
+    return name, command_touch(words, world.kinds), lease_ms(words) is not None
 
 
 def _follow_transaction(caller: Caller, name: str, touch: Touch) -> None:

@@ -43,6 +43,10 @@ class Touch:
 
     def with_(self, other: Touch) -> Touch:
         """Both together."""
+        if other is NOWHERE:
+            return self
+        if self is NOWHERE:
+            return other
         return Touch(
             self.reads | other.reads,
             self.writes | other.writes,

@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from harness.explore.touch import CommandKind
+from harness.explore.touch import CommandKind, Touch
 from harness.model import CommandRefused, StatementRefused
 from harness.stores import DirectConnection, PostgresConnection, RedisConnection, Stores, connect
 from harness.strategy import Scenario
@@ -37,6 +37,8 @@ class World:
         self._own = next(_WORLDS)
         self.base_ms = BASE_MS
         self.kinds: dict[str, CommandKind | None] = {}
+        self.seen: dict[tuple[str, ...], tuple[str, Touch, bool]] = {}
+        """Commands without names of one schedule: the name, what it may touch, whether it sets a time to live."""
         self._redis: list[DirectConnection | RedisConnection] = []
         self._postgres: list[PostgresConnection] = []
         self._monitor: PostgresConnection | None = None

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.judge.connected import Connected
+from harness.judge.few import few_have_order
 from harness.judge.states import Entry, Rest, States, entries_of
 from harness.judge.timeline import Timeline, Traits
 from harness.judge.unordered import Unordered, explain_illegal
@@ -114,14 +115,21 @@ def check_order(
         again: list[_Open | _Part] = []
         share = max(_SMALLEST_BYTES, budget.memory_bytes // len(waiting))
         for number, item in enumerate(waiting):
-            opened = item if isinstance(item, _Open) else _open(*item, spec, initial, rest, unix_ns, traits)
-            opened.search.limit_bytes = share
-            outcome = _turn(opened, turn, until)
+            opened = item if isinstance(item, _Open) else _begun(*item, spec, initial, rest, unix_ns, traits, budget)
+            if isinstance(opened, _Open):
+                opened.search.limit_bytes = share
+                outcome = _turn(opened, turn, until)
+            else:
+                outcome = opened.outcome
             if outcome == "illegal":
-                return _illegal(opened, spec, traits, budget, total)
-            if outcome is None:
+                return (
+                    _illegal(opened, spec, traits, budget, total)
+                    if isinstance(opened, _Open)
+                    else replace(opened, partitions=total)
+                )
+            if isinstance(opened, _Open) and outcome is None:
                 again.append(opened)
-            elif outcome == "unknown":
+            elif isinstance(opened, _Open) and outcome == "unknown":
                 unknown = unknown or opened
             if time.monotonic() > until and (again or number + 1 < len(waiting)):
                 why = f"no answer within {budget.seconds:g} s"
@@ -143,7 +151,7 @@ def _add_untouched(parts: dict[tuple[str, ...], list[Operation]], rest: Rest | N
             parts[key,] = []
 
 
-def _open(
+def _begun(
     keys: tuple[str, ...],
     operations: Sequence[Operation],
     spec: Spec,
@@ -151,12 +159,19 @@ def _open(
     rest: Rest | None,
     unix_ns: int,
     traits: Traits,
-) -> _Open:
+    budget: Budget,
+) -> _Open | OrderFound:
+    """A partition whose search can begin; the answer, where the operations are few and nobody asks why."""
     end_ms = rest.at_ms if rest else 0
     if unix_ns and not end_ms:
         last_ns = max((operation.returned_ns or operation.invoked_ns for operation in operations), default=0)
         end_ms = (last_ns + unix_ns) // 1_000_000
     entries: list[Entry] = entries_of(operations, unix_ns, end_ms)
+    ordered = few_have_order(keys, entries, spec, initial, rest)
+    if ordered:
+        return OrderFound("legal", keys=keys)
+    if ordered is False and budget.explain_s <= 0:
+        return OrderFound("illegal", keys=keys)
     states = States(spec, keys, entries, initial, rest)
     search = Search(Timeline(entries, rest=rest is not None), states, traits)
     return _Open(keys, search, search.run(), rest)
