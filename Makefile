@@ -65,7 +65,7 @@ COMPILE = build/lock/bin/uv pip compile --quiet --no-config --universal --python
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
 clean:
-	rm -rf $(VENV) build dist results/runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-peers build dist results/runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(VENV):
 	@$(call needs_python)

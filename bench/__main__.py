@@ -14,7 +14,8 @@ from typing import Any
 
 import uvloop
 
-from bench.commands import a_minute, commands
+from bench.commands import a_minute, commands, verifying
+from bench.exploring import exploring
 from bench.figures import HEADING, Figure, rows
 from bench.judging import judging
 from bench.overlap import overlap
@@ -32,6 +33,8 @@ MEASURES: dict[str, Callable[[int, float], Coroutine[Any, Any, list[Figure]]]] =
     "overlap": overlap,
     "commands": commands,
     "judging": judging,
+    "verifying": verifying,
+    "exploring": exploring,
 }
 
 
@@ -59,7 +62,7 @@ def main() -> None:
     for measure in measures:
         try:
             # A worker's loop where a worker runs in this process; elsewhere race's own.
-            run = uvloop.run if measure is recording else asyncio.run
+            run = uvloop.run if measure in (recording, exploring) else asyncio.run
             found = run(measure(chosen.rounds, chosen.seconds))
         except (RaceError, PeerFailed) as error:
             found = [Figure(measure.__name__, "", skipped=str(error))]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.figures import Figure, Spread
+from bench.judging import million
 
 try:
     import psutil
@@ -64,6 +65,22 @@ async def a_minute(_rounds: int, _seconds: float) -> list[Figure]:
     return [_memory("a sustained minute, memory", f"race {' '.join(arguments)}", [peak], 1024)]
 
 
+async def verifying(_rounds: int, _seconds: float) -> list[Figure]:
+    """A history of a million operations from a file, once."""
+    with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
+        million(file)
+        file.flush()
+        arguments = ["verify", file.name, "--scenario", "register", "--budget", "300"]
+        elapsed_s = await _timed(arguments, whole=True)
+        peak = await _watched(arguments)
+    what = "race verify of a history of 1,000,000 operations over 10,000 keys with 8 callers each"
+    return [
+        Figure("verifying a million operations", f"{what}, from the start of its process to its end: held",
+               unit="s", value=Spread.over([elapsed_s]), target=60.0, better="at most"),
+        _memory("verifying a million operations, memory", what, [peak], 1024),
+    ]  # fmt: skip
+
+
 def _memory(name: str, what: str, peaks: list[Peak | None], target: float) -> Figure:
     compares = (
         f"{what}: the most memory resident in all of its processes together, servers left out, shared pages counted for"
@@ -79,10 +96,13 @@ def _memory(name: str, what: str, peaks: list[Peak | None], target: float) -> Fi
     )  # fmt: skip
 
 
-async def _timed(arguments: list[str]) -> float:
+async def _timed(arguments: list[str], *, whole: bool = False) -> float:
+    """`whole`: it must end with 0."""
     started = time.monotonic()
     process = await _start(arguments)
     await _end(process)
+    if whole and process.returncode:
+        raise RuntimeError(f"race {arguments[0]} ended with {process.returncode}")
     return time.monotonic() - started
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.judge import Budget, Rest, check_order, few, freeze, partition
+from harness.judge import Budget, Rest, check_order, few, freeze, partition, partitions
 from harness.judge.partitions import OrderFound
 from harness.model import Operation, Reply, Request, State, Status
 from tests.judge.histories import Counters, Odd, Register, Text, operation, orderable
@@ -84,13 +84,15 @@ def judged(spec: Any, operations: Iterable[Operation], initial: State, rest: Sta
 def test_agrees_with_the_definition(
     history: tuple[Any, list[Operation], State, State | None],
 ) -> None:
-    """The search, the trial of a few operations and a trial of every order give the same answer."""
+    """The searches, first tries left out one by one, and a trial of every order give the same answer."""
     spec, operations, initial, rest = history
     expected = outcome(orderable(spec, operations, initial, rest))
     at_rest = None if rest is None else Rest(rest, 0)
     assert expected == check_order(operations, spec, initial, at_rest, Budget(explain_s=0.0)).outcome
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(few, "MOST", -1)
+        assert expected == judged(spec, operations, initial, rest).outcome
+        patch.setattr(partitions, "met_depth_first", lambda *_asked: False)
         assert expected == judged(spec, operations, initial, rest).outcome
 
 
