@@ -15,9 +15,10 @@ import hiredis
 
 from harness.model import CommandRefused, ConnectionLost
 from harness.stores.network import why
-from harness.stores.redis import PATIENCE_S, RedisConnection, greet
+from harness.stores.redis import RedisConnection, greet
 from harness.stores.targets import RedisTarget
 
+_PATIENCE_S = 4.0
 _MOMENT_US = 5_000
 _MOST_BYTES = 1 << 16
 
@@ -87,10 +88,10 @@ async def connect(target: RedisTarget) -> DirectConnection | RedisConnection:
     except OSError as error:
         raise ConnectionLost(why(error)) from None
     try:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(_PATIENCE_S):
             await greet(connection, target)
     except TimeoutError:
-        raise ConnectionLost(f"no answer within {PATIENCE_S:.0f} s") from None
+        raise ConnectionLost(f"no answer within {_PATIENCE_S:.0f} s") from None
     except BaseException:
         await connection.close()
         raise
@@ -100,14 +101,14 @@ async def connect(target: RedisTarget) -> DirectConnection | RedisConnection:
 def _connected(target: RedisTarget) -> socket.socket:
     if target.path:
         connected = socket.socket(socket.AF_UNIX)
-        connected.settimeout(PATIENCE_S)
+        connected.settimeout(_PATIENCE_S)
         try:
             connected.connect(target.path)
         except BaseException:
             connected.close()
             raise
     else:
-        connected = socket.create_connection((target.host, target.port), PATIENCE_S)
+        connected = socket.create_connection((target.host, target.port), _PATIENCE_S)
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connected.setblocking(True)
     # The kernel ends a wait: asking it first whether there is something to read would be one call more.

@@ -18,7 +18,7 @@ from harness.model import CommandRefused, ConnectionLost
 from harness.stores.network import why
 from harness.stores.targets import RedisTarget
 
-PATIENCE_S = 4.0
+_PATIENCE_S = 4.0
 
 
 class Commands(Protocol):
@@ -48,7 +48,7 @@ class RedisConnection(asyncio.Protocol):
         connection: RedisConnection | None = None
         whole = False
         try:
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(_PATIENCE_S):
                 if target.path:
                     _transport, connection = await loop.create_unix_connection(cls, target.path)
                 else:
@@ -58,7 +58,7 @@ class RedisConnection(asyncio.Protocol):
                 await greet(connection, target)
             whole = True
         except TimeoutError:
-            raise ConnectionLost(f"no answer within {PATIENCE_S:.0f} s") from None
+            raise ConnectionLost(f"no answer within {_PATIENCE_S:.0f} s") from None
         except OSError as error:
             raise ConnectionLost(why(error)) from None
         finally:
