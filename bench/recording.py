@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
 from bench.figures import Figure, Spread, ratio
 from harness.burst import Cell, Load
 from harness.burst.plan import Orders
-from harness.burst.record import Mark, Recorder
+from harness.burst.record import OPERATION, Mark, Recorder
 from harness.burst.rendezvous import size
 from harness.burst.worker import Worker
 from harness.model import Reply, Status
@@ -26,7 +27,22 @@ _NOWHERE: Any = None
 class Silent(Recorder):
     """Counts, because numbers make ids, and writes nothing."""
 
-    def begin(self, *_about: object, **_more: object) -> Mark:
+    def place(self, keys: tuple[str, ...]) -> int:  # noqa: ARG002 - as the recorder's
+        """Nothing."""
+        return 0
+
+    def begin(
+        self,
+        operation: str,  # noqa: ARG002
+        place: int,  # noqa: ARG002
+        args: Mapping[str, Any],  # noqa: ARG002
+        role: str,  # noqa: ARG002
+        caller: int,  # noqa: ARG002
+        burst: int,  # noqa: ARG002
+        attempt: int,  # noqa: ARG002
+        now_ns: int,  # noqa: ARG002
+        kind: int = OPERATION,  # noqa: ARG002
+    ) -> Mark:
         """Count."""
         self.count += 1
         mark: Mark = _NOWHERE
@@ -38,11 +54,16 @@ class Silent(Recorder):
     def end_badly(self, mark: Mark, status: Status, error: str, now_ms: int, now_max_ms: int, returned_ns: int) -> None:
         """Nothing."""
 
-    def effect(self, *_about: object) -> Mark:
-        """Count."""
-        return self.begin()
-
-    def instant(self, *_about: object) -> None:
+    def instant(
+        self,
+        name: str,  # noqa: ARG002
+        place: int,  # noqa: ARG002
+        caller: int,  # noqa: ARG002
+        burst: int,  # noqa: ARG002
+        attempt: int,  # noqa: ARG002
+        began_ns: int,  # noqa: ARG002
+        ended_ns: int,  # noqa: ARG002
+    ) -> None:
         """Count."""
         self.count += 1
 

@@ -90,7 +90,8 @@ def race(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 def test_loads(words: tuple[str, ...], away: Path) -> None:
     """Every load that is shown runs as shown, from any folder, and ends as told."""
     ended = race(*short(words), cwd=away)
-    assert (ended.returncode, ended.stderr) == (1 if breaks(words) else 0, "")
+    told = f"history saved in {words[words.index('--history') + 1]}\n" if "--history" in words else ""
+    assert (ended.returncode, ended.stderr) == (1 if breaks(words) else 0, told)
 
 
 @pytest.mark.parametrize("words", EXPLORED, ids=" ".join)

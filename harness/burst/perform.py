@@ -56,17 +56,19 @@ class Performer:
     ) -> None:
         """One request, or one attempt with all its requests and effects, on keys of its own."""
         try:
+            recorder = self.recorder
             if isinstance(item, Attempt):
-                recorder = self.recorder
                 recorder.attempts = number = recorder.attempts + 1
                 flow = session.flow
                 if flow is None or flow.performer is not self:
                     flow = session.flow = LoadFlow(self, session, caller)
                 flow.attempt = _new(Attempt, (keys, item.args, f"{recorder.worker}-a{number}", item.role))
-                flow.burst, flow.number = burst, number
+                flow.burst, flow.number, flow.place = burst, number, recorder.place(keys)
                 await self.scenario.flow(flow)
             else:
-                await self.request(session, caller, burst, item.operation, keys, item.args, "", item.role)
+                await self.request(
+                    session, caller, burst, item.operation, keys, item.args, "", item.role, recorder.place(keys)
+                )
         except (StoreFault, asyncio.CancelledError):
             pass  # recorded with its operation; the attempt ends here
         except RaceError:
@@ -85,6 +87,7 @@ class Performer:
         args: Mapping[str, Any],
         attempt: str,
         role: str,
+        place: int,
         number: int = -1,
         kind: int = OPERATION,
     ) -> Reply:
@@ -95,7 +98,7 @@ class Performer:
         session.request = request.id
         session.changed = False
         session.now_at_ms = session.now_max_ms = 0
-        mark = recorder.begin(operation, keys, args, role, caller, burst, number, _monotonic_ns(), kind)
+        mark = recorder.begin(operation, place, args, role, caller, burst, number, _monotonic_ns(), kind)
         try:
             reply = await self.strategy.apply(session, request, self.rule)
         except BaseException as error:
@@ -136,36 +139,36 @@ class Performer:
 class LoadFlow:
     """What a flow is given: requests and effects of one attempt. A caller's next attempt reuses it."""
 
-    __slots__ = ("_caller", "_session", "attempt", "burst", "number", "performer")
+    __slots__ = ("_caller", "_session", "attempt", "burst", "number", "performer", "place")
 
     def __init__(self, performer: Performer, session: LoadSession, caller: int) -> None:
-        """One for each caller; `attempt`, `number` and `burst` are set for each attempt."""
+        """One for each caller; `attempt`, `number`, `place` and `burst` are set for each attempt."""
         self.performer = performer
         self._session = session
         self._caller = caller
         self.attempt: Attempt
         self.burst = 0
-        self.number = 0
+        self.number = self.place = 0
 
     def apply(self, operation: str, **args: Any) -> Awaitable[Reply]:
         """One request on the attempt's keys."""
         attempt = self.attempt
         return self.performer.request(
             self._session, self._caller, self.burst, operation, attempt.keys, args or NOTHING, attempt.id,
-            attempt.role, self.number,
+            attempt.role, self.place, self.number,
         )  # fmt: skip
 
     async def effect(self, name: str) -> None:
         """Write down that it begins, let it take its time, write down that it ended."""
         performer = self.performer
-        recorder, keys = performer.recorder, self.attempt.keys
+        recorder, place = performer.recorder, self.place
         began_ns = _monotonic_ns()
         if performer.work_s > 0:
-            mark = recorder.effect(name, keys, self._caller, self.burst, self.number, began_ns)
+            mark = recorder.effect(name, place, self._caller, self.burst, self.number, began_ns)
             await performer.work()
             recorder.effect_end(mark, _monotonic_ns())
         else:
-            recorder.instant(name, keys, self._caller, self.burst, self.number, began_ns, _monotonic_ns())
+            recorder.instant(name, place, self._caller, self.burst, self.number, began_ns, _monotonic_ns())
 
 
 def described(error: BaseException) -> str:

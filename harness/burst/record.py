@@ -79,7 +79,7 @@ class Recorder:
         self.attempts = 0
         self._fd = entries_fd
         self._words = _Words(words_fd)
-        self._known = self._words.known
+        self._names: dict[str, int] = {}  # of operations, decisions and effects: few, asked for all the time
         self._map: mmap.mmap
 
     def _segment(self, start: int) -> None:
@@ -87,10 +87,19 @@ class Recorder:
         _reserve(self._fd, start, _SEGMENT * SIZE)
         self._map = mmap.mmap(self._fd, _SEGMENT * SIZE, offset=start)
 
+    def place(self, keys: tuple[str, ...]) -> int:
+        """What stands for these keys in an entry: once for all of an attempt's requests and effects."""
+        number = self._words.known.get(keys)
+        return self._words.number(keys, keys) if number is None else number
+
+    def _name(self, name: str) -> int:
+        number = self._names[name] = self._words.number(name, name)
+        return number
+
     def begin(
         self,
         operation: str,
-        keys: tuple[str, ...],
+        place: int,
         args: Mapping[str, Any],
         role: str,
         caller: int,
@@ -99,13 +108,8 @@ class Recorder:
         now_ns: int,
         kind: int = OPERATION,
     ) -> Mark:
-        """Write that a request is about to be sent. `attempt` is -1 for a request that stands alone."""
-        known = self._known
-        try:
-            operation_number, keys_number = known[operation], known[keys]
-        except KeyError:
-            words = self._words
-            operation_number, keys_number = words.number(operation, operation), words.number(keys, keys)
+        """Write that a request is about to be sent. `place` stands for its keys, `attempt` -1 for none."""
+        name = self._names.get(operation) or self._name(operation)
         count = self.count
         self.count = count + 1
         at = count % _SEGMENT * SIZE
@@ -117,19 +121,16 @@ class Recorder:
             role_number = words.number(role, role) if role else _NO_WORD
             args_number = words.number((None, json.dumps(plain, sort_keys=True)), plain) if plain else _NO_WORD
             _pack_head(
-                where, at, kind, operation_number, role_number, keys_number, args_number, caller, burst, attempt,
-                now_ns,
+                where, at, kind, name, role_number, place, args_number, caller, burst, attempt, now_ns
             )  # fmt: skip
         else:
-            _pack_bare_head(where, at, kind, operation_number, keys_number, caller, burst, attempt, now_ns)
+            _pack_bare_head(where, at, kind, name, place, caller, burst, attempt, now_ns)
         return where, at + _TAIL_AT
 
     def end(self, mark: Mark, reply: Reply, now_ms: int, now_max_ms: int, returned_ns: int) -> None:
         """Write the answer."""
         decision, values = reply
-        number = self._known.get(decision)
-        if number is None:
-            number = self._words.number(decision, decision)
+        number = self._names.get(decision) or self._name(decision)
         where, at = mark
         if not values:
             _pack_bare_tail(where, at, now_ms, now_max_ms, returned_ns, number, _OK)
@@ -148,9 +149,9 @@ class Recorder:
         value = self._words.number(error, error)
         _pack_tail(*mark, now_ms, now_max_ms, returned_ns, value, 0, _ERROR, _STATUS[status])
 
-    def effect(self, name: str, keys: tuple[str, ...], caller: int, burst: int, attempt: int, now_ns: int) -> Mark:
+    def effect(self, name: str, place: int, caller: int, burst: int, attempt: int, now_ns: int) -> Mark:
         """Write that an effect is about to begin."""
-        return self.begin(name, keys, NOTHING, "", caller, burst, attempt, now_ns, EFFECT)
+        return self.begin(name, place, NOTHING, "", caller, burst, attempt, now_ns, EFFECT)
 
     @staticmethod
     def effect_end(mark: Mark, now_ns: int) -> None:
@@ -159,19 +160,16 @@ class Recorder:
         _pack_tail(where, at, 0, 0, now_ns, 0, 0, _NONE, _OK)
 
     def instant(
-        self, name: str, keys: tuple[str, ...], caller: int, burst: int, attempt: int, began_ns: int, ended_ns: int
+        self, name: str, place: int, caller: int, burst: int, attempt: int, began_ns: int, ended_ns: int
     ) -> None:
         """Write an effect that takes no time: in one go, there is nothing between its begin and its end."""
-        try:
-            name_number, keys_number = self._known[name], self._known[keys]
-        except KeyError:
-            name_number, keys_number = self._words.number(name, name), self._words.number(keys, keys)
+        number = self._names.get(name) or self._name(name)
         count = self.count
         self.count = count + 1
         at = count % _SEGMENT * SIZE
         if not at:
             self._segment(count * SIZE)
-        _pack_instant(self._map, at, EFFECT, name_number, keys_number, caller, burst, attempt, began_ns, ended_ns, _OK)
+        _pack_instant(self._map, at, EFFECT, number, place, caller, burst, attempt, began_ns, ended_ns, _OK)
 
 
 def _reserve(fd: int, start: int, length: int) -> None:

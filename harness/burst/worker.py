@@ -284,7 +284,7 @@ class Worker:
             asking = asyncio.ensure_future(
                 performer.request(
                     sessions[0], 0, burst, request.operation, request.keys, request.args, f"{self.number}-a{number}",
-                    request.role, number, PROBE,
+                    request.role, self.recorder.place(request.keys), number, PROBE,
                 )
             )  # fmt: skip
             done, _late = await asyncio.wait([asking], timeout=load.timeout_s)

@@ -92,6 +92,8 @@ def command(context: click.Context, /, **options: Any) -> int:
     document = result_document(measured, reproduce=command_line(context, seed))
     code = out.result_code(document, output)
     out.deliver(document, output, result_screen(document, code, out.paint()), {"json": out.as_json})
+    if history is not None and not output.quiet:
+        click.echo(f"history saved in {history}", err=True)
     return code
 
 

@@ -21,7 +21,8 @@ class RandomWalk:
         """`exhausted` never becomes true: it cannot know."""
         self._rng = Random(f"walk:{seed}")
         self._left = schedules
-        self._start = self._rng.getstate()
+        self._start = self._rng.getrandbits(64)
+        self.again()
 
     def choose(self, choices: Sequence[Choice], events: Sequence[Event]) -> Choice | None:  # noqa: ARG002 - a search's
         """Anything."""
@@ -32,9 +33,10 @@ class RandomWalk:
     def finished(self, events: Sequence[Event]) -> bool:  # noqa: ARG002 - a search's
         """Whether there are schedules left."""
         self._left -= 1
-        self._start = self._rng.getstate()
+        self._start += 1
+        self.again()
         return self._left > 0
 
     def again(self) -> None:
         """Draw the same."""
-        self._rng.setstate(self._start)
+        self._rng.seed(self._start)

@@ -172,11 +172,13 @@ def _begun(
         end_ms = (last_ns + unix_ns) // 1_000_000
     entries: list[Entry] = entries_of(operations, unix_ns, end_ms)
     ordered = few_have_order(keys, entries, spec, initial, rest)
-    states = States(spec, keys, entries, initial, rest)
-    if ordered or (ordered is None and met_depth_first(entries, states, _soon(until))):
+    if ordered:
         return OrderFound("legal", keys=keys)
     if ordered is False and budget.explain_s <= 0:
         return OrderFound("illegal", keys=keys)
+    states = States(spec, keys, entries, initial, rest)
+    if ordered is None and met_depth_first(entries, states, _soon(until)):
+        return OrderFound("legal", keys=keys)
     search = Search(Timeline(entries, rest=rest is not None), states, traits)
     return _Open(keys, search, search.run(), rest)
 

@@ -22,7 +22,7 @@ def files() -> Iterator[tuple[int, int]]:
 
 def write(recorder: Recorder, key: str, reply: Reply | None, burst: int = 0) -> None:
     """One operation from 10 to 20 ns."""
-    mark = recorder.begin("add", (key,), {"n": 1}, "http", caller=3, burst=burst, attempt=7, now_ns=10)
+    mark = recorder.begin("add", recorder.place((key,)), {"n": 1}, "http", caller=3, burst=burst, attempt=7, now_ns=10)
     if reply is not None:
         recorder.end(mark, reply, 5, 6, 20)
 
@@ -76,7 +76,7 @@ def test_sustained_entries_are_grouped_by_connected_keys(files: tuple[int, int])
     """Keys that one request names together are judged together."""
     recorder = Recorder(0, *files)
     for keys in (("a", "b"), ("c",), ("b", "d"), ("e",)):
-        mark = recorder.begin("move", keys, {}, "", 0, 0, -1, 1)
+        mark = recorder.begin("move", recorder.place(keys), {}, "", 0, 0, -1, 1)
         recorder.end(mark, Reply("ok"), 0, 0, 2)
     groups = Groups([Reading(0, *files)], [(0, recorder.count)])
     found = sorted((one.keys, len(one.operations)) for one in groups.evidence(None, None, 0))

@@ -37,7 +37,8 @@ def test_verify_gives_the_verdict_of_the_run(
 ) -> None:
     """Of order, rule and all together, for the same reason, over the same pieces."""
     history = "h.jsonl.gz" if "sustained" in load else "h.jsonl"
-    code, run, _stderr = race(tmp_path, "run", scenario, "--strategy", strategy, *load, "--history", history)
+    code, run, told = race(tmp_path, "run", scenario, "--strategy", strategy, *load, "--history", history)
+    assert told == f"history saved in {history}\n"
     again, found, stderr = race(tmp_path, "verify", history)
     assert (again, stderr) == (code, "")
     same = ("scenario", "rule", "verdict", "reason", "order", "invariants")
