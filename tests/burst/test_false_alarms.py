@@ -300,7 +300,7 @@ def stall(seconds: float, at_most: int) -> int:
     return len(stopped)
 
 
-STALLED_BURSTS: dict[str, Any] = {**BURSTS, "bursts": 400}
+STALLED_BURSTS: dict[str, Any] = {**BURSTS, "bursts": 150}
 STALLED_SUSTAINED: dict[str, Any] = {**SUSTAINED, "keys": 2, "duration_s": 2.0}
 
 
@@ -322,7 +322,7 @@ def test_a_stall_past_the_lease(
     def befalls(mischief: Mischief) -> None:
         nonlocal stalls
         valkey.at_work(300)
-        while mischief.goes_on(0.05):
+        while mischief.goes_on(0.15):
             stalls += stall(0.3, at_most=2 if whole else 1)
 
     load = {**load, "work_us": 2_000}
