@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
@@ -45,10 +45,12 @@ async def run(
     budget_s: float | None = None,
     progress: Callable[[Progress], None] = _quiet,
     recording: Recording | None = None,
+    then: Callable[[Bound, Stores, Measurement], Awaitable[bool]] | None = None,
 ) -> Measurement:
     """Load one cell and judge it. Raises RaceError; cancelled, it gives what was measured, marked incomplete.
 
-    `recording` is given the history of the cell under test.
+    `recording` is given the history of the cell under test. `then` is called at the end of a whole run, while the
+    stores are still there; it says whether it was whole, too.
     """
     started, started_at = time.monotonic(), _now()
     bound = bind(cell, load)
@@ -77,9 +79,11 @@ async def run(
         lost = await stores.lost()
         if recording is not None:
             recording.end(closing(tally, lost, complete=not bench.interrupted))
-        return measured(
+        found = measured(
             tally, load, infos, lost, started_at, time.monotonic() - started, complete=not bench.interrupted
         )
+        complete = found.complete and (then is None or await then(bound, stores, found))
+        return dataclasses.replace(found, duration_s=time.monotonic() - started, complete=complete)
 
 
 async def _sustained_control(bench: Bench, tally: Tally, control: Bound, load: Load) -> None:
@@ -102,8 +106,14 @@ async def compare(
     budget_s: float = 40.0,
     stores_options: StoresOptions | None = None,
     progress: Callable[[Progress], None] = _quiet,
+    then: Callable[[Bound, Stores], Awaitable[bool]] | None = None,
+    then_s: float = 0.0,
 ) -> Comparison:
-    """One scenario under many strategies, in turns, more than once. `names` may be `all`."""
+    """One scenario under many strategies, in turns, more than once. `names` may be `all`.
+
+    `then` is called for each at the end of a whole comparison, while the stores are still there, and says whether
+    it was whole, too; for each of them `then_s` of the budget are kept.
+    """
     started, started_at = time.monotonic(), _now()
     every = [kind.name for kind in bundled()] if not names or "all" in names else []
     titles = list(dict.fromkeys([*every, *(name for name in names if name != "all")]))
@@ -118,7 +128,7 @@ async def compare(
         _check(infos, applicable, load)
         fleet = await stack.enter_async_context(Fleet(stores, load.processes, owners=_owners(applicable)))
         bench = Bench(stores, fleet, progress)
-        slice_s = max(0.2, (budget_s - _OVERHEAD_S) / (len(applicable) * _ROUNDS))
+        slice_s = max(0.2, (budget_s - _OVERHEAD_S) / len(applicable) - then_s) / _ROUNDS
         burst_load = dataclasses.replace(load, mode="burst")
         sustained_load = dataclasses.replace(
             load, mode="sustained", duration_s=slice_s * (1 - _BURST_SHARE) * 0.6, work_us=0
@@ -148,6 +158,9 @@ async def compare(
             second = measured(sustained, sustained_load, infos, lost, started_at, sustained.elapsed_s, complete=whole)
             bound = bursts.bound
             rows.append(CompareRow(bound.strategy.title, bound.cell.rule, bound.strategy.store, first, second))
+        if then is not None:
+            for bound in applicable:
+                whole = whole and await then(bound, stores)
         return Comparison(scenario, rows, apart, list(infos), load.seed, whole, time.monotonic() - started, started_at)
 
 

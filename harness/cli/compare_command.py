@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,7 +24,16 @@ from harness.cli.options import (
 from harness.cli.progress import shown
 from harness.model import UsageError
 
+if TYPE_CHECKING:
+    from harness.burst.cells import Bound
+    from harness.results import Document
+    from harness.stores import Stores
+
 BUDGET_S = 40.0
+EXPLORE_S = 2.0
+"""Seconds in which every order of two requests is looked at, for each strategy; most need a fraction."""
+KEPT_S = 0.5
+"""Seconds of the budget kept for that."""
 
 
 @click.command("compare")
@@ -53,8 +62,10 @@ def command(context: click.Context, /, **options: Any) -> int:
     Bursts give the verdict, sustained load the cost; all take turns, more than once.
     """  # fmt: skip
     from harness.burst import Load, compare
+    from harness.explore import explore_briefly
     from harness.report import comparison_csv, comparison_markdown, comparison_screen
     from harness.results import comparison_document
+    from harness.results.exploration import explored_document
 
     output, seed = Output.of(options), seed_or_new(options["seed"])
     load = Load(
@@ -72,6 +83,13 @@ def command(context: click.Context, /, **options: Any) -> int:
         raise UsageError("--strategies names no strategy")
     rules = rules_of(scenario, options["rules"])
     out.check(output)
+    explored: list[Document | None] = []
+
+    async def explore(bound: Bound, stores: Stores) -> bool:
+        found = await explore_briefly(bound, stores, load, EXPLORE_S, sizes=(2,))
+        explored.append(explored_document(found))
+        return found.complete
+
     with shown(Path(scenario).stem, quiet=output.quiet) as progress:
         compared = asyncio.run(
             compare(
@@ -82,9 +100,11 @@ def command(context: click.Context, /, **options: Any) -> int:
                 budget_s=options["budget_s"],
                 stores_options=stores_of(options),
                 progress=progress,
+                then=explore,
+                then_s=KEPT_S,
             )
         )
-    document = comparison_document(compared, load, reproduce=command_line(context, seed))
+    document = comparison_document(compared, load, explored, reproduce=command_line(context, seed))
     code = out.comparison_code(document, output)
     exports = {"json": out.as_json, "markdown": comparison_markdown, "csv": comparison_csv}
     out.deliver(document, output, comparison_screen(document, code, out.paint()), exports)

@@ -28,7 +28,7 @@ from harness.model import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from harness.burst import StoresOptions
+    from harness.burst import Cell, StoresOptions
     from harness.burst.cells import Bound
     from harness.explore import Exploration, Options, Schedule
     from harness.results.build import Document
@@ -101,7 +101,7 @@ def command(context: click.Context, /, **options: Any) -> int:
     began, started_at = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     with shown(Path(bound.cell.scenario).stem, quiet=output.quiet) as progress:
         found, smallest, infos = _explored(bound, asked, stores_of(options), progress)
-    file = _saved(save, output, bound, asked, smallest, started_at)
+    file = saved(save, output, bound.cell, asked, smallest, started_at)
     document = _document(bound, asked, found, smallest, infos, file, command_line(context, seed), began, started_at)
     code = out.result_code(document, output)
     out.deliver(document, output, exploration_screen(document, code, out.paint()), {"json": out.as_json})
@@ -139,8 +139,8 @@ def opened(bound: Bound, options: StoresOptions) -> Stores:
     )  # fmt: skip
 
 
-def _saved(
-    save: Path | None, output: Output, bound: Bound, options: Options, smallest: Schedule | None, started_at: str
+def saved(
+    save: Path | None, output: Output, cell: Cell, options: Options, smallest: Schedule | None, started_at: str
 ) -> str | None:
     """Where the smallest schedule was written: to the file asked for, and always among the results."""
     from harness.explore import schedule_document
@@ -148,7 +148,7 @@ def _saved(
 
     if smallest is None:
         return None
-    document = {**schedule_document(bound.cell, options, smallest), "started_at": started_at}
+    document = {**schedule_document(cell, options, smallest), "started_at": started_at}
     kept = save_document(document, output.results)
     if save is not None:
         write_file(save, json.dumps(document, indent=2) + "\n")

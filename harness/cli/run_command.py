@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness.cli import output as out
+from harness.cli.explore_command import saved
 from harness.cli.options import (
     SUSTAINED_CONNECTIONS,
     WORK_US,
@@ -22,6 +23,16 @@ from harness.cli.options import (
     stores_of,
 )
 from harness.cli.progress import shown
+
+if TYPE_CHECKING:
+    from harness.burst import Load, Measurement
+    from harness.burst.cells import Bound
+    from harness.explore import Brief
+    from harness.stores import Stores
+
+
+MINIMISE_S = 2.0
+"""Seconds in which the smallest schedule is looked for, once the load has broken something."""
 
 
 @click.command("run")
@@ -61,6 +72,7 @@ def command(context: click.Context, /, **options: Any) -> int:
     from harness.judge import Recording
     from harness.report import result_screen
     from harness.results import result_document
+    from harness.results.exploration import minimised
 
     output, seed = Output.of(options), seed_or_new(options["seed"])
     load = Load(
@@ -78,6 +90,7 @@ def command(context: click.Context, /, **options: Any) -> int:
     cell = Cell(options["scenario"], options["strategy"], options["rule"])
     history: Path | None = options["history"]
     out.check(output, *([history] if history is not None else []))
+    smallest = Smallest(load)
     with shown(Path(cell.scenario).stem, quiet=output.quiet) as progress:
         measured = asyncio.run(
             run(
@@ -87,14 +100,36 @@ def command(context: click.Context, /, **options: Any) -> int:
                 budget_s=options["budget_s"],
                 progress=progress,
                 recording=Recording(history) if history is not None else None,
+                then=smallest.look,
             )
         )
     document = result_document(measured, reproduce=command_line(context, seed))
+    if smallest.found is not None:
+        file = saved(None, output, measured.cell, smallest.found.options, smallest.found.smallest, measured.started_at)
+        document = minimised(document, smallest.found, file)
     code = out.result_code(document, output)
     out.deliver(document, output, result_screen(document, code, out.paint()), {"json": out.as_json})
     if history is not None and not output.quiet:
         click.echo(f"history saved in {history}", err=True)
     return code
+
+
+class Smallest:
+    """Looks for the smallest schedule that breaks, after a load that broke."""
+
+    def __init__(self, load: Load) -> None:
+        """Nothing is found yet."""
+        self.load = load
+        self.found: Brief | None = None
+
+    async def look(self, bound: Bound, stores: Stores, measured: Measurement) -> bool:
+        """Explore for a moment; false where that was interrupted."""
+        from harness.explore import explore_briefly
+        from harness.model import Verdict
+
+        if measured.verdict is Verdict.VIOLATED:
+            self.found = await explore_briefly(bound, stores, self.load, MINIMISE_S)
+        return self.found is None or self.found.complete
 
 
 def connections(options: dict[str, Any]) -> int:

@@ -1,5 +1,6 @@
 """The explorer: every interleaving of one burst on real stores, one step at a time."""
 
+from harness.explore.brief import Brief, explore_briefly
 from harness.explore.engine import (
     FAULTS,
     SEARCHES,
@@ -18,6 +19,7 @@ from harness.explore.shrink import switches
 __all__ = [
     "FAULTS",
     "SEARCHES",
+    "Brief",
     "Choice",
     "Event",
     "Exhaustive",
@@ -27,6 +29,7 @@ __all__ = [
     "Replay",
     "Schedule",
     "commands",
+    "explore_briefly",
     "read_schedule",
     "schedule_document",
     "searching",

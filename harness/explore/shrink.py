@@ -73,6 +73,7 @@ def _candidates(choices: Sequence[Choice], without: frozenset[str]) -> Iterator[
     for place, choice in enumerate(choices):
         if choice.kind not in {"step", "victim", "time"}:
             yield [*choices[:place], *choices[place + 1 :]], without
+    yield from ((order, without) for order in _interrupted(choices))
     blocks = list(_blocks(choices))
     for place in range(2, len(blocks)):  # bring a block to the last one of the same caller
         for earlier in range(place - 2, -1, -1):
@@ -82,6 +83,19 @@ def _candidates(choices: Sequence[Choice], without: frozenset[str]) -> Iterator[
                 order = [*blocks[:earlier], *blocks[earlier + 1 : place], blocks[earlier], *blocks[place:]]
                 yield [choice for block in order for choice in block], without
                 break
+
+
+def _interrupted(choices: Sequence[Choice]) -> Iterator[list[Choice]]:
+    """One caller's steps, with the others' between them, all or the first: what most races come down to."""
+    split = []
+    for caller in dict.fromkeys(choice.caller for choice in choices):
+        own = [choice for choice in choices if choice.caller == caller]
+        others = sorted((choice for choice in choices if choice.caller != caller), key=lambda one: one.caller)
+        split += [(own, others, place, left) for place in range(1, len(own)) for left in range(len(others))]
+    for own, others, place, left in sorted(split, key=lambda one: bool(one[3])):
+        order = [*own[:place], *others[: len(others) - left], *own[place:], *others[len(others) - left :]]
+        if switches(order) < switches(choices):
+            yield order
 
 
 def _blocks(choices: Sequence[Choice]) -> Iterator[list[Choice]]:

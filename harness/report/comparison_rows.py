@@ -28,11 +28,14 @@ COLUMNS = (
     ("p99", "ms", "p99 ms"),
     ("re-", "tries", "retries"),
     ("err-", "ors", "errors shown"),
-    ("claim", "met?", "claim met?"),
+    ("every", "order", "every order of two"),
+    ("claim", "", "claim"),
 )
 """Headings in two short lines, and in one; all but the first and the last are set flush right."""
 
 _STORES = ("redis", "postgres")
+_WIDE = 100_000
+"""From here on a rate is written in thousands."""
 
 
 def groups(document: Document) -> Iterator[tuple[str, list[Document]]]:
@@ -55,19 +58,23 @@ def cells(row: Document, document: Document) -> list[str]:
         title(row, document),
         _broken(row["violations"]),
         _interval(row["violations"]),
-        per_second(row["starts_per_s"]),
+        _starts(row["starts_per_s"]),
         MISSING if row["relative_throughput"] is None else f"{row['relative_throughput']:.2f}",
         milliseconds(row["latency_ms"].get("p99")),
         short_count(row["retries"]),
         short_count(sum(row["errors"].values())),
+        MISSING if row["explored"] is None else EXPLORED[row["explored"]],
         claim_met(row),
     ]
 
 
+EXPLORED = {"violated": "broken", "proved": "proved", "bounded": "part", "inconclusive": "?"}
+"""What exploring says of every order of a small burst, in six letters."""
+
+
 def claim_met(row: Document) -> str:
-    """`holds  yes`: what was claimed, and whether it came true."""
-    answer = {True: "yes", False: "NO", None: "?"}[row["as_claimed"]]
-    return f"{row['claim']['kind']:<6} {answer}"
+    """`holds` where that is what was claimed and came true, `NO` where it did not, `?` where nobody knows."""
+    return {True: str(row["claim"]["kind"]), False: "NO", None: "?"}[row["as_claimed"]]
 
 
 def control_line(rows: list[Document]) -> str:
@@ -82,7 +89,11 @@ def control_line(rows: list[Document]) -> str:
 
 
 def _broken(violations: Document) -> str:
-    return f"{count(violations['bursts'])}/{count(violations['judged'])}"
+    return f"{violations['bursts']}/{violations['judged']}"
+
+
+def _starts(rate: float | None) -> str:
+    return per_second(rate) if rate is None or rate < _WIDE else short_count(round(rate))
 
 
 def _interval(violations: Document) -> str:
@@ -90,4 +101,4 @@ def _interval(violations: Document) -> str:
         return MISSING
     if not violations["bursts"]:
         return f"<={bound(violations)}"
-    return interval(violations)
+    return interval(violations, digits=1)

@@ -29,7 +29,7 @@ def count(number: int) -> str:
 def short_count(number: int) -> str:
     """`12,345` as `12k`: for a narrow column."""
     if number < 10_000:
-        return count(number)
+        return count(number) if number < 1_000 else f"{number / 1000:.1f}k"
     return f"{number // 1000:,}k" if number < 10_000_000 else f"{number // 1_000_000:,}M"
 
 
@@ -44,9 +44,9 @@ def milliseconds(value: float | None) -> str:
     """Three digits at most after the comma, fewer for longer times."""
     if value is None:
         return MISSING
-    if value >= 100:
+    if value >= 99.95:
         return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+    return f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
 
 
 def percent(rate: float) -> str:
@@ -54,9 +54,9 @@ def percent(rate: float) -> str:
     return _digits(rate, round)
 
 
-def interval(violations: Mapping[str, Any]) -> str:
-    """`98.9-99.9`, widened by rounding, never narrowed."""
-    return f"{_digits(violations['low'], math.floor)}-{_digits(violations['high'], math.ceil)}"
+def interval(violations: Mapping[str, Any], digits: int = 3) -> str:
+    """`98.9-99.9`, widened by rounding, never narrowed; at most so many digits keep it from all or none."""
+    return f"{_digits(violations['low'], math.floor, digits)}-{_digits(violations['high'], math.ceil, digits)}"
 
 
 def bound(violations: Mapping[str, Any]) -> str:
@@ -88,11 +88,11 @@ def plural(number: int, noun: str) -> str:
     return f"{count(number)} {noun}{ending}"
 
 
-def _digits(rate: float, rounding: Any) -> str:
+def _digits(rate: float, rounding: Any, most: int = 3) -> str:
     """Percent with one digit, or with as many as keep it from looking like all or none."""
     if rate in {0, 1}:
         return f"{100 * rate:.0f}"
-    for digits in (1, 2, 3):
+    for digits in range(1, most + 1):
         scale = 10**digits
         value = rounding(round(100 * rate * scale, 6)) / scale
         if 0 < value < 100:

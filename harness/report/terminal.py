@@ -23,6 +23,7 @@ from harness.report.interleaving import draw
 from harness.report.paint import VERDICT_STYLES, Paint, plain
 
 WIDTH = 80
+SMALLEST = "the smallest that breaks"
 _LABEL = 11
 """Indent and label of a line of the lower part."""
 
@@ -36,7 +37,7 @@ def result_screen(document: Document, exit_code: int, paint: Paint = plain) -> s
     if found is not None and _timed(document):
         lines += draw_contradiction(found, paint)
     elif found is not None:
-        lines += [*draw(found, WIDTH, paint), ""]
+        lines += [*draw(found, WIDTH, paint, note=SMALLEST if _minimised(document) else ""), ""]
     below = list(_below(document))
     for label, text in below[:-1]:
         lines += labelled(label, text, paint)
@@ -47,6 +48,11 @@ def result_screen(document: Document, exit_code: int, paint: Paint = plain) -> s
 def _timed(document: Document) -> bool:
     """Whether the counterexample is a timeline: under sustained load no steps are traced."""
     return document["load"]["mode"] == "sustained" and "unordered" in document["counterexample"]
+
+
+def _minimised(document: Document) -> bool:
+    """Whether the counterexample is the smallest schedule rather than what the load met."""
+    return "observed" in document["counterexample"]
 
 
 def labelled(label: str, text: str, paint: Paint = plain, indent: int = _LABEL) -> list[str]:
@@ -82,9 +88,10 @@ def _headline(document: Document, paint: Paint) -> list[str]:
 
 
 def _sentence(document: Document) -> str:
-    """What the verdict says of the rule."""
+    """What the verdict says of the rule: in the words of what the load met, since its rate follows."""
     if document["verdict"] == "violated":
         found = document["counterexample"]
+        found = found and (found.get("observed") or found)
         return found["says"] if found and found["says"] else _broken_names(document)
     if document["verdict"] == "inconclusive":
         return str(document["reason"])
@@ -134,6 +141,7 @@ def _below(document: Document) -> Iterator[tuple[str, str]]:
         yield "Do", what_to_do(document)
     if found is not None and found["why"]:
         yield "Why", found["why"]
+    yield from _explored(document)
     if _worth_telling(document):
         yield "Judged", _judged(document)
     if found is not None and _timed(document):
@@ -147,6 +155,33 @@ def _below(document: Document) -> Iterator[tuple[str, str]]:
     yield "Again", document["reproduce"]
     label = "Fixes" if document["verdict"] == "violated" else "Others"
     yield label, f"race compare {shlex.quote(document['scenario'])}"
+
+
+def _explored(document: Document) -> Iterator[tuple[str, str]]:
+    """What exploring added to a load that broke: a schedule to replay, or that it found none."""
+    explored, found = document["exploration"], document["counterexample"]
+    if explored is None:
+        return
+    if found is None or not _minimised(document):
+        yield "Explored", _not_reproduced(explored)
+        return
+    if found["says"] != _sentence(document):
+        yield "Shown", found["says"]
+    yield "Replay", f"race replay {shlex.quote(found['file'])}"
+
+
+def _not_reproduced(explored: Document) -> str:
+    requests = plural(explored["size"], "request")
+    match explored["verdict"]:
+        case "proved":
+            return (
+                f"no order of {requests} breaks it: it takes more of them, or something that exploring does not"
+                " control; shown is what the load met"
+            )
+        case "bounded":
+            return f"no order of {requests} that was tried breaks it: {explored['reason']}; shown is what the load met"
+        case _:
+            return f"{explored['reason']}; shown is what the load met"
 
 
 def _worth_telling(document: Document) -> bool:

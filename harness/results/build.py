@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from harness.judge.statistics import interval
 from harness.model import Claim, Verdict
-from harness.results.claims import as_claimed, shown_to_callers
+from harness.results.claims import as_claimed, both_as_claimed, shown_to_callers
 from harness.results.contradiction import contradiction_document
 from harness.results.environment import environment
 
@@ -47,6 +48,7 @@ def result_document(measured: Measurement, *, reproduce: str) -> Document:
         "commands_per_s": _per_second(measured.commands, measured.elapsed_s),
         "latency_ms": dict(measured.latency_ms),
         "counterexample": counterexample_document(measured.counterexample, measured.contradiction),
+        "exploration": None,
         "reproduce": reproduce,
         "environment": environment(),
         "started_at": measured.started_at,
@@ -55,9 +57,14 @@ def result_document(measured: Measurement, *, reproduce: str) -> Document:
     }
 
 
-def comparison_document(compared: Comparison, load: Load, *, reproduce: str) -> Document:
-    """The `race.comparison/1` document of one rule under many strategies."""
-    rows = [row_document(row) for row in compared.rows]
+def comparison_document(
+    compared: Comparison, load: Load, explored: Sequence[Document | None] = (), *, reproduce: str
+) -> Document:
+    """The `race.comparison/1` document of one rule under many strategies.
+
+    `explored` says for each row, in their order, what exploring found.
+    """
+    rows = [row_document(row, found) for row, found in zip_longest(compared.rows, explored)]
     fastest = _fastest(rows)
     for row in rows:
         row["relative_throughput"] = _relative(row, fastest.get(row["store"]))
@@ -78,11 +85,15 @@ def comparison_document(compared: Comparison, load: Load, *, reproduce: str) -> 
     }
 
 
-def row_document(row: CompareRow) -> Document:
-    """One strategy of a comparison: the verdict comes from bursts, the cost from sustained load."""
+def row_document(row: CompareRow, explored: Document | None = None) -> Document:
+    """One strategy of a comparison: the verdict comes from bursts, the cost from sustained load.
+
+    The claim is met where both the load and every order of a small burst bear it out.
+    """
     burst, sustained = row.burst, row.sustained
     verdict = _either(burst.verdict, sustained.verdict)
     shown = _sum(_shown(burst.counts), _shown(sustained.counts))
+    verdict_by_order = None if explored is None else explored["verdict"]
     starts = sustained.counts.attempts or sustained.counts.requests
     return {
         "strategy": row.strategy,
@@ -95,9 +106,10 @@ def row_document(row: CompareRow) -> Document:
             name: _either(found, sustained.invariants.get(name, found)).value
             for name, found in burst.invariants.items()
         },
-        "explored": None,
+        "explored": verdict_by_order,
+        "exploration": explored,
         "claim": claim_document(burst.claim),
-        "as_claimed": as_claimed(burst.claim, verdict, shown),
+        "as_claimed": both_as_claimed(burst.claim, as_claimed(burst.claim, verdict, shown), verdict_by_order),
         "violations": violations_document(burst),
         "sustained_violations": violations_document(sustained),
         "overlap": overlap_document(burst.overlap),

@@ -20,6 +20,17 @@ def as_claimed(claim: Claim, verdict: Verdict, shown: Mapping[str, int]) -> bool
     return verdict.good and not unnamed(claim, shown)
 
 
+def both_as_claimed(claim: Claim, by_load: bool | None, explored: str | None) -> bool | None:
+    """The answer of the load, unless exploring every order of a small burst shows that the claim is wrong.
+
+    A claim to hold is refuted by a schedule that breaks. That none of a small burst breaks says nothing
+    against a claim to break: it may need more requests, or what exploring does not control.
+    """
+    if claim.kind == "holds" and explored == Verdict.VIOLATED.value:
+        return False
+    return by_load
+
+
 def unnamed(claim: Claim, shown: Mapping[str, int]) -> list[str]:
     """The error codes that callers were shown and that the claim does not name."""
     return sorted(code for code, count in shown.items() if count and code not in claim.errors)

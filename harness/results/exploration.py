@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.explore.shrink import faults, switches
 from harness.results.build import claim_document, counterexample_document, store_document
@@ -12,7 +12,7 @@ from harness.results.environment import environment
 
 if TYPE_CHECKING:
     from harness.burst import Cell
-    from harness.explore import Exploration, Options, Schedule
+    from harness.explore import Brief, Exploration, Options, Schedule
     from harness.model import Claim
     from harness.results.build import Document
     from harness.stores import StoreInfo
@@ -54,7 +54,7 @@ def exploration_document(explored: Explored, found: Exploration, smallest: Sched
         "size": options.size,
         "processes": options.processes,
         "faults": list(options.faults),
-        "counterexample": _counterexample(smallest, explored.file),
+        "counterexample": smallest_document(smallest, explored.file),
         "stores": [store_document(info) for info in explored.stores],
         "reproduce": explored.reproduce,
         "environment": environment(),
@@ -64,7 +64,30 @@ def exploration_document(explored: Explored, found: Exploration, smallest: Sched
     }
 
 
-def _counterexample(schedule: Schedule | None, file: str | None) -> dict[str, Any] | None:
+def explored_document(brief: Brief | None) -> Document | None:
+    """What exploring in passing found, without the schedule; None where nothing was explored."""
+    if brief is None:
+        return None
+    return {
+        "verdict": brief.verdict.value,
+        "reason": brief.reason,
+        "size": brief.options.size,
+        "schedules": brief.schedules,
+    }
+
+
+def minimised(document: Document, brief: Brief, file: str | None) -> Document:
+    """A run's result with the smallest schedule in place of the one that the load met, which it keeps.
+
+    Where exploring found none, what the load met stays, and `exploration` says why.
+    """
+    met, smallest = document["counterexample"], smallest_document(brief.smallest, file)
+    shown = met if smallest is None else {**smallest, "observed": met}
+    return {**document, "exploration": explored_document(brief), "counterexample": shown}
+
+
+def smallest_document(schedule: Schedule | None, file: str | None) -> Document | None:
+    """A schedule drawn, and where it is saved."""
     if schedule is None:
         return None
     drawn = counterexample_document(schedule.explanation())

@@ -103,6 +103,7 @@ def test_options_reach_the_engine(race: Race, engine: Engine) -> None:
         "--think", "0.5", "--seed", "7", "--budget", "2", "--redis-url", "redis://127.0.0.1", "--allow-host", "db",
     )  # fmt: skip
     assert engine.asked.pop("progress") is not None
+    assert engine.asked.pop("then") is not None
     assert engine.asked == {
         "cell": Cell("counter", "lua:x", "r"),
         "load": Load("sustained", 3, 8, 9, 4, 1.5, 5, 6, 0.5, 7),

@@ -92,7 +92,10 @@ def test_screen_of_a_run(name: str, snapshot: Snapshot) -> None:
 def comparison(**changes: Any) -> dict[str, Any]:
     """A comparison's document from no particular machine."""
     document = comparison_document(
-        measurements.compared(**changes), Load(seed=7), reproduce="race compare double-submit --seed 7"
+        measurements.compared(**changes),
+        Load(seed=7),
+        measurements.explored()[: len(changes.get("rows", [0] * 7))],
+        reproduce="race compare double-submit --seed 7",
     )
     place = {"python": "3.14.0", "platform": "Linux-x86_64", "cpus": 2, "race": "0.1.0", "commit": None}
     return {**document, "environment": place}
@@ -110,6 +113,8 @@ def test_screen_of_a_failed_comparison(snapshot: Snapshot) -> None:
         measurements.row("lua", broken, 18940),
         measurements.row("redis-lock:set-then-expire-with-a-long-name", measurements.inconclusive(), 3000),
         measurements.row("watch", measurements.held(counts=Counts(by_decision={"aborted": 4})), 1_234_567, 98765),
+        measurements.row("atomic", measurements.held(), 7),
+        measurements.row("actor", measurements.held(), 5),
     ]
     document = comparison(rows=rows, not_applicable=[], complete=False)
     snapshot("compare-failed.txt", in_80_columns(comparison_screen(document, 1)))
@@ -129,6 +134,20 @@ def test_colour_is_only_colour() -> None:
     for code in ("\x1b[1;31m", "\x1b[1m", "\x1b[2m", "\x1b[0m"):
         painted = painted.replace(code, "")
     assert painted == result_screen(document, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict"), [("minimised", "violated"), ("not-reproduced", "proved"), ("not-explored", "inconclusive")]
+)
+def test_screen_of_what_exploring_added(name: str, verdict: str, snapshot: Snapshot) -> None:
+    """The smallest schedule and how it is replayed; or why what the load met is shown."""
+    document = result_document(measurements.violated(), reproduce="race run double-submit --strategy naive --seed 7")
+    met = document["counterexample"]
+    document["exploration"] = {"verdict": verdict, "reason": "naive does not do the same each time", "size": 3}
+    if verdict == "violated":
+        smallest = {**met, "says": "2 attempts of one user were at work at once", "file": "results/runs/it.json"}
+        document["counterexample"] = {**smallest, "observed": met}
+    snapshot(f"run-{name}.txt", in_80_columns(result_screen(document, 1)))
 
 
 @pytest.mark.parametrize("size", [3, 8])

@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator
 from harness.burst import Counts, Load
 from harness.model import Claim, Verdict
 from harness.results import SCHEMAS, as_claimed, comparison_document, result_document, schema_text
+from harness.results.claims import both_as_claimed
 from tests import measurements
 
 
@@ -38,7 +39,9 @@ def test_results_follow_their_schema(measured: Any) -> None:
 
 def test_comparisons_follow_their_schema() -> None:
     """A comparison's document is what its schema promises."""
-    check(comparison_document(measurements.compared(), Load(), reproduce="race compare"), "comparison")
+    compared = measurements.compared()
+    check(comparison_document(compared, Load(), reproduce="race compare"), "comparison")
+    check(comparison_document(compared, Load(), measurements.explored(), reproduce="race compare"), "comparison")
 
 
 def test_a_result_names_what_was_measured() -> None:
@@ -95,6 +98,25 @@ def test_nothing_judged_has_no_rate() -> None:
 def test_claims_against_verdicts(claim: Claim, verdict: Verdict, shown: dict[str, int], met: bool | None) -> None:
     """A claim is met by its verdict, and by no error that it does not name."""
     assert as_claimed(claim, verdict, shown) is met
+
+
+@pytest.mark.parametrize(
+    ("kind", "by_load", "explored", "met"),
+    [
+        ("holds", True, "violated", False),
+        ("holds", None, "violated", False),
+        ("holds", True, "proved", True),
+        ("holds", True, "inconclusive", True),
+        ("holds", None, "proved", None),
+        ("holds", False, "proved", False),
+        ("breaks", True, "proved", True),
+        ("breaks", False, "violated", False),
+        ("holds", True, None, True),
+    ],
+)
+def test_claims_against_every_order(kind: Any, by_load: bool | None, explored: str | None, met: bool | None) -> None:
+    """One schedule that breaks refutes a claim to hold, however calm the load; nothing else changes the answer."""
+    assert both_as_claimed(Claim(kind), by_load, explored) is met
 
 
 def test_the_reference_is_the_fastest_that_held() -> None:
