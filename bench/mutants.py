@@ -96,7 +96,9 @@ def caught_by(measurement: Measurement, base: Claim) -> str:
         return f"claim: {', '.join(sorted(shown))}"
     faults = measurement.claim.breaks_under
     # Where the base breaks under a fault, too, the one that it does not know tells them apart.
-    new = [fault for fault in faults if fault not in base.breaks_under] or faults
+    new = [fault for fault in faults if fault not in base.breaks_under] or [
+        fault for fault in faults if fault != "duplicate"
+    ]
     return f"needs a fault: {', '.join(new)}" if new else ""
 
 

@@ -73,5 +73,6 @@ def lost_adds(evidence: Evidence) -> Iterator[Breach]:
         shows = (value or 0) - (evidence.initial.get(key) or 0)
         if not told <= shows <= told + unknown:
             amount = told - shows if shows < told else shows - told - unknown
-            says = f"{told} adds were acknowledged but the counter shows {shows}"
+            adds = "1 add was" if told == 1 else f"{told} adds were"
+            says = f"{adds} acknowledged but the counter shows {shows}"
             yield Breach(says, amount=amount)

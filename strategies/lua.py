@@ -5,7 +5,24 @@ between. One round trip, any rule over the keys of one server. It costs a second
 of the rule in another language, and while it runs the server serves nobody else.
 """
 
-from harness import Claim, Conditions, Reply, Request, Rule, Session, Strategy
+from typing import Any
+
+from harness import Claim, Conditions, ConnectionLost, Reply, Request, Rule, Scenario, ScriptForm, Session, Strategy
+
+REMEMBERED_MS = 3_600_000
+"""For so long a request that is delivered again is told what it was told before."""
+
+REMEMBER = """
+local memory = table.remove(KEYS)
+local told = redis.call('GET', memory)
+if told then return cjson.decode(told)[1] end
+local function rule()
+{rule}
+end
+local reply = rule()
+redis.call('SET', memory, cjson.encode({{reply or false}}), 'PX', {ms})
+return reply
+"""
 
 
 class Lua(Strategy):
@@ -15,17 +32,38 @@ class Lua(Strategy):
     family = "redis"
     form = "lua"
     summary = "the rule as a script, EVALSHA"
+    variants = {
+        "resend": "what got no reply is sent again",
+        "remember": "sent again, and the script remembers each request's id with its reply (safe)",
+    }
+
+    def __init__(self, scenario: Scenario, variant: str = "") -> None:
+        """Bind to a scenario; one variant knows a request that comes again."""
+        super().__init__(scenario, variant)
+        self.repeatable = variant == "remember"
 
     def claims(self, conditions: Conditions) -> Claim:
-        """Holds."""
-        return Claim("holds", "a script is one step for everybody else")
+        """Holds; whoever sends again needs a script that knows what it has done."""
+        faults = ("lost-reply",) if self.variant == "resend" else ()
+        return Claim("holds", "a script is one step for everybody else", breaks_under=faults)
 
     async def apply(self, session: Session, request: Request, rule: Rule) -> Reply:
         """Run the script of this operation; it has decided when it answers."""
         form = self.native(request.operation)
-        # A script may ask the server's clock, and a lease with a TTL does: hence an interval.
-        now_ms = await session.instant_ms()
-        keys = tuple(map(session.key, request.keys))
-        raw = await session.script(form.source, keys, *form.args(request, now_ms))
+        try:
+            raw = await self._run(session, request, form)
+        except ConnectionLost:
+            if not self.variant:
+                raise
+            raw = await self._run(session, request, form)
         reply: Reply = form.reply(raw, request)
         return reply
+
+    async def _run(self, session: Session, request: Request, form: ScriptForm) -> Any:
+        # A script may ask the server's clock, and a lease with a TTL does: hence an interval.
+        now_ms = await session.instant_ms()
+        keys, source = tuple(map(session.key, request.keys)), form.source
+        if self.variant == "remember":
+            keys = (*keys, session.key(f"{request.key}:told:{request.id}"))
+            source = REMEMBER.format(rule=source, ms=REMEMBERED_MS)
+        return await session.script(source, keys, *form.args(request, now_ms))

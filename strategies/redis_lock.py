@@ -27,6 +27,7 @@ class RedisLock(Strategy):
     variants = {
         "no-token": "released by DEL, whoever holds it",
         "constant-token": "every holder has the same token",
+        "no-lease": "the lock has no lease: it outlives its holder",
         "set-then-expire": "the lease is set by a second command",
         "ignore-reply": "whether the lock was taken is not looked at",
         "read-first": "the read that decides comes before the lock",
@@ -37,7 +38,7 @@ class RedisLock(Strategy):
         """Holds while no pause outlasts the lock's lease."""
         if self.variant in {"ignore-reply", "read-first"}:
             return Claim("breaks", self.variants[self.variant])
-        faults = ("crash", "pause") if self.variant == "set-then-expire" else ("pause",)
+        faults = {"set-then-expire": ("crash", "pause"), "no-lease": ("crash",)}.get(self.variant, ("pause",))
         reason = self.variants.get(self.variant, "one holder, while no pause outlasts the lease")
         return Claim("holds", reason, breaks_under=faults)
 
@@ -71,6 +72,8 @@ class RedisLock(Strategy):
                 taken = await session.redis("SETNX", lock, token)
                 if taken:
                     await session.redis("PEXPIRE", lock, session.lock_lease_ms)
+            elif self.variant == "no-lease":
+                taken = await session.redis("SET", lock, token, "NX")
             else:
                 taken = await session.redis("SET", lock, token, "NX", "PX", session.lock_lease_ms)
             if taken or self.variant == "ignore-reply":

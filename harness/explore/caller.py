@@ -107,6 +107,7 @@ class Caller:
         # faults
         self.late = False
         self.victim = False
+        self.deaf = False
         self.last: Event | None = None
 
     # What the session tells

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from harness.judge import Finding
@@ -14,7 +15,8 @@ class Conclusion:
 
     `decided` counts those in which somebody was answered. `unjudged` says why one could not be judged, `uncontrolled`
     what happened that no choice of the schedule explains, `stopped` why no more were run: each "" while there is
-    nothing to say. `caps` keep it from being a proof.
+    nothing to say. `caps` keep it from being a proof. `errors` counts the schedules in which a caller was shown
+    each, `overruns` those in which work outlived its own lease.
     """
 
     schedules: int = 0
@@ -24,14 +26,19 @@ class Conclusion:
     uncontrolled: str = ""
     stopped: str = ""
     caps: set[str] = field(default_factory=set)
+    overruns: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
 
-    def add(self, evidence: Evidence, finding: Finding, *, broke: bool) -> None:
+    def add(self, evidence: Evidence, finding: Finding, *, broke: bool, overrun: bool = False) -> None:
         """One schedule more."""
         self.schedules += 1
         self.violated += broke
+        self.overruns += overrun
+        self.errors.update({one.error for one in evidence.operations if one.error and one.returned_ns is not None})
         replies = [operation.reply for operation in evidence.operations if operation.status is Status.OK]
         self.decided += any(reply is not None and reply != ABORTED for reply in replies)
         if ABORTED in replies:
+            self.errors[ABORTED.decision] += 1
             self.caps.add("a caller's tries ran out")
         if not self.unjudged and finding.checker_error:
             self.unjudged = finding.checker_error

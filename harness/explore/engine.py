@@ -95,7 +95,8 @@ class Schedule:
 class Exploration:
     """What exploring found.
 
-    `caps` are the reasons why it is no proof; `outcomes` all that could be seen from outside.
+    `caps` are the reasons why it is no proof; `outcomes` all that could be seen from outside. `errors` counts the
+    schedules in which a caller was shown each of them, `overruns` those in which work outlived its own lease.
     """
 
     verdict: Verdict
@@ -109,6 +110,8 @@ class Exploration:
     caps: tuple[str, ...] = ()
     outcomes: set[Any] = field(default_factory=set)
     complete: bool = True
+    errors: dict[str, int] = field(default_factory=dict)
+    overruns: int = 0
 
     def lost(self, why: str) -> Exploration:
         """The same, where a store was lost meanwhile: nothing that was seen after that counts."""
@@ -163,7 +166,8 @@ class Explorer:
                 so_far.uncontrolled = self._differed(search.diverged) if search.diverged else ""
                 if found is not None:
                     outcomes.add(signature(found))
-                    so_far.add(found.evidence, found.finding, broke=bool(found.says))
+                    overrun = self.bound.scenario.overruns(found.evidence) > 0
+                    so_far.add(found.evidence, found.finding, broke=bool(found.says), overrun=overrun)
                     if found.says and (first is None or (found.sharp and not first.sharp)):
                         first, since = found, so_far.schedules
                 if more:
@@ -185,7 +189,7 @@ class Explorer:
         verdict, why = so_far.verdict(exhausted=exhausted)
         return Exploration(
             verdict, why, exhausted, so_far.schedules, search.pruned, so_far.violated, time.monotonic() - began, first,
-            tuple(sorted(so_far.caps)), outcomes, complete,
+            tuple(sorted(so_far.caps)), outcomes, complete, dict(so_far.errors), so_far.overruns,
         )  # fmt: skip
 
     def _enough(self, first: Schedule, so_far: Conclusion, since: int) -> bool:

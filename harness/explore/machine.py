@@ -21,7 +21,7 @@ from harness.explore.world import World
 from harness.model import ConnectionLost, RaceError, StoreFault, UsageError
 
 _MOST_EVENTS = 2_000
-_LOSABLE = STORE_STEPS - {"rollback"}
+_LOSABLE = STORE_STEPS - {"rollback"} | {"ask"}
 
 
 class Machine:
@@ -89,10 +89,16 @@ class Machine:
     def _possible_faults(self) -> list[Choice]:
         found = []
         for caller in self.callers:
-            if caller.condition != "ready" or caller.late or caller.pending is None or caller.name in self.cast.owners:
+            if caller.condition != "ready" or caller.late or caller.pending is None:
+                continue
+            kind = caller.pending.kind
+            if caller.name in self.cast.owners:
+                if "crash" in self.faults:
+                    found.append(Choice("crash", caller.name))
+                    if kind in {"redis", "script"}:
+                        found.append(Choice("crash-late", caller.name))
                 continue
             under_way = caller.current is not None and caller.current.invoked_ns > 0
-            kind = caller.pending.kind
             for fault in self.faults:
                 if fault == "crash" and (under_way or caller.effect is not None):
                     found.append(Choice("crash", caller.name))
@@ -192,10 +198,12 @@ class Machine:
         if asker.condition == "waiting":
             event.woke.append(asker.name)
             asker.last = event
-            if isinstance(answer, tuple):
+            if isinstance(answer, tuple) and not asker.deaf:
                 await self.resume(asker, event, answer)
             else:
-                await self.resume(asker, event, ConnectionLost(str(answer)), throw=True)
+                why = "the reply was lost" if asker.deaf else str(answer)
+                asker.deaf = False
+                await self.resume(asker, event, ConnectionLost(why), throw=True)
         if following is not None:
             following.last = event
             event.woke.append(following.name)
@@ -338,14 +346,30 @@ class Machine:
 
     async def _crash(self, caller: Caller, event: Event, *, late: bool) -> None:
         """The caller's process is gone; what it had sent may still arrive, at any time."""
-        event.show(caller, "fault", ("(crashes)",))
+        event.show(caller, "fault", ("(crashes; what it sent arrives later)" if late else "(crashes)",))
         event.add(reads("clock"))
+        if caller.name in self.cast.owners:
+            await self._crash_owner(caller, event, late=late)
+            return
         for other in list(self.callers):
             if other.process == caller.process and other.alive and other.name not in self.cast.owners:
                 if late and other is caller:
                     other.late = True
                 else:
                     await self.remove(other, event)
+
+    async def _crash_owner(self, caller: Caller, event: Event, *, late: bool) -> None:
+        """An owner's process is gone with its memory and its mailbox; the next message starts another in its place."""
+        event.add(Touch(writes=frozenset({f"owner:{caller.owner}"})))
+        if late:
+            caller.late = True
+        else:
+            await self.remove(caller, event)
+        for asker in self.cast.owner_gone(caller):
+            if asker.condition == "waiting":
+                event.woke.append(asker.name)
+                asker.last, asker.deaf = event, False
+                await self.resume(asker, event, ConnectionLost("the owner is gone"), throw=True)
 
     async def remove(self, caller: Caller, event: Event) -> None:
         """A dead caller's connections close: what its transaction held is given back."""

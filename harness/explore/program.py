@@ -226,6 +226,19 @@ class Cast:
         owner.busy = False
         return asker, self._answers.pop(caller.name, None), self._take_up(owner)
 
+    def owner_gone(self, caller: Caller) -> list[Caller]:
+        """Forget all that an owner knew; those who wait for its answer."""
+        owner = self._owner_of[caller.owner]
+        waiting = [asker for asker, _request in owner.mailbox]
+        for name, (asker, _request) in list(self._asked.items()):
+            if self._by_name[name].owner == caller.owner:
+                self._by_name[name].answered = True
+                del self._asked[name]
+                waiting.append(asker)
+        owner.mailbox, owner.memory, owner.busy = [], {}, False
+        owner.place = self._place()
+        return waiting
+
     # Evidence
 
     def evidence(self, rest: Mapping[str, Any] | None, rest_ms: int) -> Evidence:

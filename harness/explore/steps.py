@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any, Protocol
 
 from harness.explore.caller import Caller
 from harness.explore.event import Choice, Event
 from harness.explore.leases import Leases, lease_ms
 from harness.explore.program import Cast
-from harness.explore.session import Pending, fixed_touch
+from harness.explore.session import CLOCK, Pending, fixed_touch
 from harness.explore.touch import (
     EVERYTHING,
     LOCAL,
@@ -72,7 +73,7 @@ async def take_step(stage: Stage, caller: Caller, event: Event, *, lost: bool) -
         case "unlock":
             await _unlock(stage, caller, pending, event)
         case "ask":
-            await _ask(stage, caller, pending, event)
+            await _ask(stage, caller, pending, event, lost=lost)
         case _:
             await _other(stage, caller, pending, event)
 
@@ -111,6 +112,13 @@ async def redis_step(stage: Stage, caller: Caller, pending: Pending, event: Even
         for queued in caller.queued or ():
             touch = touch.with_(queued)
     stage.stored.update(zip(words, sent, strict=True))
+    if name == "TIME" and caller.queued is None:
+        event.add(CLOCK)
+        seconds, ms = divmod(stage.now_ms, 1000)
+        reply: Any = [str(seconds).encode(), str(1000 * ms).encode()]
+        event.show(caller, "redis", words, reply, lost=lost)
+        await _told(stage, caller, event, reply, lost=lost)
+        return
     if leases:
         stage.leases.set_by(sent, stage.now_ms)
     try:
@@ -156,12 +164,30 @@ def _follow_transaction(caller: Caller, name: str, touch: Touch) -> None:
             caller.watched = NOWHERE
 
 
+_ASKS_TIME = re.compile(r"""["']time["']""", re.IGNORECASE)
+_TIME_IS_GIVEN = """local redis, clock = redis, table.remove(ARGV)
+redis = setmetatable({}, {__index = redis})
+redis.call = function(name, ...)
+  if string.upper(name) ~= 'TIME' then return getmetatable(redis).__index.call(name, ...) end
+  return {string.format('%d', math.floor(clock / 1000)), string.format('%d', clock % 1000 * 1000)}
+end
+redis.pcall = function(name, ...)
+  if string.upper(name) ~= 'TIME' then return getmetatable(redis).__index.pcall(name, ...) end
+  return redis.call(name)
+end
+"""
+"""Put before a script that asks the server what time it is: the last argument says it."""
+
+
 async def _script(stage: Stage, caller: Caller, pending: Pending, event: Event, *, lost: bool) -> None:
     source, keys, args = pending.words
     plain = [stage.cast.plain(key) for key in keys]
     stage.stored.update(zip(plain, keys, strict=True))
     event.add(writes(*(f"redis:{key}" for key in plain)) if keys else EVERYTHING)
     shown = ("LUA", *plain, *(stage.cast.plain(str(arg)) for arg in args))
+    if _ASKS_TIME.search(source):
+        source, args = _TIME_IS_GIVEN + source, (*args, stage.now_ms)
+        event.add(CLOCK)
     digest = await stage.world.digest(source)
     stage.leases.set_by_script(stage.cast.leases_ms)
     try:
@@ -265,13 +291,13 @@ async def grant(stage: Stage, caller: Caller, event: Event) -> None:
     await stage.resume(caller, event, None)
 
 
-async def _ask(stage: Stage, caller: Caller, pending: Pending, event: Event) -> None:
+async def _ask(stage: Stage, caller: Caller, pending: Pending, event: Event, *, lost: bool) -> None:
     assert pending.request is not None
     owner = stage.cast.owner_of(caller)
     event.add(writes(f"owner:{owner.name}"))
     request = pending.request
     event.show(caller, "ask", ("ASK", owner.name, request.operation, *map(stage.cast.plain, request.keys)))
-    caller.condition = "waiting"
+    caller.condition, caller.deaf = "waiting", lost
     started = stage.cast.post(owner, caller, request)
     if started is not None:
         event.woke.append(started.name)

@@ -21,6 +21,9 @@ DECIDE = "decide"
 """The kind of step at which a caller decides: not printed, it ties reads to writes."""
 
 _ENDS = ("COMMIT", "ROLLBACK")
+_FAULT = "fault"
+_OWNER = "owner"
+"""How the name of an owner begins."""
 
 
 class Ordered(NamedTuple):
@@ -69,7 +72,7 @@ def explain(evidence: Evidence, steps: Sequence[Step], finding: Finding) -> Expl
     columns = _columns(ordered.steps, evidence.operations)
     rows = _rows(ordered.steps, columns, evidence.operations)
     return Explanation(
-        columns=tuple((letter, request) for letter, request in _firsts(columns)),
+        columns=tuple(_firsts(ordered.steps, columns)),
         rows=rows,
         fits=ordered.fits,
         why=why(ordered, columns),
@@ -202,24 +205,36 @@ def _letter(number: int) -> str:
     return string.ascii_uppercase[place] + (str(round_ + 1) if round_ else "")
 
 
-def _firsts(columns: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    seen = set()
-    for request, letter in columns.items():
-        if letter not in seen:
-            seen.add(letter)
-            yield letter, request
+def _column(step: Step, columns: Mapping[str, str]) -> str:
+    """An owner has a column of its own, and so has a request that is delivered a second time."""
+    if step.caller.startswith(_OWNER):
+        return step.caller
+    return columns[step.request] + ("'" if step.caller.endswith("'") else "")
+
+
+def _firsts(steps: Sequence[Step], columns: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Each column with the first request in it; owners stand last."""
+    firsts: dict[str, str] = {}
+    for step in steps:
+        if step.kind != DECIDE:
+            firsts.setdefault(_column(step, columns), step.request)
+    return sorted(firsts.items(), key=lambda one: one[0].startswith(_OWNER))
 
 
 def _rows(steps: Sequence[Step], columns: Mapping[str, str], operations: Sequence[Operation]) -> tuple[Row, ...]:
     outcomes = {operation.request.id: _outcome(operation) for operation in operations}
+    # Who is not answered learns so from what befell it.
+    answered = {operation.request.id: operation.reply is not None for operation in operations}
     last: dict[str, int] = {}
     printed = [step for step in steps if step.kind != DECIDE]
     for place, step in enumerate(printed):
-        last[step.request] = place
+        told = last.get(step.request)
+        if told is None or printed[told].kind != _FAULT or answered.get(step.request, True):
+            last[step.request] = place
     return tuple(
         Row(
             place + 1,
-            columns[step.request],
+            _column(step, columns),
             command_text(step),
             step.reply,
             _blocked(step, printed),
@@ -282,7 +297,7 @@ def why(ordered: Ordered, columns: Mapping[str, str]) -> str | None:
                 continue
             overtaken = _overtaken(printed, read, place)
             if overtaken is not None:
-                letter = columns[step.request]
+                letter = _column(step, columns)
                 return (
                     f"{letter} decided at {place + 1} on what it read at {read + 1}; "
                     f"step {overtaken + 1} had made that untrue."

@@ -67,6 +67,24 @@ def _below(document: Document) -> Iterator[tuple[str, str]]:
             "Means",
             f"every order of the steps of {plural(document['size'], 'request')}; not more of them, not other faults",
         )
+    if document["overruns"]:
+        number = plural(document["overruns"], "schedule")
+        yield "Overruns", f"work outlived its own lease in {number}: the risk of any lease"
+    if document["errors"]:
+        shown = ", ".join(f"{code} in {plural(number, 'schedule')}" for code, number in document["errors"].items())
+        yield "Errors", f"shown to callers: {shown}"
+    yield "Claim", _claim(document)
     faults = ", ".join(document["faults"]) or "none"
     yield "Search", f"{document['search']}, faults: {faults}"
     yield "Again", document["reproduce"]
+
+
+def _claim(document: Document) -> str:
+    """`redis-lock holds, but not under pause: as claimed`, or what is wrong with the claim."""
+    said = document["claim"]
+    under = [fault for fault in document["faults"] if fault in said["breaks_under"]]
+    but = f", but not under {' and '.join(under)}" if under and said["kind"] == "holds" else ""
+    sentence = f"{document['strategy']} {said['kind']}{but}"
+    if document["as_claimed"] is None:
+        return f"{sentence}: neither shown nor refuted"
+    return f"{sentence}: {'as claimed' if document['as_claimed'] else 'NOT as claimed'}"

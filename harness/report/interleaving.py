@@ -10,7 +10,7 @@ from harness.report.paint import Paint, plain
 
 _NUMBER = 6
 """Width of a step's number, its indent and the gap behind it."""
-_SHARES = {2: 30, 3: 20}
+_SHARES = {1: 30, 2: 30, 3: 20, 4: 15}
 """How far apart columns begin, by their number; with more of them letters are easier to follow."""
 _MOST_LINES = 3
 
@@ -47,7 +47,7 @@ def _side_by_side(steps: Sequence[Mapping[str, Any]], letters: Sequence[str], wi
     if share is None:
         return []
     room = width - _NUMBER - share * (len(letters) - 1)
-    heads = "".join(f"request {letter}".ljust(share) for letter in letters)
+    heads = "".join(_head(letter).ljust(share) for letter in letters)
     lines = [paint((" " * _NUMBER + heads).rstrip(), "bold")]
     for step in steps:
         before = " " * share * letters.index(step["caller"])
@@ -57,6 +57,10 @@ def _side_by_side(steps: Sequence[Mapping[str, Any]], letters: Sequence[str], wi
         lines.append(f"{step['step']:>4}  {before}{parts[0]}")
         lines += [" " * _NUMBER + before + part for part in parts[1:]]
     return lines
+
+
+def _head(letter: str) -> str:
+    return f"request {letter}" if letter[:1].isupper() else letter
 
 
 def _one_below_the_other(steps: Sequence[Mapping[str, Any]], width: int) -> list[str]:

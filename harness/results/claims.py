@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from harness.model import ABORTED, Claim, Verdict
 
 
 def as_claimed(claim: Claim, verdict: Verdict, shown: Mapping[str, int]) -> bool | None:
-    """Whether the claim is met; None where nothing can be said.
+    """Whether the claim is met by a load; None where nothing can be said.
 
     `shown` counts what callers were shown instead of an answer, by error code, giving up
     (`aborted`) among them. They are no violation, but a strategy that claims to hold has to name them.
@@ -18,6 +18,23 @@ def as_claimed(claim: Claim, verdict: Verdict, shown: Mapping[str, int]) -> bool
     if claim.kind == "breaks":
         return verdict is Verdict.VIOLATED
     return verdict.good and not unnamed(claim, shown)
+
+
+def explored_as_claimed(
+    claim: Claim, verdict: Verdict, shown: Mapping[str, int], faults: Collection[str]
+) -> bool | None:
+    """Whether the claim is met where `faults` were explored; None where nothing can be said.
+
+    That so few requests do not break what is said to break is nothing against the claim: it may take more.
+    """
+    if breaks(claim, faults):
+        return True if verdict is Verdict.VIOLATED else None
+    return as_claimed(claim, verdict, shown)
+
+
+def breaks(claim: Claim, faults: Collection[str] = ()) -> bool:
+    """Whether the claim is to break when these faults happen."""
+    return claim.kind == "breaks" or (claim.kind == "holds" and any(fault in claim.breaks_under for fault in faults))
 
 
 def both_as_claimed(claim: Claim, by_load: bool | None, explored: str | None) -> bool | None:

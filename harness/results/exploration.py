@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from harness.explore.shrink import faults, switches
 from harness.results.build import claim_document, counterexample_document, store_document
+from harness.results.claims import explored_as_claimed
 from harness.results.environment import environment
 
 if TYPE_CHECKING:
@@ -45,11 +46,14 @@ def exploration_document(explored: Explored, found: Exploration, smallest: Sched
         "reason": found.reason,
         "caps": list(found.caps),
         "claim": claim_document(explored.claim),
+        "as_claimed": explored_as_claimed(explored.claim, found.verdict, found.errors, options.faults),
         "search": options.search,
         "exhausted": found.exhausted,
         "schedules": found.schedules,
         "pruned": found.pruned,
         "violated": found.violated,
+        "errors": dict(sorted(found.errors.items())),
+        "overruns": found.overruns,
         "schedules_per_s": round(found.schedules / found.elapsed_s, 1) if found.elapsed_s else None,
         "size": options.size,
         "processes": options.processes,

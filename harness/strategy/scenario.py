@@ -45,6 +45,8 @@ class Scenario:
     """What a strategy claims here, by its title, where that differs from what it says itself."""
     operations: Mapping[str, Signature] = {}
     """What can be asked: a line of a history that asks for anything else is refused. Empty: not checked."""
+    repeatable: bool = False
+    """Whether the rule itself gives a request that is delivered again its first answer, and changes nothing more."""
     within_reach: Callable[[State, Request, Reply, Sequence[Request]], bool] | None = None
     """Optional, `within_reach(state, request, reply, between)`: whether `reply` can still come true after some of the
     requests `between`, in some order. False cuts the judge's search short; True where in doubt."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 from harness.model import Claim, Conditions, Reply, Request, Rule, UsageError
@@ -21,6 +22,7 @@ class Strategy(ABC):
     `form` names the family of native form without which it cannot run. `variants` maps a
     variant's name to a line about what is changed; most are mutants, which break.
     `owned` asks the engine for an owner process that runs `own` one request at a time.
+    `repeatable`: a request that is delivered again is given its first answer, and changes nothing more.
     """
 
     name: ClassVar[str]
@@ -32,6 +34,7 @@ class Strategy(ABC):
     scope: ClassVar[Literal["transition", "flow"]] = "transition"
     variants: ClassVar[Mapping[str, str]] = {}
     owned: ClassVar[bool] = False
+    repeatable: bool = False
 
     def __init__(self, scenario: Scenario, variant: str = "") -> None:
         """Bind to a scenario, whose layouts and forms are used."""
@@ -78,6 +81,8 @@ class Strategy(ABC):
         claim = self.scenario.claims.get(self.title) or self.claims(conditions)
         if not isinstance(claim, Claim):
             raise UsageError(f"{type(self).__name__}.claims must return a harness.Claim, not {claim!r}")
+        if claim.kind == "holds" and not (self.repeatable or self.scenario.repeatable):
+            return replace(claim, breaks_under=tuple(dict.fromkeys((*claim.breaks_under, "duplicate"))))
         return claim
 
     @abstractmethod

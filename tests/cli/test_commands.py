@@ -209,7 +209,7 @@ def test_rules_of_compare(race: Race, engine: Engine) -> None:
         (("list", "cuonter"), "unknown scenario 'cuonter'; did you mean counter?"),
         (("compare", "double-submit", "--strategies", ","), "--strategies names no strategy"),
         (("run", "counter", "--strategy", "nave"), "unknown strategy 'nave'; did you mean naive?"),
-        (("run", "counter", "--strategy", "lua:x"), "unknown variant 'x' of lua; there is none"),
+        (("run", "counter", "--strategy", "lua:x"), "unknown variant 'x' of lua; there are: resend, remember"),
         (("run", "counter", "--strategy", "lua", "--rule", "x"), "unknown rule 'x' of counter; there are: default"),
         (
             ("run", "counter", "--strategy", "naive", "--results", "/dev/null/x"),

@@ -38,6 +38,8 @@ CLAIMS = {
     "holds": {
         "atomic",
         "lua",
+        "lua:resend",
+        "lua:remember",
         "watch",
         "pg-conditional",
         "pg-for-update",
@@ -51,6 +53,7 @@ CLAIMS = {
         "pg-serializable:repeatable-read",
         "pg-serializable:no-retry",
         "redis-lock:no-token",
+        "redis-lock:no-lease",
         "redis-lock:constant-token",
         "redis-lock:set-then-expire",
         "redis-lock:reentrant",
@@ -84,14 +87,19 @@ def test_the_in_process_lock_holds_within_one_process() -> None:
 @pytest.mark.parametrize(
     ("title", "faults"),
     [
-        ("redis-lock", ("pause",)),
-        ("redis-lock:no-token", ("pause",)),
-        ("redis-lock:set-then-expire", ("crash", "pause")),
-        ("atomic", ()),
+        ("redis-lock", ("pause", "duplicate")),
+        ("redis-lock:no-token", ("pause", "duplicate")),
+        ("redis-lock:no-lease", ("crash", "duplicate")),
+        ("redis-lock:set-then-expire", ("crash", "pause", "duplicate")),
+        ("atomic", ("duplicate",)),
+        ("lua:resend", ("lost-reply", "duplicate")),
+        ("lua:remember", ()),
+        ("actor", ("crash", "duplicate")),
+        ("naive", ()),
     ],
 )
 def test_which_faults_a_strategy_admits_to(title: str, faults: tuple[str, ...]) -> None:
-    """A leased lock holds while no pause outlasts the lease."""
+    """A leased lock holds while no pause outlasts the lease; nobody but one knows a request that comes again."""
     assert faults == claim(title).breaks_under
 
 
