@@ -51,6 +51,7 @@ results: $(DEMO)
 			--export-markdown results/$$scenario.md --export-csv results/$$scenario.csv || exit; \
 	done
 	$(BIN)/python -m bench.mutants
+	$(BIN)/python -m bench.explored
 
 # One lock for everybody: versions and hashes for every platform and Python, no addresses.
 lock:

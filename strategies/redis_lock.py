@@ -38,7 +38,10 @@ class RedisLock(Strategy):
         """Holds while no pause outlasts the lock's lease."""
         if self.variant in {"ignore-reply", "read-first"}:
             return Claim("breaks", self.variants[self.variant])
-        faults = {"set-then-expire": ("crash", "pause"), "no-lease": ("crash",)}.get(self.variant, ("pause",))
+        faults = {
+            "set-then-expire": ("crash", "pause", "lost-reply"),
+            "no-lease": ("crash", "lost-reply"),
+        }.get(self.variant, ("pause",))
         reason = self.variants.get(self.variant, "one holder, while no pause outlasts the lease")
         return Claim("holds", reason, breaks_under=faults)
 

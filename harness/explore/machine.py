@@ -236,7 +236,7 @@ class Machine:
         """After a step: polls that it disturbed, statements that waited for what it gave back."""
         touch = event.touch
         for caller in list(self.callers):
-            if caller.name == event.choice.caller:
+            if caller.name == event.choice.caller and event.choice.kind != "pause":
                 caller.tried = caller.tried.with_(touch)
             elif caller.alive and not caller.disturbed and disturbs(touch, caller.tried):
                 caller.disturbed = True

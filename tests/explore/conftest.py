@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, TypeVar
 
 import pytest
 
@@ -13,6 +14,8 @@ from harness.explore import Exploration, Explorer, Options, Schedule
 from harness.explore.search import Search
 from harness.stores import Stores
 
+T = TypeVar("T")
+
 
 class Stage:
     """Stores that stay, and what is explored on them."""
@@ -20,18 +23,22 @@ class Stage:
     def __init__(self) -> None:
         """Both stores are started."""
         self._runner = asyncio.Runner()
-        self._stores = Stores()
-        self._runner.run(self._stores.__aenter__())
+        self.stores = Stores()
+        self._runner.run(self.stores.__aenter__())
 
     def close(self) -> None:
         """End them."""
-        self._runner.run(self._stores.__aexit__(None, None, None))
+        self._runner.run(self.stores.__aexit__(None, None, None))
         self._runner.close()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """What the stores are used for."""
+        return self._runner.run(work)
 
     def explorer(self, scenario: str, strategy: str, options: Options) -> Explorer:
         """One that is not open yet."""
         bound = bind(Cell(scenario, strategy), Load(processes=options.processes))
-        return Explorer(bound, self._stores, options)
+        return Explorer(bound, self.stores, options)
 
     def explore(
         self, scenario: str, strategy: str, search: Callable[[], Search], options: Options, *, shrink: bool = False

@@ -89,8 +89,8 @@ def test_the_in_process_lock_holds_within_one_process() -> None:
     [
         ("redis-lock", ("pause", "duplicate")),
         ("redis-lock:no-token", ("pause", "duplicate")),
-        ("redis-lock:no-lease", ("crash", "duplicate")),
-        ("redis-lock:set-then-expire", ("crash", "pause", "duplicate")),
+        ("redis-lock:no-lease", ("crash", "lost-reply", "duplicate")),
+        ("redis-lock:set-then-expire", ("crash", "pause", "lost-reply", "duplicate")),
         ("atomic", ("duplicate",)),
         ("lua:resend", ("lost-reply", "duplicate")),
         ("lua:remember", ()),

@@ -1,0 +1,164 @@
+"""The table of explored verdicts: every strategy, two and three requests, without faults and with each.
+
+`python -m bench.explored` writes results/explored.json and results/explored.md. It ends with 1 where a schedule
+refutes a claim. A claim to break that no schedule of so few requests bears out is not refuted: it is told.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import uvloop
+
+from harness.burst.cells import Bound, bind
+from harness.burst.plan import Cell, Load
+from harness.explore import FAULTS, Explorer, Options, searching
+from harness.results.claims import breaks, explored_as_claimed
+from harness.results.environment import environment
+from harness.stores import Stores
+from harness.strategy.loader import strategies
+
+SCHEMA = "race.explored/1"
+SCENARIOS = ("double-submit", "counter")
+VARIANTS = {"lua": ("resend", "remember"), "redis-lock": ("no-lease", "set-then-expire", "no-token")}
+"""What only a fault tells from the strategy itself."""
+SIZES = (2, 3)
+WORDS = {"violated": "broken", "proved": "proved", "bounded": "bounded", "inconclusive": "?"}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One cell: `fault` is "" without one; `claims_to_break` says what was claimed under it."""
+
+    scenario: str
+    strategy: str
+    size: int
+    fault: str
+    verdict: str
+    reason: str
+    says: str
+    schedules: int
+    overruns: int
+    errors: dict[str, int]
+    elapsed_s: float
+    claims_to_break: bool
+    as_claimed: bool | None
+
+
+def titles() -> Iterator[str]:
+    """Every strategy, and the variants that only faults tell apart."""
+    for kind in strategies():
+        yield kind.name
+        yield from (f"{kind.name}:{variant}" for variant in VARIANTS.get(kind.name, ()))
+
+
+async def explored(bound: Bound, stores: Stores, size: int, fault: str, budget_s: float) -> Row:
+    """One cell, up to its first violation."""
+    faults = (fault,) if fault else ()
+    options = Options(size=size, faults=faults, budget_s=budget_s)
+    async with Explorer(bound, stores, options) as explorer:
+        found = await explorer.explore(searching(options))
+    return Row(
+        scenario=bound.scenario.name,
+        strategy=bound.strategy.title,
+        size=size,
+        fault=fault,
+        verdict=found.verdict.value,
+        reason=found.reason,
+        says=found.first.says if found.first is not None else "",
+        schedules=found.schedules,
+        overruns=found.overruns,
+        errors=found.errors,
+        elapsed_s=round(found.elapsed_s, 3),
+        claims_to_break=breaks(bound.claim, faults),
+        as_claimed=explored_as_claimed(bound.claim, found.verdict, found.errors, faults),
+    )
+
+
+async def everything(budget_s: float) -> list[Row]:
+    """All cells, one after the other."""
+    rows = []
+    async with Stores() as stores:
+        for scenario in SCENARIOS:
+            for title in titles():
+                bound = bind(Cell(scenario, title), Load())
+                for size in SIZES:
+                    for fault in ("", *FAULTS):
+                        rows.append(await explored(bound, stores, size, fault, budget_s))
+                        row = rows[-1]
+                        line = (
+                            f"  {scenario} {title} of {size}, {fault or 'no fault'}: {row.verdict}, {row.elapsed_s} s"
+                        )
+                        print(line, file=sys.stderr, flush=True)
+    return rows
+
+
+def markdown(rows: Sequence[Row], budget_s: float) -> str:
+    """A table for each scenario: strategies down; faults across, two and three requests in each cell."""
+    lines = [
+        "# Every order, with and without faults",
+        "",
+        (
+            "What exploring says of two / three requests. `proved`: every schedule was run, or differs from one only in"
+            f" the order of independent steps; `bounded`: none broke in {budget_s:g} s, but they are not all."
+            " **Bold** is what the strategy claims to break under. One fault in a schedule. Made by `make results`."
+        ),
+    ]
+    for scenario in SCENARIOS:
+        lines += [
+            "",
+            f"## {scenario}",
+            "",
+            f"| strategy | no fault | {' | '.join(FAULTS)} |",
+            "|---" * (len(FAULTS) + 2) + "|",
+        ]
+        for title in titles():
+            cells = [
+                [row for row in rows if (row.scenario, row.strategy, row.fault) == (scenario, title, fault)]
+                for fault in ("", *FAULTS)
+            ]
+            lines.append(f"| `{title}` | {' | '.join(map(_cell, cells))} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(rows: Sequence[Row]) -> str:
+    words = [WORDS[row.verdict] + (" (NOT as claimed)" if row.as_claimed is False else "") for row in rows]
+    text = words[0] if len(set(words)) == 1 else " / ".join(words)
+    return f"**{text}**" if rows[0].claims_to_break else text
+
+
+def main() -> None:
+    """Explore, save, and end with 1 where a claim was refuted."""
+    parser = argparse.ArgumentParser(prog="python -m bench.explored", description=__doc__)
+    parser.add_argument("--budget", type=float, default=5.0, help="seconds for each cell (default 5)")
+    parser.add_argument("--folder", type=Path, default=Path("results"), help="where both files go (default results)")
+    chosen = parser.parse_args()
+    started_at = datetime.now(UTC).isoformat(timespec="seconds")
+    rows = uvloop.run(everything(chosen.budget))
+    document = {
+        "schema": SCHEMA,
+        "started_at": started_at,
+        "budget_s": chosen.budget,
+        "environment": environment(),
+        "rows": [asdict(row) for row in rows],
+    }
+    chosen.folder.mkdir(parents=True, exist_ok=True)
+    (chosen.folder / "explored.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    (chosen.folder / "explored.md").write_text(markdown(rows, chosen.budget), encoding="utf-8")
+    refuted = [row for row in rows if row.as_claimed is False]
+    for row in refuted:
+        print(
+            f"refuted: {row.scenario} {row.strategy} of {row.size}, {row.fault or 'no fault'}: {row.says}",
+            file=sys.stderr,
+        )
+    sys.exit(1 if refuted else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""What every strategy claims of itself when something fails, borne out by every order of two requests."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.explore import FAULTS, Exhaustive, Options
+from harness.model import Verdict
+from harness.results.claims import breaks, explored_as_claimed
+from harness.strategy.loader import strategies
+from tests.explore.conftest import Stage
+
+VARIANTS = ["lua:resend", "lua:remember", "redis-lock:no-lease", "redis-lock:set-then-expire", "redis-lock:no-token"]
+TITLES = [kind.name for kind in strategies()] + VARIANTS
+CELLS = [("counter", title, fault) for title in TITLES for fault in FAULTS] + [
+    ("double-submit", title, fault)
+    for title in ("naive", "atomic", "lua", *VARIANTS[:2], "redis-lock", "actor", "pg-conditional", "pg-for-update")
+    for fault in FAULTS
+    if fault != "pause" or not title.startswith("pg-")  # thousands of schedules: in the table, not in a test
+]
+THREE = {("counter", "actor", "crash")}
+"""Two requests are too few for these."""
+NOT_SHOWN = {("double-submit", "actor", "crash")}
+"""What three do not show either: the successor's memory outweighs the store."""
+
+
+@pytest.mark.parametrize(("scenario", "strategy", "fault"), CELLS)
+def test_claims_under_a_fault(stage: Stage, scenario: str, strategy: str, fault: str) -> None:
+    """Who claims to break under it does; who claims to hold is proved."""
+    size = 3 if (scenario, strategy, fault) in THREE else 2
+    options = Options(size=size, faults=(fault,), budget_s=30)
+    claim = stage.explorer(scenario, strategy, options).bound.claim
+    found, _ = stage.explore(scenario, strategy, Exhaustive, options)
+    met = explored_as_claimed(claim, found.verdict, found.errors, options.faults)
+    if (scenario, strategy, fault) in NOT_SHOWN:
+        assert met is None
+    else:
+        assert met is True, (found.verdict, found.reason, found.errors)
+    if not breaks(claim, options.faults):
+        assert found.verdict is Verdict.PROVED, found.reason
+
+
+def test_the_stale_holder_writes(stage: Stage) -> None:
+    """A pause past the lease: the lock is another's, and the one who slept writes what it decided before."""
+    options = Options(faults=("pause",))
+    _, smallest = stage.explore("counter", "redis-lock", Exhaustive, options, shrink=True)
+    assert smallest is not None
+    writes = [step.caller for step in smallest.steps if step.command[:2] == ("SET", "counter")]
+    paused = next(choice.caller for choice in smallest.choices if choice.kind == "pause")
+    assert (len(writes), writes[-1]) == (2, paused)
+
+
+def test_a_late_write_of_a_dead_owner(stage: Stage) -> None:
+    """Its successor has read already: one more acknowledged add than there is."""
+    options = Options(size=3, faults=("crash",))
+    found, smallest = stage.explore("counter", "actor", Exhaustive, options, shrink=True)
+    assert found.verdict is Verdict.VIOLATED
+    assert smallest is not None
+    assert smallest.says == "2 adds were acknowledged but the counter shows 1"
+    assert {caller for step in smallest.steps if (caller := step.caller).startswith("owner")} == {"owner", "owner.2"}
