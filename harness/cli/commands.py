@@ -15,6 +15,7 @@ SECTIONS = {
     },
     "Then": {
         "verify": "Judge a recorded history, without running anything.",
+        "isolation": "What each isolation level of a PostgreSQL prevents, tried.",
         "list": "Scenarios and strategies, and what each claims.",
         "schema": "The JSON Schemas of the documents that race writes.",
     },

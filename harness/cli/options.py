@@ -138,8 +138,8 @@ def stores_of(options: Mapping[str, Any]) -> StoresOptions:
     return StoresOptions(options["redis_url"], options["postgres_url"], tuple(options["allow_hosts"]))
 
 
-def command_line(context: click.Context, seed: int, *, keep: Iterable[str] = ()) -> str:
-    """The command that does this again: what differs from the defaults, the seed, and no password.
+def command_line(context: click.Context, seed: int | None, *, keep: Iterable[str] = ()) -> str:
+    """The command that does this again: what differs from the defaults, the seed if there is one, and no password.
 
     Where results go is no part of it, but for the options named in `keep`.
     """
@@ -156,7 +156,8 @@ def command_line(context: click.Context, seed: int, *, keep: Iterable[str] = ())
             words.append(str(value))
         elif value != parameter.get_default(context):
             words += _option(parameter, value)
-    return " ".join(map(_quoted, [*words, "--seed", str(seed)]))
+    words += ["--seed", str(seed)] if seed is not None else []
+    return " ".join(map(_quoted, words))
 
 
 def _quoted(word: str) -> str:

@@ -42,8 +42,8 @@ def check_file(path: Path) -> None:
 def save_document(document: Document, folder: Path) -> Path:
     """Write a document under `folder`/runs, named by its start, scenario and strategy. Raises UsageError."""
     text = json.dumps(document, indent=2) + "\n"
-    stem = f"{_timestamp(document['started_at'])}-{_slug(document['scenario'])}"
-    stem += f"-{_slug(document.get('strategy', 'compare'))}"
+    stem = f"{_timestamp(document['started_at'])}-{_slug(document.get('scenario', 'isolation'))}"
+    stem += f"-{_slug(document.get('strategy', 'compare' if 'scenario' in document else 'postgres'))}"
     try:
         (folder / RUNS).mkdir(parents=True, exist_ok=True)
         path = _reserve(folder / RUNS, stem)

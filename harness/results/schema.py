@@ -9,6 +9,7 @@ SCHEMAS = {
     "comparison": "comparison-1.json",
     "exploration": "exploration-1.json",
     "verification": "verification-1.json",
+    "isolation": "isolation-1.json",
 }
 """Name on the command line to file; the number is the version in the document's `schema`."""
 

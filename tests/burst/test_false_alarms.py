@@ -255,6 +255,7 @@ def test_backends_ended_in_a_loop(postgres: PrivatePostgres, scenario: str, stra
     """pg_terminate_backend of one that works: a COMMIT without an answer may have been done."""
 
     def befalls(mischief: Mischief) -> None:
+        mischief.judged.wait(20)
         while mischief.goes_on(0.03):
             sql(
                 postgres.target,
@@ -262,7 +263,7 @@ def test_backends_ended_in_a_loop(postgres: PrivatePostgres, scenario: str, stra
                 " AND state <> 'idle' ORDER BY random() LIMIT 1",
             )
 
-    found = measure(scenario, strategy, {**BURSTS, "bursts": 400}, befalls, postgres_url=postgres.url)
+    found = measure(scenario, strategy, {**BURSTS, "bursts": 1000}, befalls, postgres_url=postgres.url)
     inconclusive(found, "")
     assert found.counts.unknown > 0, told(found)
 
