@@ -33,6 +33,9 @@ SEARCHES = ("exhaustive", "random", "pct")
 _PROGRESS_EVERY = 50
 _TRIES = 4
 """A schedule in which something happened that nobody chose is run again, so often in all."""
+_MOST_DIFFERED = 20
+"""So often in a row a schedule is run again in which the server let another waiting statement go on first."""
+_SERVERS_CHOICE = "which of several waiting statements goes on first, the server decides"
 _VERDICT_ONLY = Budget(explain_s=0.0)
 _SHARPER = 100
 """So many schedules more are run to find a violation that the domain has words for."""
@@ -140,6 +143,8 @@ class Explorer:
         self.invariants = scenario.invariants()
         self.caps: set[str] = set()
         self.disturbed = ""
+        self.crowded = False
+        self._differing = 0
         self.abandoned: list[Event] = []
 
     async def __aenter__(self) -> Self:
@@ -162,7 +167,7 @@ class Explorer:
         try:
             while more and not so_far.stopped and not (first is not None and self._enough(first, so_far, since)):
                 found = await self.steady(search)
-                more = search.finished(found.events if found is not None else self.abandoned)
+                more = self._more(search, found)
                 so_far.uncontrolled = self._differed(search.diverged) if search.diverged else ""
                 if found is not None:
                     outcomes.add(signature(found))
@@ -192,6 +197,15 @@ class Explorer:
             tuple(sorted(so_far.caps)), outcomes, complete, dict(so_far.errors), so_far.overruns,
         )  # fmt: skip
 
+    def _more(self, search: Search, found: Schedule | None) -> bool:
+        """Whether there is another schedule; one that the server played in another way is run again."""
+        more = search.finished(found.events if found is not None else self.abandoned)
+        self._differing = self._differing + 1 if search.diverged else 0
+        if search.diverged and self.crowded and self._differing < _MOST_DIFFERED:
+            search.again()
+            return True
+        return more
+
     def _enough(self, first: Schedule, so_far: Conclusion, since: int) -> bool:
         """Whether the violation at hand will do."""
         return not self.options.every and (first.sharp or so_far.schedules - since >= _SHARPER)
@@ -207,12 +221,23 @@ class Explorer:
 
     async def _again(self, schedule: Schedule) -> bool:
         """Whether a schedule that broke does so once more: whatever nobody chose may have broken it."""
-        replay = Replay(schedule.choices)
-        played = await self.steady(replay)
-        return played is not None and not replay.diverged and bool(played.says)
+        for _ in range(_MOST_DIFFERED if self.crowded else 1):
+            replay = Replay(schedule.choices)
+            played = await self.steady(replay)
+            if played is not None and not replay.diverged and played.says:
+                return True
+        return False
 
     async def _changed(self, schedule: Schedule) -> str:
         """What is different when a schedule is run again; "" where nothing is."""
+        how = ""
+        for _ in range(_MOST_DIFFERED if self.crowded else 1):
+            how = await self._difference(schedule)
+            if not how:
+                break
+        return how
+
+    async def _difference(self, schedule: Schedule) -> str:
         replay = Replay(schedule.choices)
         played = await self.steady(replay)
         if played is None:
@@ -260,6 +285,9 @@ class Explorer:
             return found
         finally:
             self.disturbed = machine.disturbed or _too_slow(machine)
+            if machine.crowded:
+                self.crowded = True
+                self.caps.add(_SERVERS_CHOICE)
             await self._clean(machine)
 
     async def shrunk(self, schedule: Schedule) -> Schedule:

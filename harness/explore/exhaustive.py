@@ -83,8 +83,9 @@ class Exhaustive:
             if place < len(self._at) and self._at[place] < len(events):
                 event = events[self._at[place]]
                 did = event.did
-                if node.did is not None and node.did != did and not self.diverged:
-                    self.diverged = differs(node.did, did)
+                if node.did is not None and node.did != did:
+                    self.diverged = self.diverged or differs(node.did, did)
+                    continue
                 node.did = did
                 node.done[node.chosen] = event.touch
         if self.diverged:

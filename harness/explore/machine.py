@@ -27,7 +27,8 @@ _LOSABLE = STORE_STEPS - {"rollback"} | {"ask"}
 class Machine:
     """Runs one schedule. `events` is what happened, `caps` is what keeps it from being a proof.
 
-    `disturbed` says what happened that nobody chose: the schedule then shows nothing.
+    `disturbed` says what happened that nobody chose: the schedule then shows nothing. `crowded`: several statements
+    waited for rows at once, and which of them goes on first is the server's choice.
     """
 
     def __init__(self, world: World, cast: Cast, faults: Sequence[str], most_faults: int) -> None:
@@ -43,6 +44,7 @@ class Machine:
         self.caps: set[str] = set()
         self.abandoned = False
         self.disturbed = ""
+        self.crowded = False
         self.leases = Leases()
         self._began = time.monotonic()
 
@@ -245,6 +247,7 @@ class Machine:
                 event.woke.append(caller.name)
                 await self.settle(caller, event)
         while waiting := [caller for caller in self.callers if caller.condition == "blocked" and caller.task]:
+            self.crowded = self.crowded or sum(map(_for_a_row, waiting)) > 1
             blockers = await self.world.blocked_by([self.world.pid(caller.place) for caller in waiting])
             stays = True
             for caller in waiting:
@@ -394,3 +397,8 @@ class Machine:
                 await grant(self, queue[0], event)
         if caller.current is not None and not caller.current.error:
             caller.current.error = "crash"
+
+
+def _for_a_row(caller: Caller) -> bool:
+    """Whether a statement waits for a row's lock: those of advisory locks are given in the order of asking."""
+    return caller.statement is None or not caller.statement.kind.only_advisory

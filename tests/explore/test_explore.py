@@ -92,6 +92,15 @@ def test_a_bound_is_no_proof(stage: Stage) -> None:
         assert (found.verdict, found.exhausted) == (Verdict.BOUNDED, False)
 
 
+@pytest.mark.parametrize(("strategy", "caps"), [("pg-for-update", 1), ("pg-advisory", 0)])
+def test_a_choice_of_the_server_is_no_proof(stage: Stage, strategy: str, caps: int) -> None:
+    """Of two that wait for a row either may go on first; advisory locks are given in the order of asking."""
+    found, _ = stage.explore("counter", strategy, Exhaustive, Options(size=3))
+    assert (found.verdict, found.exhausted) == (Verdict.BOUNDED if caps else Verdict.PROVED, True)
+    assert [cap for cap in found.caps if "the server decides" in cap] == list(found.caps)
+    assert len(found.caps) == caps
+
+
 @pytest.mark.parametrize("search", [RandomWalk, Pct])
 def test_drawn_schedules(stage: Stage, search: type[RandomWalk | Pct]) -> None:
     """They find what is there, and never prove anything."""
