@@ -288,7 +288,7 @@ class Explorer:
             if machine.crowded:
                 self.crowded = True
                 self.caps.add(_SERVERS_CHOICE)
-            await self._clean(machine)
+            await machine.clean()
 
     async def shrunk(self, schedule: Schedule) -> Schedule:
         """The smallest schedule that breaks, starting from this one."""
@@ -346,15 +346,6 @@ class Explorer:
             if not isinstance(item, Attempt):
                 return item._replace(keys=tuple(names[name] for name in item.keys))
         return None
-
-    async def _clean(self, machine: Machine) -> None:
-        """Leave nothing of a schedule behind: open transactions, watched keys, half-run programs."""
-        leftover = Event(0, Choice("end", ""), machine)
-        for caller in machine.callers:
-            if caller.alive:
-                await machine.remove(caller, leftover)
-            if caller.condition == "gone":
-                caller.bury()
 
 
 def _burst(scenario: Scenario, options: Options) -> Sequence[Request | Attempt]:

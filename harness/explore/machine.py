@@ -398,6 +398,18 @@ class Machine:
         if caller.current is not None and not caller.current.error:
             caller.current.error = "crash"
 
+    async def clean(self) -> None:
+        """Leave nothing of a schedule behind: open transactions, watched keys, half-run programs."""
+        leftover = Event(0, Choice("end", ""), self)
+        try:
+            for caller in self.callers:
+                if caller.alive:
+                    await self.remove(caller, leftover)
+        finally:
+            for caller in self.callers:
+                if caller.condition != "done":
+                    caller.bury()
+
 
 def _for_a_row(caller: Caller) -> bool:
     """Whether a statement waits for a row's lock: those of advisory locks are given in the order of asking."""
