@@ -222,7 +222,12 @@ class Machine:
         pid = self.world.pid(caller.place)
         while True:
             asking = asyncio.ensure_future(self.world.blocked_by([pid]))
-            await asyncio.wait([caller.task, asking], return_when=asyncio.FIRST_COMPLETED)
+            try:
+                await asyncio.wait([caller.task, asking], return_when=asyncio.FIRST_COMPLETED)
+            except asyncio.CancelledError:
+                asking.cancel()
+                await asyncio.wait([asking])  # who asks must be free to end the statement
+                raise
             blockers = (await asking)[pid]
             if caller.task.done():
                 return True
