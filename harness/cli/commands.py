@@ -14,9 +14,9 @@ SECTIONS = {
         "replay": "Play a saved schedule again.",
     },
     "Then": {
-        "verify": "Judge a recorded history, without running anything.",
-        "isolation": "What each isolation level of a PostgreSQL prevents, tried.",
         "list": "Scenarios and strategies, and what each claims.",
+        "verify": "Judge a recorded history, without running anything.",
+        "isolation": "What each isolation level of a PostgreSQL prevents.",
         "schema": "The JSON Schemas of the documents that race writes.",
     },
 }

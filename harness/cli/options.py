@@ -84,14 +84,24 @@ load_options = _decorated(
     ]
 )  # fmt: skip
 
+_ALLOW_HOST = click.option(
+    "--allow-host", "allow_hosts", multiple=True, metavar="HOST", help="A host beyond loopback that may be used."
+)
+
 store_options = _decorated(
     [
         click.option("--redis-url", envvar="RACE_REDIS_URL", help="Your Redis, for the embedded one."),
         click.option("--postgres-url", envvar="RACE_POSTGRES_URL", help="Your PostgreSQL, likewise."),
-        click.option("--allow-host", "allow_hosts", multiple=True, metavar="HOST",
-                     help="A host beyond loopback that may be used."),
+        _ALLOW_HOST,
     ]
-)  # fmt: skip
+)
+
+postgres_options = _decorated(
+    [
+        click.option("--postgres-url", envvar="RACE_POSTGRES_URL", help="Your PostgreSQL, in place of our own."),
+        _ALLOW_HOST,
+    ]
+)
 
 output_options = _decorated(
     [
@@ -135,7 +145,7 @@ def stores_of(options: Mapping[str, Any]) -> StoresOptions:
     """Which stores to use."""
     from harness.burst import StoresOptions
 
-    return StoresOptions(options["redis_url"], options["postgres_url"], tuple(options["allow_hosts"]))
+    return StoresOptions(options.get("redis_url"), options["postgres_url"], tuple(options["allow_hosts"]))
 
 
 def command_line(context: click.Context, seed: int | None, *, keep: Iterable[str] = ()) -> str:

@@ -58,6 +58,15 @@ def result_code(document: Document, output: Output) -> int:
     return OK if code == FOUND and output.exit_zero else code
 
 
+def isolation_code(document: Document, output: Output) -> int:
+    """The exit code of `race isolation`: what was seen to differ outweighs what showed nothing."""
+    if not document["complete"]:
+        return INTERRUPTED
+    if any(differing["prevents"] is not None for differing in document["differs"]):
+        return OK if output.exit_zero else FOUND
+    return INCONCLUSIVE if document["reason"] or document["differs"] else OK
+
+
 def comparison_code(document: Document, output: Output) -> int:
     """The exit code of `race compare`: a failed claim outweighs one that could not be tried."""
     if not document["complete"]:

@@ -1,5 +1,6 @@
 """The explorer: every interleaving of one burst on real stores, one step at a time."""
 
+from harness.explore.anomalies import ANOMALIES, LEVELS, Anomaly, Case
 from harness.explore.brief import Brief, explore_briefly
 from harness.explore.engine import (
     FAULTS,
@@ -13,23 +14,31 @@ from harness.explore.engine import (
 from harness.explore.event import Choice, Event
 from harness.explore.exhaustive import Exhaustive
 from harness.explore.files import commands, read_schedule, schedule_document
+from harness.explore.isolation import IsolationTable, Played, play_anomalies
 from harness.explore.replay import Replay
 from harness.explore.shrink import switches
 
 __all__ = [
+    "ANOMALIES",
     "FAULTS",
+    "LEVELS",
     "SEARCHES",
+    "Anomaly",
     "Brief",
+    "Case",
     "Choice",
     "Event",
     "Exhaustive",
     "Exploration",
     "Explorer",
+    "IsolationTable",
     "Options",
+    "Played",
     "Replay",
     "Schedule",
     "commands",
     "explore_briefly",
+    "play_anomalies",
     "read_schedule",
     "schedule_document",
     "searching",

@@ -3,6 +3,7 @@
 from harness.report.comma_separated import comparison_csv
 from harness.report.comparison_screen import comparison_screen
 from harness.report.exploration import exploration_screen
+from harness.report.isolation import isolation_csv, isolation_markdown, isolation_screen
 from harness.report.markdown import comparison_markdown
 from harness.report.paint import coloured, plain
 from harness.report.terminal import result_screen
@@ -14,6 +15,9 @@ __all__ = [
     "comparison_markdown",
     "comparison_screen",
     "exploration_screen",
+    "isolation_csv",
+    "isolation_markdown",
+    "isolation_screen",
     "plain",
     "result_screen",
     "verification_screen",

@@ -11,14 +11,15 @@ from typing import Any
 MISSING = "-"
 
 _UNIT = re.compile(r"(?<=\d) (?=(?:%|s|ms|us|min)(?:\W|$))")
-_KEPT_SPACE = "\u00a0"
+KEPT_SPACE = "\u00a0"
+"""A space at which `wrapped` does not break; it prints a plain one."""
 
 
 def wrapped(text: str, width: int, indent: str = "") -> list[str]:
     """The text in lines of at most `width`; a figure stays with its unit, a command with its dashes."""
-    kept = _UNIT.sub(_KEPT_SPACE, text)
+    kept = _UNIT.sub(KEPT_SPACE, text)
     lines = textwrap.wrap(kept, width, subsequent_indent=indent, break_on_hyphens=False)
-    return [line.replace(_KEPT_SPACE, " ") for line in lines] or [""]
+    return [line.replace(KEPT_SPACE, " ") for line in lines] or [""]
 
 
 def count(number: int) -> str:

@@ -1,4 +1,4 @@
-"""The isolation table: for the terminal, as Markdown and as CSV."""
+"""The isolation table as a screen, as Markdown and as CSV."""
 
 from __future__ import annotations
 
@@ -8,75 +8,124 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from harness.report.comparison_rows import store_heading
+from harness.report.figures import KEPT_SPACE, MISSING
+from harness.report.interleaving import draw
+from harness.report.markdown import escaped, table_row
 from harness.report.paint import Paint, plain
 from harness.report.terminal import labelled, last_line
 
 Document = Mapping[str, Any]
 
-_NAME = 42
-_LEVEL = 13
-_INDENT = 11
+FIELDS = ("level", "anomaly", "name", "prevents", "expected")
+_INDENT = 12
+"""Of the lines below the table: `  Expected  `."""
 
 
 def isolation_screen(document: Document, exit_code: int, paint: Paint = plain) -> str:
     """What `race isolation` prints, from its document."""
-    info = document["stores"][0]
-    lines = [paint(store_heading(info), "bold")]
-    for place in range(2):  # a level's name stands in two lines
-        words = [[*level["level"].split(), ""][place] for level in document["levels"]]
-        lines.append(paint(f"{'':<{_NAME}}{''.join(f'{word:<{_LEVEL}}' for word in words)}".rstrip(), "dim"))
-    for anomaly, name in document["anomalies"].items():
-        cells = "".join(_painted(document, level, anomaly, paint) for level in document["levels"])
-        lines.append(f"  {anomaly:<10}{name:<{_NAME - 12}}{cells}".rstrip())
-    lines.append("")
+    lines = [paint(store_heading(info), "bold") for info in document["stores"]]
+    lines += ["", *_table(document, paint), ""]
+    for differing in document["differs"]:
+        lines += [*labelled("Differs", differing["says"], paint, _INDENT), ""]
+        lines += [*_drawn(differing, paint), ""]
+    occurring = {
+        name: document["means"][code] for code, name in document["anomalies"].items() if _occurs(document, code)
+    }
+    width = max(map(len, occurring), default=0)
+    lines += [f"  {name:<{width}}  {paint(means, 'dim')}" for name, means in occurring.items()]
+    lines += [""] if occurring else []
     for label, text in _below(document):
         lines += labelled(label, text, paint, _INDENT)
     lines += last_line("Again", document["reproduce"], exit_code, document["duration_s"], paint, _INDENT)
     return "\n".join(lines) + "\n"
 
 
-def _painted(document: Document, level: Document, anomaly: str, paint: Paint) -> str:
-    prevented = level["prevents"][anomaly]
-    differs = any((one["level"], one["anomaly"]) == (level["level"], anomaly) for one in document["differs"])
-    word = ("prevented" if prevented else "possible") + (" !" if differs else "")
-    style = "red" if differs else "green" if prevented else "yellow"
-    return paint(word, style) + " " * (_LEVEL - len(word))
-
-
-def _below(document: Document) -> Iterator[tuple[str, str]]:
-    cells = len(document["levels"]) * len(document["anomalies"])
-    for one in document["differs"]:
-        expected = "prevented" if one["expected"] else "possible"
-        yield "Differs", f"{one['anomaly']} at {one['level']}: expected {expected}; {' | '.join(one['seen'])}"
-    if not document["differs"]:
-        yield "Expected", f"all {cells} cells are what PostgreSQL's documentation and Hermitage say"
-    yield "Means", "possible: it happened in a schedule of two or three transactions; prevented: not in the same one"
-
-
 def isolation_markdown(document: Document) -> str:
-    """Levels across, anomalies down."""
-    levels = document["levels"]
-    lines = [
-        f"# Isolation: {store_heading(document['stores'][0]).replace('  ', ', ')}",
-        "",
-        f"| anomaly | name | {' | '.join(level['level'] for level in levels)} |",
-        "|---" * (len(levels) + 2) + "|",
-    ]
-    for anomaly, name in document["anomalies"].items():
-        words = ["prevented" if level["prevents"][anomaly] else "possible" for level in levels]
-        lines.append(f"| {anomaly} | {name} | {' | '.join(words)} |")
-    lines += ["", *(f"* {label}: {text.replace('|', ',')}" for label, text in _below(document))]
-    return "\n".join([*lines, "", f"Again: `{document['reproduce']}`"]) + "\n"
+    """The table and what differs, for a wiki or a pull request."""
+    levels = [entry["level"] for entry in document["levels"]]
+    title = ", ".join(f"{info['product']} {info['version']}" for info in document["stores"])
+    lines = [f"# Isolation anomalies on {escaped(title)}", ""]
+    lines += [table_row(["anomaly", "Hermitage", *levels, "what it is"]), table_row([":--"] * (3 + len(levels)))]
+    for code, name in document["anomalies"].items():
+        words = [word for word, _style in _cells(document, code)]
+        lines.append(table_row([name, code, *words, document["means"][code]]))
+    lines += ["", *(f"* Differs: {escaped(differing['says'])}" for differing in document["differs"])]
+    lines += [f"* {label}: {escaped(text)}" for label, text in _below(document)]
+    lines += ["", f"Again: `{document['reproduce']}`"]
+    return "\n".join(lines) + "\n"
 
 
 def isolation_csv(document: Document) -> str:
-    """A line for each cell."""
+    """A heading and a line for each cell; what is not known is empty."""
     target = io.StringIO()
     writer = csv.writer(target, lineterminator="\n")
-    writer.writerow(("level", "anomaly", "name", "prevented", "as_expected"))
-    differs = {(one["level"], one["anomaly"]) for one in document["differs"]}
-    for level in document["levels"]:
-        for anomaly, prevented in level["prevents"].items():
-            name, expected = document["anomalies"][anomaly], (level["level"], anomaly) not in differs
-            writer.writerow((level["level"], anomaly, name, prevented, expected))
+    writer.writerow(FIELDS)
+    words = {True: "true", False: "false", None: ""}
+    for seen, expected in zip(document["levels"], document["expected"], strict=True):
+        for code, name in document["anomalies"].items():
+            cells = (words[seen["prevents"][code]], words[expected["prevents"][code]])
+            writer.writerow([seen["level"], code, name, *cells])
     return target.getvalue()
+
+
+def _occurs(document: Document, code: str) -> bool:
+    """Whether it was seen at any level."""
+    return any(entry["prevents"][code] is False for entry in document["levels"])
+
+
+def _table(document: Document, paint: Paint) -> Iterator[str]:
+    heads = [("anomaly", ""), ("Hermitage", "")]
+    for level, _separator, rest in (entry["level"].partition(" ") for entry in document["levels"]):
+        heads.append((level, rest))
+    rows = [(name, code) for code, name in document["anomalies"].items()]
+    texts = [[*row, *(word for word, _style in _cells(document, row[1]))] for row in rows]
+    widths = [max(len(text) for text in (*head, *(line[place] for line in texts))) for place, head in enumerate(heads)]
+    yield paint(_line([first for first, _second in heads], widths), "dim")
+    yield paint(_line([second for _first, second in heads], widths), "dim")
+    for row, line in zip(rows, texts, strict=True):
+        styles = ["", "", *(style for _word, style in _cells(document, row[1]))]
+        padded = [f"{text:<{width}}" for text, width in zip(line, widths, strict=True)]
+        parts = [paint(text, style) if style else text for text, style in zip(padded, styles, strict=True)]
+        yield f"  {'  '.join(parts)}".rstrip()
+
+
+def _line(texts: list[str], widths: list[int]) -> str:
+    return f"  {'  '.join(f'{text:<{width}}' for text, width in zip(texts, widths, strict=True))}".rstrip()
+
+
+def _cells(document: Document, code: str) -> Iterator[tuple[str, str]]:
+    """Word and style of an anomaly at each level; in capitals where it differs."""
+    for seen, expected in zip(document["levels"], document["expected"], strict=True):
+        prevents = seen["prevents"][code]
+        if prevents is None:
+            yield MISSING, "yellow"
+            continue
+        word = "prevented" if prevents else "occurs"
+        if prevents is expected["prevents"][code]:
+            yield word, "green" if prevents else "yellow"
+        else:
+            yield word.upper(), "red"
+
+
+def _drawn(differing: Document, paint: Paint) -> list[str]:
+    """The steps of a case, a column for each transaction."""
+    names = {one: f"transaction {one.removeprefix('T')}" for one in differing["ends"]}
+    steps = [
+        {**step, "caller": names[step["caller"]], "reply": step["reply"].replace(" ", KEPT_SPACE), "outcome": ""}
+        for step in differing["steps"]
+    ]
+    columns = [[name, ""] for name in names.values()]
+    return draw({"columns": columns, "steps": steps, "fits": True}, paint=paint, note="as it was played")
+
+
+def _below(document: Document) -> Iterator[tuple[str, str]]:
+    seen = [entry["prevents"] for entry in document["levels"]]
+    expected = [entry["prevents"] for entry in document["expected"]]
+    cells = [(found[code], wanted[code]) for found, wanted in zip(seen, expected, strict=True) for code in found]
+    right = sum(found is wanted for found, wanted in cells)
+    if document["reason"]:
+        yield "Stopped", document["reason"]
+    else:
+        default = document["levels"][0]["level"]
+        yield "Default", f"{default}; above it, what is refused (40001) is to be retried"
+    yield "Expected", f"{right} of {len(cells)} cells are as PostgreSQL's documentation and Hermitage say"

@@ -23,25 +23,26 @@ def comparison_markdown(document: Document) -> str:
     if not document["complete"]:
         lines += ["", "**Interrupted: these figures are incomplete.**"]
     for heading, rows in groups(document):
-        lines += ["", f"## {_escaped(heading.replace('  ', ', '))}", ""]
-        lines.append(_row([name for _first, _second, name in COLUMNS]))
-        lines.append(_row([":--", *["--:"] * (len(COLUMNS) - 2), ":--"]))
-        lines += [_row(cells(row, document)) for row in rows]
+        lines += ["", f"## {escaped(heading.replace('  ', ', '))}", ""]
+        lines.append(table_row([name for _first, _second, name in COLUMNS]))
+        lines.append(table_row([":--", *["--:"] * (len(COLUMNS) - 2), ":--"]))
+        lines += [table_row(cells(row, document)) for row in rows]
         control = control_line(rows)
-        lines += ["", _escaped(control[0].upper() + control[1:] + ".")] if control else []
+        lines += ["", escaped(control[0].upper() + control[1:] + ".")] if control else []
     lines += ["", "`<=` is the one-sided 95 % bound where no burst broke.", ""]
     lines += [
-        f"* Left out: {_escaped(entry['strategy'])}: {_escaped(entry['reason'])}"
-        for entry in document["not_applicable"]
+        f"* Left out: {escaped(entry['strategy'])}: {escaped(entry['reason'])}" for entry in document["not_applicable"]
     ]
-    lines += [f"* {label}: {_escaped(text)}" for label, text in [*failures(document), *advice(document)]]
+    lines += [f"* {label}: {escaped(text)}" for label, text in [*failures(document), *advice(document)]]
     lines += ["", f"Again: `{document['reproduce']}`"]
     return "\n".join(lines) + "\n"
 
 
-def _row(texts: list[str]) -> str:
-    return f"| {' | '.join(_escaped(text) for text in texts)} |"
+def table_row(texts: list[str]) -> str:
+    """A line of a table."""
+    return f"| {' | '.join(escaped(text) for text in texts)} |"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """What Markdown would take for its own is made plain."""
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")

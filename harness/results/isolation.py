@@ -1,61 +1,99 @@
-"""The document of the isolation table."""
+"""The document of an isolation table: what each level prevents, and every case that went otherwise than expected."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from harness.explore.isolation import ANOMALIES, LEVELS, Played, prevents
+from harness.explore.anomalies import LEVELS
 from harness.results.build import store_document
 from harness.results.environment import environment
 
 if TYPE_CHECKING:
+    from harness.explore import IsolationTable, Played
     from harness.results.build import Document
     from harness.stores import StoreInfo
 
+SOURCES = (
+    "PostgreSQL's documentation, Transaction Isolation: https://www.postgresql.org/docs/current/transaction-iso.html",
+    "Hermitage, CC-BY 4.0: https://github.com/ept/hermitage",
+)
+"""Where the expected cells come from."""
 
-def isolation_document(
-    played: Sequence[Played], expected: Mapping[str, frozenset[str]], stores: Sequence[StoreInfo], *,
-    reproduce: str, started_at: str, duration_s: float,
-) -> Document:  # fmt: skip
-    """The `race.isolation/1` document. `expected` names for each level the anomalies that it prevents."""
-    found = {level: prevents(played, level) for level in LEVELS}
-    differs = [
-        _difference(played, level, anomaly, expected)
-        for level, cells in found.items()
-        for anomaly, prevented in cells.items()
-        if prevented != (anomaly in expected[level])
-    ]
+
+@dataclass(frozen=True, slots=True)
+class AskedIsolation:
+    """On what it was played, and how that is done again."""
+
+    stores: Sequence[StoreInfo]
+    reproduce: str
+    started_at: str
+    duration_s: float
+
+
+def isolation_document(table: IsolationTable, asked: AskedIsolation) -> Document:
+    """The `race.isolation/1` document."""
     return {
         "schema": "race.isolation/1",
-        "as_expected": not differs,
-        "levels": [{"level": level, "prevents": cells} for level, cells in found.items()],
-        "anomalies": dict(ANOMALIES),
-        "differs": differs,
-        "cases": [_case(one) for one in played],
-        "stores": [store_document(info) for info in stores],
-        "reproduce": reproduce,
+        "levels": [
+            {"level": level, "prevents": {one.code: table.prevents(level, one) for one in table.anomalies}}
+            for level in LEVELS
+        ],
+        "expected": [
+            {"level": level, "prevents": {one.code: one.expected(level) for one in table.anomalies}}
+            for level in LEVELS
+        ],
+        "as_expected": all(
+            table.prevents(level, one) is one.expected(level) for level in LEVELS for one in table.anomalies
+        ),
+        "anomalies": {one.code: one.name for one in table.anomalies},
+        "means": {one.code: one.means for one in table.anomalies},
+        "differs": [{**_case(played), "says": _says(played)} for played in table.played if played.differs],
+        "cases": [_case(played) for played in table.played],
+        "reason": table.stopped,
+        "sources": list(SOURCES),
+        "stores": [store_document(info) for info in asked.stores],
+        "reproduce": asked.reproduce,
         "environment": environment(),
-        "started_at": started_at,
-        "duration_s": round(duration_s, 3),
-        "complete": True,
-    }
+        "started_at": asked.started_at,
+        "duration_s": round(asked.duration_s, 3),
+        "complete": table.complete,
+    }  # fmt: skip
 
 
-def _difference(
-    played: Sequence[Played], level: str, anomaly: str, expected: Mapping[str, frozenset[str]]
-) -> dict[str, Any]:
-    shown = [one.seen.told() for one in played if (one.level, one.case.anomaly) == (level, anomaly)]
-    return {"level": level, "anomaly": anomaly, "expected": anomaly in expected[level], "seen": shown}
-
-
-def _case(one: Played) -> dict[str, Any]:
+def _case(played: Played) -> Document:
     return {
-        "level": one.level,
-        "anomaly": one.case.anomaly,
-        "case": one.case.title,
-        "prevented": one.prevented,
-        "waited": sorted(one.seen.waited),
-        "errors": {name: code for name, code in one.seen.errors.items() if code},
-        "seen": one.seen.told(),
+        "level": played.level,
+        "anomaly": played.anomaly.code,
+        "case": played.case.what,
+        "expected": played.expected,
+        "prevents": played.prevents,
+        "ends": dict(played.ends),
+        "steps": [
+            {
+                "step": answer.number,
+                "caller": answer.transaction,
+                "command": answer.statement,
+                "reply": answer.reply,
+                "blocked": answer.waited,
+            }
+            for answer in played.answers
+        ],
     }
+
+
+def _says(played: Played) -> str:
+    """`lost update occurred at repeatable read, which should prevent it`."""
+    what = f" ({played.case.what})" if played.case.what else ""
+    name = f"{played.anomaly.name}{what}"
+    if played.prevents is False:
+        return f"{name} occurred at {played.level}, which should prevent it"
+    if played.prevents:
+        return f"{name} was prevented at {played.level}, where it can occur by what is known"
+    return f"{name} at {played.level} ended as no known ending does, which shows nothing: {_ends(played)}"
+
+
+def _ends(played: Played) -> str:
+    told = {"COMMIT": "committed", "ROLLBACK": "rolled back", "waits": "waits for ever"}
+    return ", ".join(f"{one} {told.get(end, f'refused with {end}')}" for one, end in played.ends.items())

@@ -40,10 +40,9 @@ def check_file(path: Path) -> None:
 
 
 def save_document(document: Document, folder: Path) -> Path:
-    """Write a document under `folder`/runs, named by its start, scenario and strategy. Raises UsageError."""
+    """Write a document under `folder`/runs, named by its start and what was run. Raises UsageError."""
     text = json.dumps(document, indent=2) + "\n"
-    stem = f"{_timestamp(document['started_at'])}-{_slug(document.get('scenario', 'isolation'))}"
-    stem += f"-{_slug(document.get('strategy', 'compare' if 'scenario' in document else 'postgres'))}"
+    stem = f"{_timestamp(document['started_at'])}-{_run(document)}"
     try:
         (folder / RUNS).mkdir(parents=True, exist_ok=True)
         path = _reserve(folder / RUNS, stem)
@@ -94,6 +93,13 @@ def _reserve(folder: Path, stem: str) -> Path:
 
 def _timestamp(started_at: str) -> str:
     return datetime.fromisoformat(started_at).strftime("%Y%m%dT%H%M%S")
+
+
+def _run(document: Document) -> str:
+    """Scenario and strategy; where there is none, the command."""
+    if "scenario" not in document:
+        return _slug(document["schema"].removeprefix("race.").split("/")[0])
+    return f"{_slug(document['scenario'])}-{_slug(document.get('strategy', 'compare'))}"
 
 
 def _slug(name: str) -> str:

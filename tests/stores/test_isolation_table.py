@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 
-from harness.explore.isolation import EXPECTED, LEVELS, Played, play, prevents
+from harness.explore import ANOMALIES, LEVELS, IsolationTable, play_anomalies
 from harness.stores import PostgresTarget, Stores
 
 
@@ -15,10 +15,10 @@ def test_every_cell(postgres: PostgresTarget) -> None:
         f"postgresql://{postgres.user}@/{postgres.database}?host={postgres.host}&port={postgres.port}"
     )
 
-    async def work() -> list[Played]:
+    async def work() -> IsolationTable:
         async with Stores(postgres_url=url, need={"postgres"}) as stores:
-            return await play(stores)
+            return await play_anomalies(stores, ANOMALIES)
 
-    played = asyncio.run(work())
-    for level in LEVELS:
-        assert {name for name, prevented in prevents(played, level).items() if prevented} == EXPECTED[level]
+    table = asyncio.run(work())
+    found = {(level, one.code): table.prevents(level, one) for level in LEVELS for one in ANOMALIES}
+    assert found == {(level, one.code): one.expected(level) for level in LEVELS for one in ANOMALIES}
