@@ -89,7 +89,10 @@ def race(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("words", LOADS, ids=" ".join)
 def test_loads(words: tuple[str, ...], away: Path) -> None:
     """Every load that is shown runs as shown, from any folder, and ends as told."""
-    ended = race(*short(words), cwd=away)
+    for _ in range(3):  # on a busy machine requests may not overlap: then it says so, and nothing else
+        ended = race(*short(words), cwd=away)
+        if ended.returncode != 3:
+            break
     told = f"history saved in {words[words.index('--history') + 1]}\n" if "--history" in words else ""
     assert (ended.returncode, ended.stderr) == (1 if breaks(words) else 0, told)
 
