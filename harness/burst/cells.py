@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from harness.burst.plan import Cell, Load
-from harness.model import Claim, Conditions, UsageError
+from harness.model import Claim, Conditions, Invariant, UsageError, where
 from harness.strategy import RuleSpec, Scenario, Strategy
 from harness.strategy.loader import find_scenario, find_strategy
 
@@ -36,14 +37,25 @@ def bind(cell: Cell, load: Load) -> Bound:
     rule = cell.rule or next(iter(rules))
     if rule not in rules:
         raise UsageError(f"unknown rule '{rule}' of {scenario.name}; there are: {', '.join(rules)}")
+    _check(scenario)
     strategy = kind(scenario, variant)
     claim = strategy.claim(Conditions(processes=load.processes))
     return Bound(Cell(cell.scenario, cell.strategy, rule), scenario, strategy, claim)
 
 
+def _check(scenario: Scenario) -> None:
+    """Refuse invariants that are none. Raises UsageError."""
+    found: object = scenario.invariants()
+    if not isinstance(found, Iterable):
+        raise UsageError(f"{where(scenario.invariants)}invariants must return a list, not {found!r:.60}")
+    for one in found:
+        if not isinstance(one, Invariant):
+            raise UsageError(f"{where(scenario.invariants)}an invariant is a harness.Invariant, not {one!r:.60}")
+
+
 def control_of(bound: Bound, load: Load) -> Bound | None:
     """The control for a cell: on the same store and layout. None where the cell is one itself."""
     name = CONTROLS[bound.strategy.store]
-    if bound.strategy.title == name:
+    if bound.cell.strategy == name:
         return None
     return bind(Cell(bound.cell.scenario, name, bound.cell.rule), load)

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import socket
 from collections import deque
 from typing import Any
 
-from harness.burst.perform import described
 from harness.burst.session import LoadSession, VirtualProcess
-from harness.model import ConnectionLost, Reply, Request, Rule, StoreFault
+from harness.model import ConnectionLost, RaceError, Reply, Request, Rule, StoreFault, UsageError, described, no_reply
 from harness.stores import PostgresConnection, RedisConnection
 from harness.strategy import Strategy
 
@@ -37,11 +35,13 @@ class OwnerClient:
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         while line := await reader.readline():
-            number, decision, values, now_ms, now_max_ms, fault = json.loads(line)
+            number, decision, values, now_ms, now_max_ms, fault, *broken = json.loads(line)
             waiter = self._waiting.pop(number, None)
             if waiter is None or waiter.done():
                 continue
-            if fault is not None:
+            if broken:
+                waiter.set_exception(UsageError(broken[0]))
+            elif fault is not None:
                 waiter.set_exception(ConnectionLost(fault))
             else:
                 waiter.set_result((Reply(decision, values), now_ms, now_max_ms))
@@ -130,17 +130,21 @@ class Owner:
     async def _answer(self, writer: asyncio.StreamWriter, message: list[Any]) -> None:
         number, operation, keys, args, id_, attempt, role = message
         request = Request(operation, tuple(keys), args, id_, attempt, role)
-        answer: list[Any]
         try:
             if self._strategy is None:
                 raise ConnectionLost("the owner serves nothing yet")  # noqa: TRY301 - one way to answer
             session = self._session
             session.now_at_ms = session.now_max_ms = 0
             reply = await self._strategy.own(session, request, self._rule)
-            answer = [number, reply.decision, dict(reply.values), session.now_at_ms, session.now_max_ms, None]
+            if type(reply) is not Reply:
+                raise UsageError(no_reply(self._strategy.own, reply))  # noqa: TRY301 - one way to answer
+            answer = json.dumps(
+                [number, reply.decision, dict(reply.values), session.now_at_ms, session.now_max_ms, None]
+            )
         except StoreFault as fault:
-            answer = [number, "", {}, 0, 0, fault.code]
-        except Exception as error:
-            os.write(2, f"{described(error)}\n".encode())
-            answer = [number, "", {}, 0, 0, "script"]
-        writer.write(json.dumps(answer).encode() + b"\n")
+            answer = json.dumps([number, "", {}, 0, 0, fault.code])
+        except RaceError as error:
+            answer = json.dumps([number, "", {}, 0, 0, None, str(error)])
+        except Exception as error:  # the script is the user's
+            answer = json.dumps([number, "", {}, 0, 0, None, described(error)])
+        writer.write(answer.encode() + b"\n")

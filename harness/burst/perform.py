@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import traceback
 from collections import Counter
 from collections.abc import Awaitable, Mapping
 from typing import Any
@@ -23,6 +22,9 @@ from harness.model import (
     StatementRefused,
     Status,
     StoreFault,
+    UsageError,
+    described,
+    no_reply,
 )
 from harness.strategy import Scenario, Strategy
 
@@ -101,6 +103,8 @@ class Performer:
         mark = recorder.begin(operation, place, args, role, caller, burst, number, _monotonic_ns(), kind)
         try:
             reply = await self.strategy.apply(session, request, self.rule)
+            if type(reply) is not Reply:
+                raise UsageError(no_reply(self.strategy.apply, reply))  # noqa: TRY301 - recorded like any other error
         except BaseException as error:
             self._failed(session, mark, error)
             raise
@@ -169,13 +173,3 @@ class LoadFlow:
             recorder.effect_end(mark, _monotonic_ns())
         else:
             recorder.instant(name, place, self._caller, self.burst, self.number, began_ns, _monotonic_ns())
-
-
-def described(error: BaseException) -> str:
-    """An exception in one line, with the innermost place outside the engine."""
-    frames = [
-        frame for frame in traceback.extract_tb(error.__traceback__)
-        if "/harness/" not in frame.filename and "<frozen" not in frame.filename
-    ]  # fmt: skip
-    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {error}{place}"

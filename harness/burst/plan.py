@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Literal
 
-from harness.model import Attempt, Request, UsageError
+from harness.model import Attempt, Request, UsageError, where
 from harness.strategy import Scenario
 
 CONTROL_SHARE = 5
@@ -74,10 +74,14 @@ def rename(keys: Sequence[str], number: int | str) -> tuple[str, ...]:
 def drawn(scenario: Scenario, seed: int, burst: int, size: int) -> Sequence[Request | Attempt]:
     """The requests of one burst as the scenario names them. Raises UsageError, and whatever its script raises."""
     items = scenario.burst(Random(f"{seed}:{burst}"), size)
+    if not isinstance(items, Sequence):
+        raise UsageError(f"{where(scenario.burst)}a burst must return a list of requests, not {items!r:.60}")
     for item in items:
+        if not isinstance(item, Request | Attempt):
+            raise UsageError(f"{where(scenario.burst)}a burst consists of Requests or Attempts, not of {item!r:.60}")
         keys: object = item.keys
         if isinstance(keys, str):  # a tuple of one forgotten: its letters would be taken for keys
-            raise UsageError(f"{scenario.name}: the keys of a request are a tuple: ('{keys}',), not '{keys}'")
+            raise UsageError(f"{where(scenario.burst)}the keys of a request are a tuple: ('{keys}',), not '{keys}'")
     return items
 
 

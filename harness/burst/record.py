@@ -16,7 +16,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from harness.model import NOTHING, Effect, Operation, Reply, Request, Status
+from harness.model import NOTHING, Effect, Operation, Reply, Request, Status, UsageError
 
 SIZE = 88
 _HEAD = struct.Struct("<BxxxIIIIIIqq")
@@ -119,7 +119,7 @@ class Recorder:
         if role or args:
             words, plain = self._words, dict(args)
             role_number = words.number(role, role) if role else _NO_WORD
-            args_number = words.number((None, json.dumps(plain, sort_keys=True)), plain) if plain else _NO_WORD
+            args_number = words.number((None, _as_json("arguments of a request", plain)), plain) if plain else _NO_WORD
             _pack_head(
                 where, at, kind, name, role_number, place, args_number, caller, burst, attempt, now_ns
             )  # fmt: skip
@@ -140,7 +140,7 @@ class Recorder:
             value, value_kind = only, _INT
         else:
             plain = dict(values)
-            value = self._words.number((None, json.dumps(plain, sort_keys=True)), plain)
+            value = self._words.number((None, _as_json("values of a reply", plain)), plain)
             value_kind = _JSON
         _pack_tail(where, at, now_ms, now_max_ms, returned_ns, value, number, value_kind, _OK)
 
@@ -170,6 +170,13 @@ class Recorder:
         if not at:
             self._segment(count * SIZE)
         _pack_instant(self._map, at, EFFECT, number, place, caller, burst, attempt, began_ns, ended_ns, _OK)
+
+
+def _as_json(what: str, plain: dict[str, Any]) -> str:
+    try:
+        return json.dumps(plain, sort_keys=True)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"the {what} must be plain JSON, not {plain!r:.60}: {error}") from None
 
 
 def _reserve(fd: int, start: int, length: int) -> None:

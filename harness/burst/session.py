@@ -10,7 +10,7 @@ from random import Random
 from types import TracebackType
 from typing import Any
 
-from harness.model import ConnectionLost, Outcome, Reply, Request, Rule, State, Step, UsageError
+from harness.model import ConnectionLost, Outcome, Reply, Request, Rule, State, Step, UsageError, no_outcome
 from harness.stores import PostgresConnection, RedisConnection
 from harness.strategy import Isolation, Rows, Session, Transaction
 
@@ -210,7 +210,7 @@ class LoadSession(Session):
         self.now_at_ms = self.now_max_ms = now
         outcome = rule(state, request, now)
         if type(outcome) is not Outcome:
-            raise UsageError(f"a rule must return a harness.Outcome, not {outcome!r:.60}")
+            raise UsageError(no_outcome(rule, outcome))
         if self.steps is not None:
             at = time.monotonic_ns()
             self.steps.append(

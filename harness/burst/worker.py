@@ -21,12 +21,12 @@ from typing import Any
 import uvloop
 
 from harness.burst.owner import Owner, OwnerClient
-from harness.burst.perform import BrokenScript, Performer, described
+from harness.burst.perform import BrokenScript, Performer
 from harness.burst.plan import Cell, Load, Orders, draw, orders_from, rename
 from harness.burst.record import PROBE, Recorder
 from harness.burst.rendezvous import Rendezvous, spin
 from harness.burst.session import LoadSession, VirtualProcess
-from harness.model import ConnectionLost, RaceError, StoreFault, UsageError
+from harness.model import ConnectionLost, RaceError, StoreFault, UsageError, described
 from harness.stores import PostgresConnection, RedisConnection, Targets
 from harness.strategy import Scenario, Strategy
 from harness.strategy.loader import find_scenario, find_strategy

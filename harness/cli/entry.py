@@ -11,7 +11,7 @@ import click
 
 from harness.cli.commands import race
 from harness.cli.failure import INTERRUPTED, OK, WRONG_USAGE, bug, tell
-from harness.model import RaceError
+from harness.model import RaceError, blamed
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -43,7 +43,11 @@ def run(arguments: Sequence[str]) -> int:
         _forget_stdout()
         return OK
     except Exception as error:  # the last net: nothing a user sees is a traceback
-        return bug(error)
+        fault = blamed(error)
+        if fault is None:
+            return bug(error)
+        tell(fault)
+        return WRONG_USAGE
     return code if isinstance(code, int) else OK
 
 

@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any, Self
 
 from harness.burst.cells import Bound
-from harness.burst.perform import described
 from harness.burst.plan import drawn
 from harness.explore.conclusion import Conclusion
 from harness.explore.event import Choice, Event, differs
@@ -24,7 +23,18 @@ from harness.explore.search import Search
 from harness.explore.shrink import shrink
 from harness.explore.world import World
 from harness.judge import Budget, Explanation, Finding, explain, judge_evidence
-from harness.model import ABORTED, Attempt, Evidence, RaceError, Request, Step, StoreFault, UsageError, Verdict
+from harness.model import (
+    ABORTED,
+    Attempt,
+    Evidence,
+    RaceError,
+    Request,
+    Step,
+    StoreFault,
+    UsageError,
+    Verdict,
+    described,
+)
 from harness.stores import Stores
 from harness.strategy import Scenario
 

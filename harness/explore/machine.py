@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from harness.burst.perform import described
 from harness.explore.caller import Caller, Open
 from harness.explore.event import Choice, Event
 from harness.explore.leases import Leases
@@ -18,7 +17,7 @@ from harness.explore.session import Pending
 from harness.explore.steps import STORE_STEPS, finish_sql, grant, redis_step, take_step
 from harness.explore.touch import EVERYTHING, LOCAL, NOWHERE, Touch, disturbs, reads
 from harness.explore.world import World
-from harness.model import ConnectionLost, RaceError, StoreFault, UsageError
+from harness.model import ConnectionLost, RaceError, StoreFault, UsageError, described
 
 _MOST_EVENTS = 2_000
 _LOSABLE = STORE_STEPS - {"rollback"} | {"ask"}

@@ -20,6 +20,8 @@ from harness.model import (
     Rule,
     Status,
     StoreFault,
+    UsageError,
+    no_reply,
 )
 from harness.strategy import Scenario, StatementForm, Strategy
 
@@ -153,6 +155,8 @@ class Cast:
                 done.returned = True
             caller.current = None
             raise
+        if type(reply) is not Reply:
+            raise UsageError(no_reply(self.cell.strategy.apply, reply))
         done.reply, done.status, done.returned = reply, Status.OK, True
         done.now_ms, done.until_answered = session.now_at_ms, session.until_answered
         caller.current = None
@@ -217,6 +221,8 @@ class Cast:
         except StoreFault as fault:
             self._answers[caller.name] = ConnectionLost(fault.code)
         else:
+            if type(reply) is not Reply:
+                raise UsageError(no_reply(self.cell.strategy.own, reply))
             self._answers[caller.name] = (reply, session.now_at_ms)
 
     def answered(self, caller: Caller) -> tuple[Caller, Any, Caller | None]:

@@ -13,7 +13,7 @@ from types import TracebackType, coroutine
 from typing import Any, Literal, Protocol
 
 from harness.explore.touch import NOWHERE, Touch, reads, writes
-from harness.model import ConnectionLost, Outcome, Reply, Request, Rule, State, UsageError
+from harness.model import ConnectionLost, Outcome, Reply, Request, Rule, State, UsageError, no_outcome
 from harness.strategy import Isolation, Rows, Session, Transaction
 
 LOCK_LEASE_MS = 2_000
@@ -162,7 +162,7 @@ class ExploreSession(Session):
         now = await self.now_ms()
         outcome = rule(state, request, now)
         if type(outcome) is not Outcome:
-            raise UsageError(f"a rule must return a harness.Outcome, not {outcome!r:.60}")
+            raise UsageError(no_outcome(rule, outcome))
         self._watch.decided(request, state, outcome)
         return outcome
 

@@ -9,7 +9,7 @@ from typing import Literal
 from harness.judge.partitions import Budget, OrderFound, check_order
 from harness.judge.states import Rest
 from harness.judge.wing_gong import Outcome
-from harness.model import NOTHING, Breach, Evidence, Invariant, Spec
+from harness.model import NOTHING, Breach, Evidence, Invariant, Spec, described
 
 Kind = Literal["burst", "sustained", "probe"]
 
@@ -54,7 +54,7 @@ def judge_evidence(
     try:
         order = _order(evidence, spec, budget)
     except Exception as error:  # the rule is the user's
-        errors.append(f"the rule failed: {type(error).__name__}: {error}")
+        errors.append(f"the rule failed: {described(error)}")
         order = OrderFound("unknown", why=errors[0])
     breaches: dict[str, tuple[Breach, ...]] = {}
     for invariant in invariants:
@@ -79,7 +79,7 @@ def breaches_of(invariant: Invariant, evidence: Evidence) -> tuple[Breach, ...]:
 
 def failed(name: str, error: Exception) -> str:
     """What is said of a user's checker that raised."""
-    return f"'{name}' failed: {type(error).__name__}: {error}"
+    return f"'{name}' failed: {described(error)}"
 
 
 def _order(evidence: Evidence, spec: Spec, budget: Budget | None) -> OrderFound:

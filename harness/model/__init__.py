@@ -1,5 +1,6 @@
 """The words of race as small frozen types. Imports nothing of ours."""
 
+from harness.model.blame import OWN, SCRIPT, blamed, described, no_outcome, no_reply, says, where
 from harness.model.errors import (
     RETRYABLE,
     CommandRefused,
@@ -19,7 +20,9 @@ __all__ = [
     "ABORTED",
     "DONE",
     "NOTHING",
+    "OWN",
     "RETRYABLE",
+    "SCRIPT",
     "Attempt",
     "Breach",
     "Claim",
@@ -45,5 +48,11 @@ __all__ = [
     "StoreUnavailable",
     "UsageError",
     "Verdict",
+    "blamed",
+    "described",
+    "no_outcome",
+    "no_reply",
+    "says",
+    "where",
     "worst",
 ]

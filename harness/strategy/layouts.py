@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from harness.model import State
+from harness.model import State, UsageError
 from harness.strategy.session import Session, Transaction
 
 Lock = Literal["none", "rows"]
@@ -19,7 +19,11 @@ Command = tuple[str | int | float | bytes, ...]
 
 
 def _to_json(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), sort_keys=True)
+    """Raises UsageError: what else a state may hold, the scenario's own layout must know how to write."""
+    try:
+        return json.dumps(value, separators=(",", ":"), sort_keys=True)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"a state must be plain JSON or have its own layout, not {value!r:.60}: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,14 +19,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from harness.model import UsageError
+from harness.model import OWN, SCRIPT, UsageError, says
 from harness.strategy.scenario import Scenario
 from harness.strategy.strategy import Strategy
 
 Kind = Literal["scenario", "strategy"]
 
 _SCRIPT = re.compile(r"(?P<path>.*\.py)(?:#(?P<name>[^:#]*))?(?::(?P<variant>[^:#]*))?")
-_FOLDERS = {"scenario": "scenarios", "strategy": "strategies"}
+_FOLDERS: dict[Kind, str] = {"scenario": "scenarios", "strategy": "strategies"}
 _ORDER = "order.txt"
 _WANTED = {
     "scenario": "a class derived from harness.Scenario, with a rule and a burst",
@@ -202,12 +202,14 @@ def _execute(path: Path, whole: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise UsageError(f"script {path} cannot be loaded")
     module = importlib.util.module_from_spec(spec)
+    own = path != whole or whole.parent not in map(_folder, _FOLDERS)
+    vars(module).update({SCRIPT: str(path) if own else f"{whole.parent.name}/{whole.name}", OWN: own})
     sys.modules[name] = module  # dataclasses and pickle look their module up there
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise UsageError(f"{path}{_line(error, whole)}: {_says(error)}") from error
+        raise UsageError(f"{path}{_line(error, whole)}: {says(error)}") from error
     return module
 
 
@@ -218,10 +220,3 @@ def _line(error: BaseException, script: Path) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == str(script)]
     return f":{lines[-1]}" if lines else ""
-
-
-def _says(error: BaseException) -> str:
-    """Kind and message in one line."""
-    message = error.msg if isinstance(error, SyntaxError) else str(error)
-    first = (message.splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__

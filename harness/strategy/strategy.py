@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
-from harness.model import Claim, Conditions, Reply, Request, Rule, UsageError
+from harness.model import Claim, Conditions, Reply, Request, Rule, UsageError, where
 from harness.strategy.forms import Form, NotExpressible
 from harness.strategy.scenario import Scenario
 from harness.strategy.session import Session
@@ -80,7 +80,7 @@ class Strategy(ABC):
                 return Claim("not-applicable", forms.reason)
         claim = self.scenario.claims.get(self.title) or self.claims(conditions)
         if not isinstance(claim, Claim):
-            raise UsageError(f"{type(self).__name__}.claims must return a harness.Claim, not {claim!r}")
+            raise UsageError(f"{where(self.claims)}claims must return a harness.Claim, not {claim!r}")
         if claim.kind == "holds" and not (self.repeatable or self.scenario.repeatable):
             return replace(claim, breaks_under=tuple(dict.fromkeys((*claim.breaks_under, "duplicate"))))
         return claim

@@ -1,0 +1,125 @@
+"""What goes wrong in a user's own script is one line with that script and its line, and exit 2; on real stores."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SERVERS = {
+    option: os.environ[test]
+    for option, test in (("RACE_REDIS_URL", "RACE_TEST_REDIS_URL"), ("RACE_POSTGRES_URL", "RACE_TEST_POSTGRES_URL"))
+    if test in os.environ
+}
+
+RULE = """from harness import Invariant, Outcome, Reply, Request, Scenario
+
+class Mine(Scenario):
+    initial_value = 0
+
+    def rule(self, state, request, now_ms):
+        return Outcome({request.key: state[request.key] + 1}, Reply("done"))
+
+    def burst(self, rng, size):
+        return [Request("go", ("thing",))] * size
+"""
+FIX = """from harness import Claim, Strategy
+
+class Fix(Strategy):
+    def claims(self, conditions):
+        return Claim("breaks")
+
+    async def apply(self, session, request, rule):
+        state = await self.values.load(session, request.keys)
+        outcome = await session.decide(rule, state, request)
+        await self.values.save(session, outcome.changes, session.now_at_ms)
+        return outcome.reply
+"""
+OWNED = (
+    FIX.replace("    def claims", "    owned = True\n\n    def claims").replace("def apply", "def own")
+    + """
+    async def apply(self, session, request, rule):
+        return await session.ask(request)
+"""
+)
+
+MISTAKES = {
+    "a strategy with a typing error": (
+        *(RULE, FIX.replace("outcome.reply", "outcome.repply")),
+        "fix.py:11: AttributeError: 'Outcome' object has no attribute 'repply'",
+    ),
+    "a value that the scenario's layout cannot write": (
+        *("double-submit", FIX.replace("outcome.changes,", "{request.key: 5},")),
+        "fix.py:10: TypeError: 'int' object is not subscriptable",
+    ),
+    "a strategy that forgets to answer": (
+        *(RULE, FIX.replace("        return outcome.reply\n", "")),
+        "fix.py:7: a strategy must answer with a harness.Reply, not None",
+    ),
+    "a claim that fails": (
+        *(RULE, FIX.replace('Claim("breaks")', "Claim(conditions.nothing)")),
+        "fix.py:5: AttributeError: 'Conditions' object has no attribute 'nothing'",
+    ),
+    "an owner that fails": (
+        *(RULE, OWNED.replace("outcome.reply", "outcome.repply")),
+        "fix.py:13: AttributeError: 'Outcome' object has no attribute 'repply'",
+    ),
+    "a rule that fails": (
+        *(RULE.replace("+ 1", '+ "1"'), "naive"),
+        "rule.py:7: TypeError: unsupported operand type(s) for +: 'int' and 'str'",
+    ),
+    "a rule that decides nothing": (
+        *(RULE.replace("return Outcome", "Outcome"), "naive"),
+        "rule.py:6: a rule must return a harness.Outcome, not None",
+    ),
+    "a state that is no JSON": (
+        *(RULE.replace("state[request.key] + 1", "{1}"), "naive"),
+        "a state must be plain JSON or have its own layout, not {1}: Object of type set is not JSON serializable",
+    ),
+    "a burst that fails": (
+        *(RULE.replace("[Request(", "[Reqest("), "naive"),
+        "rule.py:10: NameError: name 'Reqest' is not defined",
+    ),
+    "a burst of something else": (
+        *(RULE.replace('[Request("go", ("thing",))]', "['go']"), "naive"),
+        "rule.py:9: a burst consists of Requests or Attempts, not of 'go'",
+    ),
+    "invariants that are none": (
+        *(f"{RULE}\n    def invariants(self):\n        Invariant('a', 'b', list)\n", "naive"),
+        "rule.py:12: invariants must return a list, not None",
+    ),
+}  # fmt: skip
+
+
+BY_WORKERS = (
+    "a strategy with a typing error",
+    "a strategy that forgets to answer",
+    "an owner that fails",
+    "a rule that decides nothing",
+    "a burst that fails",
+)
+"""Those that take another way where several processes make a load."""
+
+
+@pytest.mark.stores
+@pytest.mark.parametrize(
+    ("command", "mistake"),
+    [*(("explore", mistake) for mistake in MISTAKES), *(("run", mistake) for mistake in BY_WORKERS)],
+)
+def test_the_script_is_blamed(command: str, mistake: str, tmp_path: Path) -> None:
+    """Never a bundled script, a library or race itself."""
+    rule, fix, says = MISTAKES[mistake]
+    if rule.startswith("from"):
+        (tmp_path / "rule.py").write_text(rule)
+        rule = "rule.py"
+    if fix.startswith("from"):
+        (tmp_path / "fix.py").write_text(fix)
+        fix = "fix.py"
+    ended = subprocess.run(
+        [sys.executable, "-m", "harness", command, rule, "--strategy", fix],
+        cwd=tmp_path, env={**os.environ, **SERVERS}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", f"race: {says}\n")
