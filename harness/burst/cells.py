@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from harness.burst.plan import Cell, Load
 from harness.model import Claim, Conditions, Invariant, UsageError, where
 from harness.strategy import RuleSpec, Scenario, Strategy
-from harness.strategy.loader import find_scenario, find_strategy
+from harness.strategy.loader import find_scenario, find_strategy, nearest
 
 CONTROLS = {"redis": "naive", "postgres": "pg-read-committed"}
 """The strategy known to break, for each store."""
@@ -36,7 +36,7 @@ def bind(cell: Cell, load: Load) -> Bound:
     rules = scenario.all_rules()
     rule = cell.rule or next(iter(rules))
     if rule not in rules:
-        raise UsageError(f"unknown rule '{rule}' of {scenario.name}; there are: {', '.join(rules)}")
+        raise UsageError(f"unknown rule '{rule}' of {scenario.name}; {nearest(rule, rules)}")
     _check(scenario)
     strategy = kind(scenario, variant)
     claim = strategy.claim(Conditions(processes=load.processes))

@@ -417,12 +417,23 @@ async def _answer(carry_out: Any, line: str) -> None:
     _say(answer)
 
 
+_ANSWERS = 1
+"""Where answers go. What a user's script prints must not get among them."""
+
+
+def _keep_answers_apart() -> None:
+    global _ANSWERS  # noqa: PLW0603 - one for the process, like the descriptor that it stands for
+    _ANSWERS = os.dup(1)
+    os.dup2(2, 1)
+
+
 def _say(answer: dict[str, Any]) -> None:
     data = json.dumps(answer).encode() + b"\n"
     while data:
-        data = data[os.write(1, data) :]
+        data = data[os.write(_ANSWERS, data) :]
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    _keep_answers_apart()
     uvloop.run(main())

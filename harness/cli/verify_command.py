@@ -67,7 +67,7 @@ def _subject(file: HistoryFile, name: str, rule: str) -> tuple[str, Subject]:
     """The rule's name, and what the judge asks. Raises UsageError."""
     from harness.judge import Subject
     from harness.strategy import RuleSpec
-    from harness.strategy.loader import find_scenario
+    from harness.strategy.loader import find_scenario, nearest
 
     if not name:
         raise UsageError(f"{file.path} does not say which scenario it is of: --scenario NAME")
@@ -77,7 +77,7 @@ def _subject(file: HistoryFile, name: str, rule: str) -> tuple[str, Subject]:
         rule = file.header.rule
     rule = rule or next(iter(rules))
     if rule not in rules:
-        raise UsageError(f"unknown rule '{rule}' of {scenario.name}; there are: {', '.join(rules)}")
+        raise UsageError(f"unknown rule '{rule}' of {scenario.name}; {nearest(rule, rules)}")
     return rule, Subject(
         RuleSpec(scenario, rule), scenario.invariants(), scenario.initial_value, scenario.operations
     )  # fmt: skip

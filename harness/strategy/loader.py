@@ -13,7 +13,8 @@ import inspect
 import re
 import sys
 import traceback
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +28,7 @@ Kind = Literal["scenario", "strategy"]
 
 _SCRIPT = re.compile(r"(?P<path>.*\.py)(?:#(?P<name>[^:#]*))?(?::(?P<variant>[^:#]*))?")
 _FOLDERS: dict[Kind, str] = {"scenario": "scenarios", "strategy": "strategies"}
+_BASES: dict[Kind, type[Scenario] | type[Strategy]] = {"scenario": Scenario, "strategy": Strategy}
 _ORDER = "order.txt"
 _WANTED = {
     "scenario": "a class derived from harness.Scenario, with a rule and a burst",
@@ -69,8 +71,11 @@ def _parse(spec: str) -> tuple[Path | None, str, str]:
     if script is not None:
         return Path(script["path"]), script["name"] or "", script["variant"] or ""
     if "/" in spec:
-        raise UsageError(f"'{spec}' is no script: the name of a script ends in .py")
-    name, _, variant = spec.partition(":")
+        there = f"; did you mean {spec}.py?" if Path(f"{spec}.py").is_file() else ""
+        raise UsageError(f"'{spec}' is no script: the name of a script ends in .py{there}")
+    name, colon, variant = spec.partition(":")
+    if colon and not variant:
+        raise UsageError(f"'{spec}' names no variant: leave out the colon, or say which")
     return None, name, variant
 
 
@@ -79,17 +84,41 @@ def _find(kind: Kind, path: Path | None, name: str) -> Any:
         return _choose(kind, path, _definitions(kind, path, path.resolve()), name)
     bundled = _bundled_script(kind, name)
     if bundled is None:
-        raise UsageError(f"unknown {kind} '{name}'; {nearest(name, _index(kind))}")
+        raise UsageError(_unknown(kind, name))
     return _definitions(kind, bundled, bundled)[name]
+
+
+def _unknown(kind: Kind, name: str) -> str:
+    """A name that nothing has: a script may have been meant, or the other kind."""
+    for script in (f"{name}.py", f"{name.replace('-', '_')}.py"):
+        if name and Path(script).is_file():
+            return f"unknown {kind} '{name}'; did you mean ./{script}?"
+    other: Kind = "strategy" if kind == "scenario" else "scenario"
+    if name in _index(other):
+        return f"'{name}' is a {other}, no {kind}; {nearest('', _index(kind))}"
+    return f"unknown {kind} '{name}'; {nearest(name, _index(kind))}"
 
 
 def nearest(wrong: str, names: Iterable[str]) -> str:
     """The end of a line about an unknown name: what may have been meant, or what there is."""
     known = list(names)
-    near = difflib.get_close_matches(wrong, known, n=3, cutoff=0.5)
+    near = _begun(wrong.lower(), known) or difflib.get_close_matches(wrong, known, n=3, cutoff=0.5)
     if near:
-        return f"did you mean {' or '.join(near)}?"
+        return f"did you mean {either(near)}?"
     return f"there are: {', '.join(known)}" if known else "there is none"
+
+
+def _begun(start: str, names: Iterable[str]) -> list[str]:
+    """The names that begin so, or one of whose words does."""
+    named = {name: name.lower() for name in names}
+    whole = [name for name, low in named.items() if start and low.startswith(start)]
+    return whole or [name for name, low in named.items() if start and f"-{low}".find(f"-{start}") >= 0]
+
+
+def either(names: Sequence[str]) -> str:
+    """`a, b or c`."""
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 # Bundled scripts
@@ -146,32 +175,53 @@ def _definitions(kind: Kind, path: Path, whole: Path) -> dict[str, Any]:
 
     `path` is what the user wrote, for messages; `whole` is where that was.
     """
-    module = _execute(path, whole)
-    base = Scenario if kind == "scenario" else Strategy
-    found = [
-        value
-        for value in vars(module).values()
-        if inspect.isclass(value) and issubclass(value, base) and value.__module__ == module.__name__
-    ]
+    found = _classes(kind, _execute(path, whole))
     named = [value for value in found if getattr(value, "name", "")]
-    if not named and len(found) == 1:
-        found[0].name = path.stem.replace("_", "-")
-        named = found
+    if not named:
+        named = found if len(found) == 1 else [value for value in found if not _lacking(kind, value)]
+        if len(named) > 1:
+            classes = ", ".join(value.__name__ for value in named)
+            raise UsageError(
+                f'{path} defines several {_FOLDERS[kind]} without a name: give {classes} each a name = "..."'
+            )
+        for value in named:
+            value.name = path.stem.replace("_", "-")
+    names = Counter(value.name for value in named)
+    for name, number in names.items():
+        if number > 1:
+            classes = " and ".join(value.__name__ for value in named if value.name == name)
+            raise UsageError(f"{path} calls several by the name '{name}': {classes}; give each of them its own")
     for value in named:
         _complete(kind, path, value)
     return {value.name: value for value in named}
 
 
-def _complete(kind: Kind, path: Path, definition: Any) -> None:
-    """Refuse a definition that lacks what every run needs, before anything is started."""
+def _classes(kind: Kind, module: ModuleType) -> list[Any]:
+    """The classes of that kind which a script itself defines."""
+    base = _BASES[kind]
+    return [
+        value
+        for value in vars(module).values()
+        if inspect.isclass(value) and issubclass(value, base) and value.__module__ == module.__name__
+    ]
+
+
+def _lacking(kind: Kind, definition: Any) -> list[str]:
+    """What every run needs and a definition does not have."""
     lacking = sorted(getattr(definition, "__abstractmethods__", ()))
     if kind == "scenario":
         if definition.rule is Scenario.rule and not definition.rules:
             lacking.append("rule")
         if definition.burst is Scenario.burst:
             lacking.append("burst")
-    elif not hasattr(definition, "family"):
+    return lacking
+
+
+def _complete(kind: Kind, path: Path, definition: Any) -> None:
+    """Refuse a definition that lacks what every run needs, before anything is started."""
+    if kind == "strategy" and not hasattr(definition, "family"):
         definition.family = "own"
+    lacking = _lacking(kind, definition)
     if lacking:
         line = inspect.getsourcelines(definition)[1]
         what = f"{kind} {definition.__name__}"
@@ -180,7 +230,9 @@ def _complete(kind: Kind, path: Path, definition: Any) -> None:
 
 def _choose(kind: Kind, path: Path, definitions: dict[str, Any], name: str) -> Any:
     if not definitions:
-        raise UsageError(f"{path} defines no {kind}: it must hold {_WANTED[kind]}")
+        other: Kind = "strategy" if kind == "scenario" else "scenario"
+        instead = f" but a {other}" if _classes(other, _execute(path, path.resolve())) else ""
+        raise UsageError(f"{path} defines no {kind}{instead}: it must hold {_WANTED[kind]}")
     if name:
         if name not in definitions:
             raise UsageError(f"{path} defines no {kind} '{name}'; {nearest(name, definitions)}")
@@ -191,11 +243,22 @@ def _choose(kind: Kind, path: Path, definitions: dict[str, Any], name: str) -> A
     return next(iter(definitions.values()))
 
 
+def _missing(path: Path) -> str:
+    """What is said of a script that is not there."""
+    if not path.parent.is_dir():
+        return f"script {path} not found: there is no folder {path.parent}"
+    if path.is_dir():
+        return f"{path} is a folder, no script"
+    scripts = sorted(other.name for other in path.parent.glob("*.py"))
+    near = [str(path.with_name(name)) for name in difflib.get_close_matches(path.name, scripts, n=2)]
+    return f"script {path} not found" + (f"; did you mean {either(near)}?" if near else "")
+
+
 @cache
 def _execute(path: Path, whole: Path) -> ModuleType:
     """Run a script as a module of its own, once."""
     if not whole.is_file():
-        raise UsageError(f"script {path} not found")
+        raise UsageError(_missing(path))
     digest = hashlib.sha256(str(whole).encode()).hexdigest()[:8]
     name = f"race_script_{path.stem}_{digest}"
     spec = importlib.util.spec_from_file_location(name, whole)
@@ -203,7 +266,8 @@ def _execute(path: Path, whole: Path) -> ModuleType:
         raise UsageError(f"script {path} cannot be loaded")
     module = importlib.util.module_from_spec(spec)
     own = path != whole or whole.parent not in map(_folder, _FOLDERS)
-    vars(module).update({SCRIPT: str(path) if own else f"{whole.parent.name}/{whole.name}", OWN: own})
+    shown = str(path) if own else f"{whole.parent.name}/{whole.name}"
+    vars(module).update({SCRIPT: shown, OWN: own, "print": _print})
     sys.modules[name] = module  # dataclasses and pickle look their module up there
     try:
         spec.loader.exec_module(module)
@@ -211,6 +275,11 @@ def _execute(path: Path, whole: Path) -> ModuleType:
         del sys.modules[name]
         raise UsageError(f"{path}{_line(error, whole)}: {says(error)}") from error
     return module
+
+
+def _print(*values: object, **how: Any) -> None:
+    """The `print` of a script: stdout is for results."""
+    print(*values, **{"file": sys.stderr, **how})  # noqa: T201 - the user's
 
 
 def _line(error: BaseException, script: Path) -> str:

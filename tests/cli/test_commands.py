@@ -212,6 +212,10 @@ def test_rules_of_compare(race: Race, engine: Engine) -> None:
         (("run", "counter", "--strategy", "lua:x"), "unknown variant 'x' of lua; there are: resend, remember"),
         (("run", "counter", "--strategy", "lua", "--rule", "x"), "unknown rule 'x' of counter; there are: default"),
         (
+            ("run", "double-submit", "--strategy", "lua", "--rule", "dorp"),
+            "unknown rule 'dorp' of double-submit; did you mean drop?",
+        ),
+        (
             ("run", "counter", "--strategy", "naive", "--results", "/dev/null/x"),
             "cannot write results folder /dev/null/x: Not a directory; --results chooses another",
         ),

@@ -156,6 +156,45 @@ def test_an_unknown_name_gets_the_nearest_ones() -> None:
     assert refused("double-sumbit", find_scenario) == "unknown scenario 'double-sumbit'; did you mean double-submit?"
 
 
+@pytest.mark.parametrize(
+    ("start", "near"),
+    [
+        ("pg", "pg-read-committed, pg-conditional, pg-for-update, pg-advisory or pg-serializable"),
+        ("red", "redis-lock"),
+        ("Lock", "redis-lock"),
+    ],
+)
+def test_the_beginning_of_a_name_gets_all_that_begin_so(start: str, near: str) -> None:
+    """The beginning of one of its words does, too; case does not matter."""
+    assert refused(start) == f"unknown strategy '{start}'; did you mean {near}?"
+
+
+def test_the_other_kind_is_named() -> None:
+    """The two are easily taken for each other."""
+    assert refused("naive", find_scenario).startswith("'naive' is a strategy, no scenario; there are: double-submit,")
+
+
+def test_a_colon_needs_a_variant() -> None:
+    """Else a result would bear a name that no strategy has."""
+    assert refused("lua:") == "'lua:' names no variant: leave out the colon, or say which"
+
+
+def test_a_script_without_its_ending_is_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its name or by its path."""
+    script(tmp_path, RULE, "my_rule.py")
+    monkeypatch.chdir(tmp_path)
+    expected = "unknown scenario 'my-rule'; did you mean ./my_rule.py?"
+    assert refused("my-rule", find_scenario) == expected
+    expected = "'./my_rule' is no script: the name of a script ends in .py; did you mean ./my_rule.py?"
+    assert refused("./my_rule", find_scenario) == expected
+
+
+def test_what_a_script_prints_is_no_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It goes to stderr, unless the script says otherwise."""
+    find_strategy(script(tmp_path, f"print('hello')\n{FIX.format(name='loud')}"))
+    assert tuple(capsys.readouterr()) == ("", "hello\n")
+
+
 def test_a_name_like_no_other_gets_the_list() -> None:
     """Where nothing is near, all names are said."""
     assert nearest("zzz", ["naive", "lua"]) == "there are: naive, lua"
@@ -180,6 +219,10 @@ def test_a_missing_script_is_said_to_be_missing(tmp_path: Path) -> None:
     """The path as it was given; a path that is no script says what it should be."""
     path = tmp_path / "nothing.py"
     assert f"script {path} not found" == refused(str(path))
+    near = script(tmp_path, "x = 1", "nothink.py")
+    assert f"script {path} not found; did you mean {near}?" == refused(str(path))
+    path = tmp_path / "nowhere" / "nothing.py"
+    assert f"script {path} not found: there is no folder {path.parent}" == refused(str(path))
     assert refused("./nothing") == "'./nothing' is no script: the name of a script ends in .py"
 
 
@@ -216,6 +259,25 @@ def test_a_script_that_defines_nothing_says_what_it_must_hold(tmp_path: Path) ->
     assert (
         f"{path} defines no scenario: it must hold a class derived from harness.Scenario, with a rule and a burst"
     ) == refused(path, find_scenario)
+
+
+def test_a_script_of_the_other_kind_says_so(tmp_path: Path) -> None:
+    """Two scripts that were given the wrong way round."""
+    path = script(tmp_path, RULE)
+    assert refused(path).startswith(f"{path} defines no strategy but a scenario: it must hold")
+
+
+def test_several_without_a_name_need_one(tmp_path: Path) -> None:
+    """None can be chosen; what only others build on needs no name, a name given twice is none."""
+    unnamed = FIX.replace('    name = "{name}"\n', "").format()
+    path = script(tmp_path, unnamed + unnamed.replace("Fix(", "Other("))
+    assert refused(path) == f'{path} defines several strategies without a name: give Fix, Other each a name = "..."'
+    base = "from harness import Strategy\n\nclass Base(Strategy):\n    def helper(self):\n        pass\n"
+    path = script(tmp_path, base + unnamed.replace("(Strategy)", "(Base)"), "one.py")
+    assert find_strategy(path)[0].name == "one"
+    same = FIX.format(name="same")
+    path = script(tmp_path, same + same.replace("Fix(", "Other("), "two.py")
+    assert refused(path) == f"{path} calls several by the name 'same': Fix and Other; give each of them its own"
 
 
 def test_an_unfinished_definition_says_what_it_lacks(tmp_path: Path) -> None:
