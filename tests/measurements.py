@@ -177,7 +177,11 @@ def compared(**changes: Any) -> Comparison:
             row("pg-for-update", postgres(held(), "pg-for-update"), 2217),
             row("pg-serializable", postgres(serializable, "pg-serializable"), 1505, 164),
         ],
-        not_applicable=[("own-command", "two keys; one command cannot")],
+        not_applicable=[
+            ("own-command", "two keys; one command cannot"),
+            ("own-script", "it needs another form"),
+            ("own-command:other", "two keys; one command cannot"),
+        ],
         stores=[POSTGRES, VALKEY],
         seed=7,
         complete=True,

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
 from harness.burst.bench import Bench
-from harness.burst.cells import Bound, bind, control_of
+from harness.burst.cells import CONTROLS, Bound, bind, control_of
 from harness.burst.fleet import Fleet
 from harness.burst.measurement import (
     CompareRow,
@@ -23,6 +23,7 @@ from harness.burst.tally import Tally
 from harness.judge import NEEDED_CONTROL_RATE, Closing, Header, Recording
 from harness.model import UsageError
 from harness.stores import StoreInfo, Stores, require, require_connections
+from harness.strategy import store_of
 from harness.strategy.loader import strategies as bundled
 
 _ROUNDS = 2
@@ -55,7 +56,7 @@ async def run(
     started, started_at = time.monotonic(), _now()
     bound = bind(cell, load)
     if bound.claim.kind == "not-applicable":
-        raise UsageError(f"{bound.strategy.title} does not apply to {bound.scenario.name}: {bound.claim.reason}")
+        raise UsageError(f"{cell.strategy} does not apply to {cell.scenario}: {bound.claim.reason}")
     beside = control_of(bound, load) if control else None
     async with AsyncExitStack() as stack:
         stores = await stack.enter_async_context(_stores(stores_options, [bound]))
@@ -109,19 +110,19 @@ async def compare(
     then: Callable[[Bound, Stores], Awaitable[bool]] | None = None,
     then_s: float = 0.0,
 ) -> Comparison:
-    """One scenario under many strategies, in turns, more than once. `names` may be `all`.
+    """One scenario under many strategies, in turns, more than once. `names` as for `named`.
 
     `then` is called for each at the end of a whole comparison, while the stores are still there, and says whether
     it was whole, too; for each of them `then_s` of the budget are kept.
     """
     started, started_at = time.monotonic(), _now()
-    every = [kind.name for kind in bundled()] if not names or "all" in names else []
-    titles = list(dict.fromkeys([*every, *(name for name in names if name != "all")]))
-    bounds = [bind(Cell(scenario, title, rule), load) for title in titles for rule in rules or [""]]
+    bounds = [bind(Cell(scenario, name, rule), load) for name in named(names) for rule in rules or [""]]
     applicable = [bound for bound in bounds if bound.claim.kind != "not-applicable"]
-    apart = [(bound.strategy.title, bound.claim.reason) for bound in bounds if bound.claim.kind == "not-applicable"]
+    apart = [(bound.cell.strategy, bound.claim.reason) for bound in bounds if bound.claim.kind == "not-applicable"]
     if not applicable:
-        raise UsageError(f"no strategy applies to {scenario}: {'; '.join(f'{name}: {why}' for name, why in apart)}")
+        left_out = ", ".join(dict.fromkeys(name for name, _why in apart))
+        reasons = "; ".join(dict.fromkeys(why for _name, why in apart))
+        raise UsageError(f"none of {left_out} applies to {scenario}: {reasons}")
     async with AsyncExitStack() as stack:
         stores = await stack.enter_async_context(_stores(stores_options, applicable))
         infos = stores.infos
@@ -157,11 +158,22 @@ async def compare(
             first = measured(bursts, burst_load, infos, lost, started_at, bursts.elapsed_s, complete=whole)
             second = measured(sustained, sustained_load, infos, lost, started_at, sustained.elapsed_s, complete=whole)
             bound = bursts.bound
-            rows.append(CompareRow(bound.strategy.title, bound.cell.rule, bound.strategy.store, first, second))
+            rows.append(CompareRow(bound.cell.strategy, bound.cell.rule, bound.strategy.store, first, second))
         if then is not None:
             for bound in applicable:
                 whole = whole and await then(bound, stores)
         return Comparison(scenario, rows, apart, list(infos), load.seed, whole, time.monotonic() - started, started_at)
+
+
+def named(names: Sequence[str]) -> list[str]:
+    """Each strategy once; `all` stands for the bundled ones, `redis` and `postgres` for those of that store."""
+    found: list[str] = []
+    for name in names or ["all"]:
+        if name in {"all", *CONTROLS}:
+            found += [kind.name for kind in bundled() if name in {"all", store_of(kind)}]
+        else:
+            found.append(name)
+    return list(dict.fromkeys(found))
 
 
 def _pool_controls(tallies: Sequence[tuple[Tally, Tally]]) -> None:

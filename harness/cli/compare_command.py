@@ -38,7 +38,7 @@ KEPT_S = 0.5
 
 @click.command("compare")
 @click.argument("scenario")
-@click.option("--strategies", default="all", show_default=True, metavar="A,B", help="Names, or all.")
+@click.option("--strategies", default="all", show_default=True, metavar="A,B", help="Names; all, redis, postgres.")
 @click.option("--rules", default="", metavar="A,B", help="Rules to compare, or all; the first without it.")
 @click.option("--bursts", type=AtLeast(1), default=1000, show_default=True, help="Most bursts for each.")
 @load_options

@@ -97,7 +97,7 @@ def command(context: click.Context, /, **options: Any) -> int:
     out.check(output, *([save] if save is not None else []))
     bound = bind(Cell(options["scenario"], options["strategy"], options["rule"]), Load(processes=asked.processes))
     if bound.claim.kind == "not-applicable":
-        raise UsageError(f"{bound.strategy.title} does not apply to {bound.scenario.name}: {bound.claim.reason}")
+        raise UsageError(f"{options['strategy']} does not apply to {options['scenario']}: {bound.claim.reason}")
     began, started_at = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     with shown(Path(bound.cell.scenario).stem, quiet=output.quiet) as progress:
         found, smallest, infos = _explored(bound, asked, stores_of(options), progress)

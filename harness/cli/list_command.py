@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.model import Conditions
+from harness.strategy import store_of
 from harness.strategy.loader import find_scenario, scenarios, strategies
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def _everything() -> dict[str, Any]:
 def _strategy(kind: type[Strategy]) -> dict[str, Any]:
     return {
         "name": kind.name,
-        "store": "postgres" if "postgres" in kind.needs else "redis",
+        "store": store_of(kind),
         "needs": dict(kind.needs),
         "summary": kind.summary,
         "variants": dict(kind.variants),
@@ -87,7 +88,7 @@ def _everything_lines(document: dict[str, Any]) -> Iterator[str]:
 
 
 def _one_lines(document: dict[str, Any]) -> Iterator[str]:
-    yield f"{document['scenario']}: {document['summary']}"
+    yield f"{document['scenario']}: {document['summary']}" if document["summary"] else document["scenario"]
     yield ""
     yield f"Rules: {', '.join(document['rules'])}"
     yield ""
@@ -95,7 +96,7 @@ def _one_lines(document: dict[str, Any]) -> Iterator[str]:
     for invariant in document["invariants"]:
         yield from _entry(invariant["name"], invariant["says"], 26)
     if not document["invariants"]:
-        yield from _entry("order", document["invariant"], 26)
+        yield from _entry("order", document["invariant"] or "some one-at-a-time order explains every reply", 26)
     yield ""
     yield f"Claims, with {document['processes']} processes"
     for row in document["strategies"]:

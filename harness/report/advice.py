@@ -79,7 +79,8 @@ def _choice(store: str, rows: Sequence[Document]) -> str:
         and row["strategy"].partition(":")[0] not in _NEVER_ADVISED
     ]
     if not good:
-        return "none of these held as it claims"
+        claimed = any(row["claim"]["kind"] == "holds" for row in rows)
+        return "none of these held as it claims" if claimed else "none of these claims to hold"
     fastest = max(good, key=lambda row: row["starts_per_s"] or 0)
     simple = [
         row

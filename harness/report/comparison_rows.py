@@ -88,6 +88,15 @@ def control_line(rows: list[Document]) -> str:
     return f"control: {name} broke in {count(broken)} of {count(bursts)} bursts ({percent(broken / bursts)} %)"
 
 
+def not_applicable(document: Document) -> Iterator[str]:
+    """`lua, lua:resend: why`: each reason once, with the names of all that it keeps out."""
+    reasons: dict[str, list[str]] = {}
+    for entry in document["not_applicable"]:
+        reasons.setdefault(entry["reason"], []).append(entry["strategy"])
+    for reason, names in reasons.items():
+        yield f"{', '.join(dict.fromkeys(names))}: {reason}"
+
+
 def _broken(violations: Document) -> str:
     return f"{violations['bursts']}/{violations['judged']}"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.report.advice import advice, failures
-from harness.report.comparison_rows import COLUMNS, cells, control_line, groups
+from harness.report.comparison_rows import COLUMNS, cells, control_line, groups, not_applicable
 from harness.report.figures import plural
 from harness.report.paint import VERDICT_STYLES, Paint, plain
 from harness.report.terminal import WIDTH, labelled, last_line
@@ -37,8 +37,8 @@ def comparison_screen(document: Document, exit_code: int, paint: Paint = plain) 
         lines.append("")
     if any(not row["violations"]["bursts"] for row in document["rows"]):
         lines += [paint("  <= is the one-sided 95 % bound where no burst broke", "dim"), ""]
-    for entry in document["not_applicable"]:
-        lines += labelled("Left out", f"{entry['strategy']}: {entry['reason']}", paint, _INDENT)
+    for left_out in not_applicable(document):
+        lines += labelled("Left out", left_out, paint, _INDENT)
     for label, text in [*failures(document), *advice(document)]:
         lines += labelled(label, text, paint, _INDENT)
     lines += last_line("Again", document["reproduce"], exit_code, document["duration_s"], paint, _INDENT)

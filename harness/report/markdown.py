@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.report.advice import advice, failures
-from harness.report.comparison_rows import COLUMNS, cells, control_line, groups
+from harness.report.comparison_rows import COLUMNS, cells, control_line, groups, not_applicable
 
 Document = Mapping[str, Any]
 
@@ -30,9 +30,7 @@ def comparison_markdown(document: Document) -> str:
         control = control_line(rows)
         lines += ["", escaped(control[0].upper() + control[1:] + ".")] if control else []
     lines += ["", "`<=` is the one-sided 95 % bound where no burst broke.", ""]
-    lines += [
-        f"* Left out: {escaped(entry['strategy'])}: {escaped(entry['reason'])}" for entry in document["not_applicable"]
-    ]
+    lines += [f"* Left out: {escaped(left_out)}" for left_out in not_applicable(document)]
     lines += [f"* {label}: {escaped(text)}" for label, text in [*failures(document), *advice(document)]]
     lines += ["", f"Again: `{document['reproduce']}`"]
     return "\n".join(lines) + "\n"

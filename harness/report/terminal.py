@@ -154,7 +154,17 @@ def _below(document: Document) -> Iterator[tuple[str, str]]:
     yield "Claim", claim(document)
     yield "Again", document["reproduce"]
     label = "Fixes" if document["verdict"] == "violated" else "Others"
-    yield label, f"race compare {shlex.quote(document['scenario'])}"
+    yield label, _others(document)
+
+
+def _others(document: Document) -> str:
+    """The comparison with the others: under the same rule, and with the user's own script among them."""
+    asked = shlex.split(document["reproduce"])
+    words = ["race", "compare", document["scenario"]]
+    words += ["--rules", document["rule"]] if "--rule" in asked else []
+    script = document["strategy"].partition(":")[0].partition("#")[0].endswith(".py")
+    words += ["--strategies", f"all,{document['strategy']}"] if script else []
+    return shlex.join(words)
 
 
 def _explored(document: Document) -> Iterator[tuple[str, str]]:

@@ -13,7 +13,7 @@ from harness.strategy.layouts import RowLayout, ValueLayout, json_row
 from harness.strategy.scenario import Flow, Scenario
 from harness.strategy.session import Isolation, Rows, Session, Transaction
 from harness.strategy.spec import RuleSpec
-from harness.strategy.strategy import Store, Strategy
+from harness.strategy.strategy import Store, Strategy, store_of
 
 __all__ = [
     "CommandForm",
@@ -36,4 +36,5 @@ __all__ = [
     "json_row",
     "out_of_order",
     "replay",
+    "store_of",
 ]

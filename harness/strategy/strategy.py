@@ -15,6 +15,10 @@ from harness.strategy.session import Session
 Store = Literal["redis", "postgres"]
 
 
+_FORMS = {"command": "as one Redis command", "lua": "as a Lua script", "sql": "as one SQL statement"}
+_FORM_NEEDED = 'it needs the rule {} as well: give the scenario forms["{}"]'
+
+
 class Strategy(ABC):
     """One way to protect a rule, bound to one scenario.
 
@@ -53,7 +57,7 @@ class Strategy(ABC):
     @property
     def store(self) -> Store:
         """The store that holds the state."""
-        return "postgres" if "postgres" in self.needs else "redis"
+        return store_of(type(self))
 
     @property
     def owners(self) -> int:
@@ -75,7 +79,7 @@ class Strategy(ABC):
         if self.form is not None:
             forms = self.scenario.forms.get(self.form)
             if forms is None:
-                return Claim("not-applicable", f"the scenario has no {self.form} form")
+                return Claim("not-applicable", _FORM_NEEDED.format(_FORMS.get(self.form, "in another form"), self.form))
             if isinstance(forms, NotExpressible):
                 return Claim("not-applicable", forms.reason)
         claim = self.scenario.claims.get(self.title) or self.claims(conditions)
@@ -96,3 +100,8 @@ class Strategy(ABC):
     async def own(self, session: Session, request: Request, rule: Rule) -> Reply:
         """In the owner process: one request at a time."""
         raise NotImplementedError
+
+
+def store_of(kind: type[Strategy]) -> Store:
+    """The store that a strategy keeps its state in."""
+    return "postgres" if "postgres" in kind.needs else "redis"

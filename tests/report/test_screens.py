@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness.burst import Counts, Load
+from harness.burst import Cell, Counts, Load
 from harness.judge.explain import Explanation, Row
 from harness.model import Claim, Verdict
 from harness.report import (
@@ -163,3 +163,20 @@ def test_many_callers_stay_readable(size: int, snapshot: Snapshot) -> None:
     )
     document = result_document(measurements.violated(counterexample=found), reproduce="race run")
     snapshot(f"run-{size}-callers.txt", in_80_columns(result_screen(document, 1)))
+
+
+@pytest.mark.parametrize(
+    ("strategy", "asked", "line"),
+    [
+        ("naive", "", "race compare double-submit"),
+        ("lua:resend", " --rule drop", "race compare double-submit --rules drop"),
+        ("./my_fix.py", "", "race compare double-submit --strategies all,./my_fix.py"),
+        ("my_fix.py#one:x", "", "race compare double-submit --strategies 'all,my_fix.py#one:x'"),
+    ],
+)
+def test_the_comparison_that_is_offered(strategy: str, asked: str, line: str) -> None:
+    """With the user's own script among the others, under the rule that was asked for."""
+    measured = measurements.violated(cell=Cell("double-submit", strategy, "drop"))
+    reproduce = f"race run double-submit --strategy {strategy}{asked} --seed 7"
+    screen = result_screen(result_document(measured, reproduce=reproduce), 1)
+    assert screen[screen.index("  Fixes    ") + 11 :].partition("  exit")[0].split() == line.split()

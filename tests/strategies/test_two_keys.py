@@ -87,8 +87,8 @@ def test_a_native_form_that_is_missing_is_no_failure() -> None:
         if kind(Transfer()).claim(Conditions()).kind == "not-applicable"
     }
     expected = {
-        "atomic": "the scenario has no command form",
-        "lua": "the scenario has no lua form",
-        "pg-conditional": "the scenario has no sql form",
+        "atomic": 'it needs the rule as one Redis command as well: give the scenario forms["command"]',
+        "lua": 'it needs the rule as a Lua script as well: give the scenario forms["lua"]',
+        "pg-conditional": 'it needs the rule as one SQL statement as well: give the scenario forms["sql"]',
     }
     assert expected == found
