@@ -12,7 +12,7 @@ from bench.figures import Figure, Spread, ratio
 from bench.loads import measured, per_second, verdict
 from harness.burst import Cell, Load, StoresOptions
 from harness.stores import PostgresConnection, PostgresTarget, RedisTarget, Stores
-from harness.strategy import NotExpressible, StatementForm
+from harness.strategy import NotExpressible, RowLayout, StatementForm
 from harness.strategy.loader import find_scenario
 
 KEYS = 1000
@@ -102,9 +102,10 @@ async def _pgbench(program: str, target: PostgresTarget, seconds: float) -> floa
     statements = pgbench_script()
     schema = f"bench_{secrets.token_hex(4)}"
     rows = find_scenario("double-submit").rows
+    assert isinstance(rows, RowLayout)
     connection = await PostgresConnection.open(target)
     try:
-        await connection.script(f"CREATE SCHEMA {schema}; {rows.schema.format(schema=schema)}")
+        await connection.script("; ".join((f"CREATE SCHEMA {schema}", f"SET search_path = {schema}", *rows.schema)))
         await connection.sql(
             f"INSERT INTO {schema}.{rows.table} (key) SELECT n::text FROM generate_series($1::bigint, $2::bigint) AS n",  # noqa: S608 - names of our own
             _FIRST_ROW,

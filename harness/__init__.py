@@ -25,6 +25,7 @@ from harness.model import (
     Status,
 )
 from harness.strategy import (
+    ChildRowLayout,
     CommandForm,
     Flow,
     Forms,
@@ -48,6 +49,7 @@ __all__ = [
     "DONE",
     "Attempt",
     "Breach",
+    "ChildRowLayout",
     "Claim",
     "CommandForm",
     "CommandRefused",

@@ -11,6 +11,7 @@ from harness import (
     CommandForm,
     Evidence,
     Invariant,
+    NotExpressible,
     Outcome,
     Reply,
     Request,
@@ -48,6 +49,7 @@ class Counter(Scenario):
         "command": {"add": CommandForm(lambda key, _request, _now_ms: ("INCR", key), added)},
         "lua": {"add": ScriptForm("return redis.call('INCR', KEYS[1])", lambda *_: (), added)},
         "sql": {"add": StatementForm(ADD, key_of, lambda rows, _: added(rows.rows[0][0]))},
+        "unique": NotExpressible("everybody may add: there is nothing to claim"),
     }
 
     def rule(self, state: State, request: Request, now_ms: int) -> Outcome:

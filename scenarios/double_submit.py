@@ -7,6 +7,7 @@ crashed worker does not lock its user out for ever.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -21,6 +22,7 @@ from harness import (
     Reply,
     Request,
     RowLayout,
+    Rows,
     Rule,
     Scenario,
     ScriptForm,
@@ -111,6 +113,14 @@ WHERE key = $1 AND attempt = $2 AND until_ms > $3
 """
 
 
+# A unique index lets one of several new rows in; a lease that ran out is taken over.
+CLAIM_ROW = """
+INSERT INTO claims (key, attempt, until_ms) VALUES ($1, $2, $3)
+ON CONFLICT (key) DO UPDATE SET attempt = $2, until_ms = $3 WHERE claims.until_ms <= $4
+"""
+UNCLAIM_ROW = "DELETE FROM claims WHERE key = $1 AND attempt = $2 AND until_ms > $3"
+
+
 def started(raw: Any, _request: Request) -> Reply:
     """Read what the store answered to a start: nothing or 0 where the lease was not to be had."""
     return ACCEPTED if raw else REJECTED
@@ -124,6 +134,26 @@ def finished(raw: Any, _request: Request) -> Reply:
 def own_attempt(request: Request, _now_ms: int) -> tuple[str]:
     """The argument of a script that compares."""
     return (request.attempt,)
+
+
+def claim(request: Request, now_ms: int) -> tuple[Any, ...]:
+    """The arguments of a statement that takes a lease."""
+    return (request.key, request.attempt, now_ms + LEASE_MS, now_ms)
+
+
+def live_attempt(request: Request, now_ms: int) -> tuple[Any, ...]:
+    """The arguments of a statement that gives one's own back."""
+    return (request.key, request.attempt, now_ms)
+
+
+def row_started(rows: Rows, request: Request) -> Reply:
+    """Read how many rows were taken."""
+    return started(rows.count, request)
+
+
+def row_finished(rows: Rows, request: Request) -> Reply:
+    """Read how many rows were given back."""
+    return finished(rows.count, request)
 
 
 class DoubleSubmit(Scenario):
@@ -142,6 +172,7 @@ class DoubleSubmit(Scenario):
         lambda row: {"attempt": row[0], "until_ms": row[1]},
         "users",
     )
+    layouts = {"unique": replace(rows, table="claims", absent=True)}
     forms = {
         "command": {
             "start": CommandForm(take, started),
@@ -152,16 +183,12 @@ class DoubleSubmit(Scenario):
             "finish": ScriptForm(FINISH, own_attempt, finished),
         },
         "sql": {
-            "start": StatementForm(
-                TAKE_ROW,
-                lambda request, now_ms: (request.key, request.attempt, now_ms + LEASE_MS, now_ms),
-                lambda rows, request: started(rows.count, request),
-            ),
-            "finish": StatementForm(
-                FREE_ROW,
-                lambda request, now_ms: (request.key, request.attempt, now_ms),
-                lambda rows, request: finished(rows.count, request),
-            ),
+            "start": StatementForm(TAKE_ROW, claim, row_started),
+            "finish": StatementForm(FREE_ROW, live_attempt, row_finished),
+        },
+        "unique": {
+            "start": StatementForm(CLAIM_ROW, claim, row_started),
+            "finish": StatementForm(UNCLAIM_ROW, live_attempt, row_finished),
         },
     }
 

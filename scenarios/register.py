@@ -13,6 +13,7 @@ from typing import Any
 from harness import (
     DONE,
     CommandForm,
+    NotExpressible,
     Outcome,
     Reply,
     Request,
@@ -120,6 +121,7 @@ class Register(Scenario):
             "write": ScriptForm(SET, lambda request, _: (encode(request.args["value"]),), lambda *_: WRITTEN),
             "cas": CAS,
         },
+        "unique": NotExpressible("a value is no claim"),
         "sql": {
             "read": StatementForm(READ_ROW, lambda request, _: (request.key,), row_was_read),
             "write": StatementForm(

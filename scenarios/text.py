@@ -14,6 +14,7 @@ from harness import (
     DONE,
     Claim,
     CommandForm,
+    NotExpressible,
     Outcome,
     Reply,
     Request,
@@ -80,6 +81,7 @@ class Text(Scenario):
             "put": ScriptForm("redis.call('SET', KEYS[1], ARGV[1])", value, written),
             "append": ScriptForm("return redis.call('APPEND', KEYS[1], ARGV[1])", value, written),
         },
+        "unique": NotExpressible("a value is no claim"),
         "sql": {
             "get": StatementForm(
                 "SELECT coalesce(value, '') FROM texts WHERE key = $1", lambda request, _: (request.key,), row_got

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from harness import Claim, Conditions, Reply, Request, Rule, Session, State, Strategy, Transaction
 
-LOCK = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"
+LOCKED = "pg_advisory_xact_lock(hashtextextended(${}, 0))"
+LOCK = f"SELECT {LOCKED.format(1)}"
 
 
 class PgAdvisory(Strategy):
@@ -59,13 +60,7 @@ class PgAdvisory(Strategy):
 
     async def _lock_and_load(self, session: Session, tx: Transaction, keys: Sequence[str]) -> State:
         """One statement that waits for the lock with a snapshot from before the wait."""
-        locking = self.rows.select().replace("SELECT ", LOCK.replace("$1", "$2") + ", ", 1)
-        state = {}
-        for key in sorted(keys):
-            _, *row = (await tx.sql(locking, key, session.key(key))).rows[0]
-            state[key] = self.rows.value(row)
-            tx.note(reads={key: state[key]})
-        return state
+        return {key: await self.rows.load_with(tx, key, LOCKED.format(2), session.key(key)) for key in sorted(keys)}
 
     async def _released_early(self, session: Session, request: Request, rule: Rule) -> Reply:
         """Lock in a transaction that is over before the write."""

@@ -4,9 +4,16 @@ Whoever comes second waits at the SELECT until the first has committed, and then
 it wrote. The lock is held for the whole transaction, so requests for one row queue up. It
 needs a row that exists: FOR UPDATE on no row locks nothing. Several rows are locked in one
 fixed order, or two callers lock each other out.
+
+Where a key has several rows, the row above them (the team, the host, the payment) can be
+locked instead, whether it has any or none, but by a statement of its own and before they
+are read: a statement, or a transaction above read committed, that waited for a lock goes on
+reading as of before the wait.
 """
 
-from harness import Claim, Conditions, Reply, Request, Rule, Session, Strategy
+from harness import Claim, Conditions, Reply, Request, Rule, Session, State, Strategy, Transaction
+
+NO_PARENT = "one row per key: there is none above it"
 
 
 class PgForUpdate(Strategy):
@@ -20,10 +27,22 @@ class PgForUpdate(Strategy):
         "no-lock": "FOR UPDATE dropped",
         "lock-after-read": "the lock is taken after the read that decides",
         "released-early": "FOR UPDATE outside of the transaction that writes",
+        "parent": "of a key with several rows, the row above them is locked, then they are read (safe)",
+        "parent-after-read": "the row above is locked after the read that decides",
+        "same-statement": "the row above is locked by the statement that reads: its snapshot is older than the lock",
+        "repeatable-read": "the row above is locked at repeatable read: the snapshot is older than the lock",
+        "others": "of a key with several rows, those that the request is not about are locked",
     }
 
     def claims(self, conditions: Conditions) -> Claim:
         """Holds; not where the lock does not span read and write."""
+        if self.variant in {"parent", "parent-after-read", "same-statement", "repeatable-read", "others"}:
+            if "parent" not in self.rows.locks:
+                return Claim("not-applicable", NO_PARENT)
+            if self.variant == "parent":
+                return Claim("holds", "the row above is there, and locked from before the read until after the write")
+            if self.variant == "others":
+                return Claim("holds", "each waits for the other's row, and one is ended", errors=("40P01",))
         if self.variant:
             return Claim("breaks", self.variants[self.variant])
         return Claim("holds", "the row is locked from before the read until after the write")
@@ -32,17 +51,30 @@ class PgForUpdate(Strategy):
         """Lock and read, decide, write."""
         if self.variant == "released-early":
             return await self._released_early(session, request, rule)
-        keys = sorted(request.keys)
-        async with session.transaction("read committed") as tx:
-            if self.variant:
-                state = await self.rows.load(tx, keys)
-                if self.variant == "lock-after-read":
-                    await self.rows.load(tx, keys, "rows")
-            else:
-                state = await self.rows.load(tx, keys, "rows")
+        repeatable = self.variant == "repeatable-read"
+        async with session.transaction("repeatable read" if repeatable else "read committed") as tx:
+            state = await self._read(tx, request)
             outcome = await session.decide(rule, state, request)
             await self.rows.save(tx, state, outcome.changes)
         return outcome.reply
+
+    async def _read(self, tx: Transaction, request: Request) -> State:
+        """What is decided on, with the locks that this variant takes."""
+        keys = sorted(request.keys)
+        match self.variant:
+            case "no-lock":
+                return await self.rows.load(tx, keys)
+            case "lock-after-read" | "parent-after-read":
+                state = await self.rows.load(tx, keys)
+                await self.rows.load(tx, keys, "rows" if self.variant == "lock-after-read" else "parent")
+                return state
+            case "parent" | "repeatable-read":
+                return await self.rows.load(tx, keys, "parent")
+            case "same-statement":
+                return await self.rows.load_together(tx, keys)
+            case "others":
+                return await self.rows.load(tx, keys, "others", self.rows.own(request))
+        return await self.rows.load(tx, keys, "rows")
 
     async def _released_early(self, session: Session, request: Request, rule: Rule) -> Reply:
         """Lock in a transaction that is over before the write."""

@@ -1,17 +1,21 @@
-"""SERIALIZABLE, and the whole transaction again when PostgreSQL refuses it.
+"""SERIALIZABLE or REPEATABLE READ, and the whole transaction again when PostgreSQL refuses it.
 
-PostgreSQL watches what transactions read and ends one (40001, sometimes 40P01) whenever no
-one-at-a-time order could explain them. Any rule over any rows is protected, without a lock
-to think of. The price is retries: bounded, of the whole transaction, reading and deciding
-anew. The refusal may come from any statement, COMMIT included.
+At SERIALIZABLE, PostgreSQL watches what transactions read and ends one (40001, sometimes
+40P01) whenever no one-at-a-time order could explain them. Any rule over any rows is
+protected, without a lock to think of. The price is retries: bounded, of the whole
+transaction, reading and deciding anew. The refusal may come from any statement, COMMIT
+included.
+
+REPEATABLE READ refuses less: a write to a row that was changed since the snapshot. That is
+enough while a rule writes the row that it read, and not where it reads several rows and
+writes one of them, or a new one.
 """
-
-from contextlib import AbstractAsyncContextManager
 
 from harness import (
     ABORTED,
     Claim,
     Conditions,
+    Isolation,
     Outcome,
     Reply,
     Request,
@@ -20,7 +24,6 @@ from harness import (
     State,
     StatementRefused,
     Strategy,
-    Transaction,
 )
 
 
@@ -33,10 +36,10 @@ class PgSerializable(Strategy):
     needs = {"postgres": "14"}
     variants = {
         "read-committed": "the isolation level is lowered to read committed",
-        "repeatable-read": "repeatable read: enough while the rule writes the row it read (safe)",
         "retry-stale": "a retry writes the old decision without reading again",
         "no-retry": "callers are shown 40001 and 40P01",
     }
+    level: Isolation = "serializable"
 
     def claims(self, conditions: Conditions) -> Claim:
         """Holds; a lower level may not, and without a retry callers see the refusals."""
@@ -44,14 +47,18 @@ class PgSerializable(Strategy):
             return Claim("breaks", self.variants[self.variant])
         if self.variant == "no-retry":
             return Claim("holds", "a refused transaction did nothing", errors=("40001", "40P01"))
-        return Claim("holds", "PostgreSQL ends what no one-at-a-time order explains")
+        return Claim("holds", self.why)
+
+    why = "PostgreSQL ends what no one-at-a-time order explains"
+    """Why it holds."""
 
     async def apply(self, session: Session, request: Request, rule: Rule) -> Reply:
         """Try the whole transaction until it is let through."""
+        level: Isolation = "read committed" if self.variant == "read-committed" else self.level
         decided: tuple[State, Outcome] | None = None
         async for _ in session.retries():
             try:
-                async with self._transaction(session) as tx:
+                async with session.transaction(level) as tx:
                     if decided is None or self.variant != "retry-stale":
                         state = await self.rows.load(tx, request.keys)
                         decided = state, await session.decide(rule, state, request)
@@ -64,10 +71,11 @@ class PgSerializable(Strategy):
                 return outcome.reply
         return ABORTED
 
-    def _transaction(self, session: Session) -> AbstractAsyncContextManager[Transaction]:
-        match self.variant:
-            case "read-committed":
-                return session.transaction("read committed")
-            case "repeatable-read":
-                return session.transaction("repeatable read")
-        return session.transaction("serializable")
+
+class PgRepeatableRead(PgSerializable):
+    """Snapshot isolation with retries."""
+
+    name = "pg-repeatable-read"
+    summary = "REPEATABLE READ, bounded retry on 40001 and 40P01"
+    level: Isolation = "repeatable read"
+    why = "a row that was changed since the snapshot is not written"

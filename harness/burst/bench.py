@@ -100,15 +100,23 @@ class Bench:
             burst: keys_of(draw(tally.bound.scenario, load.seed, burst, load.size))
             for burst in range(first, first + number)
         }
-        everything = [key for names in keys.values() for key in names]
-        if not await self._seed(tally, load, everything):
-            return
+        owned = [
+            (bound, [key for burst, names in keys.items() if orders.cell_of(burst) == place for key in names])
+            for place, bound in enumerate(bounds)
+        ]
+        for bound, mine in owned:
+            if not await self._seed(tally, bound, load, mine):
+                return
         started = time.monotonic()
         done = await self.fleet.load(orders, tally.bound.cell if tally.bound.strategy.owned else None)
         tally.elapsed_s += time.monotonic() - started
         self._account(tally, done)
         records = by_burst(self.fleet.readings, done.spans)
-        rest, rest_ms = await self._rest(tally, load, everything)
+        rest: dict[str, object] | None = {}
+        rest_ms = 0
+        for bound, mine in owned:
+            left, rest_ms = await self._rest(tally, bound, load, mine)
+            rest = None if rest is None or left is None else rest | left
         if await self._lost(tally):
             return
         if done.interrupted:  # a burst cut off in the middle is no burst
@@ -196,14 +204,14 @@ class Bench:
         )
         names = keys_of(draw(tally.bound.scenario, load.seed, first, 1))
         hot = [f"{key.rsplit(':', 1)[0]}:h{first}-{number}" for key in names for number in range(load.keys)]
-        if not await self._seed(tally, load, hot):
+        if not await self._seed(tally, tally.bound, load, hot):
             return
         done = await self.fleet.load(orders, tally.bound.cell if tally.bound.strategy.owned else None)
         self._account(tally, done)
         for instants in done.releases.values():
             tally.elapsed_s += max(0, done.ended_ns - min(instants)) / 1e9
         groups = Groups(self.fleet.readings, done.spans)
-        rest, rest_ms = await self._rest(tally, load, groups.keys)
+        rest, rest_ms = await self._rest(tally, tally.bound, load, groups.keys)
         if await self._lost(tally):
             return
         invariants = [one for one in tally.bound.scenario.invariants() if "sustained" in one.applies]
@@ -232,11 +240,11 @@ class Bench:
             return
         keys = [key for _burst, key in sample]
         try:
-            rest, _rest_ms = await self._rest(tally, load, keys)
+            rest, _rest_ms = await self._rest(tally, tally.bound, load, keys)
             if rest is not None and any(value is not None for value in rest.values()):
                 await asyncio.sleep(scenario.leases_ms / 1000)
             bursts = [burst for burst, _key in sample]
-            answer = await self._one(tally, "probe", load, keys=keys, bursts=bursts)
+            answer = await self._one(tally, tally.bound, "probe", load, keys=keys, bursts=bursts)
         except asyncio.CancelledError:
             self.interrupted = True
             return
@@ -255,26 +263,28 @@ class Bench:
             tally.failures.insert(0, reason)
         return reason is not None
 
-    async def _seed(self, tally: Tally, load: Load, keys: Sequence[str]) -> bool:
-        bound = tally.bound
-        if bound.strategy.store == "postgres" or bound.scenario.initial_value is not None:
-            return await self._one(tally, "seed", load, keys=list(keys)) is not None
+    async def _seed(self, tally: Tally, bound: Bound, load: Load, keys: Sequence[str]) -> bool:
+        """Ready the keys of a cell: the one under test, or its control, whose tables may be others."""
+        if keys and (bound.strategy.store == "postgres" or bound.scenario.initial_value is not None):
+            return await self._one(tally, bound, "seed", load, keys=list(keys)) is not None
         return True
 
-    async def _one(self, tally: Tally, do: str, load: Load, **more: object) -> dict[str, Any] | None:
+    async def _one(self, tally: Tally, bound: Bound, do: str, load: Load, **more: object) -> dict[str, Any] | None:
         """Let the first worker do something; None where a store or the worker is gone, which the tally then knows."""
         try:
-            return await self.fleet.one(do, tally.bound.cell, load, **more)
+            return await self.fleet.one(do, bound.cell, load, **more)
         except UsageError:
             raise
         except RaceError as error:
             tally.failures.append(str(error))
             return None
 
-    async def _rest(self, tally: Tally, load: Load, keys: Iterable[str]) -> tuple[dict[str, object] | None, int]:
+    async def _rest(
+        self, tally: Tally, bound: Bound, load: Load, keys: Iterable[str]
+    ) -> tuple[dict[str, object] | None, int]:
         if tally.failures:
             return None, 0
-        answer = await self._one(tally, "rest", load, keys=list(keys))
+        answer = await self._one(tally, bound, "rest", load, keys=list(keys))
         return (None, 0) if answer is None else (answer["rest"], answer["rest_ms"])
 
     def _account(self, tally: Tally, done: Round) -> None:

@@ -244,14 +244,9 @@ class Worker:
         (session, *_) = await self.ready_sessions(strategy, 1, load)
         value = scenario.initial_value
         if strategy.store == "postgres":
-            rows = scenario.rows
-            columns = ", ".join(("key", *rows.columns))
-            marks = ", ".join(f"${i}" for i in range(2, len(rows.columns) + 2))
-            await session.sql(rows.schema.replace("CREATE TABLE {schema}.", "CREATE TABLE IF NOT EXISTS "))
-            await session.sql(
-                f"INSERT INTO {rows.table} ({columns}) SELECT name, {marks} FROM unnest($1::text[]) AS name",  # noqa: S608 - names of our own
-                keys, *rows.row(value),
-            )  # fmt: skip
+            for statement in strategy.rows.schema:
+                await session.sql(statement)
+            await strategy.rows.seed(session.sql, keys, value)
         elif value is not None:
             await scenario.values.save(session, dict.fromkeys(keys, value), int(time.time() * 1000))
         return {}
@@ -261,12 +256,7 @@ class Worker:
         scenario, strategy, _rule = self.cells.load(cell)
         (session, *_) = await self.ready_sessions(strategy, 1, load)
         if strategy.store == "postgres":
-            rows = scenario.rows
-            found = await session.sql(
-                f"SELECT key, {', '.join(rows.columns)} FROM {rows.table} WHERE key = ANY($1)",  # noqa: S608 - names of our own
-                keys,
-            )
-            values = {row[0]: rows.value(row[1:]) for row in found.rows}
+            values = await strategy.rows.at_rest(session.sql, keys)
         else:
             raw = await session.redis("MGET", *map(session.key, keys)) if keys else []
             values = {key: scenario.values.parse(value) for key, value in zip(keys, raw, strict=True)}

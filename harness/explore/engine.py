@@ -149,7 +149,7 @@ class Explorer:
         # Where time can move it matters when a clock is read.
         clock_steps = bool({"pause", "crash"} & set(options.faults))
         self.cell = Cell(scenario, bound.strategy, rule, processes=options.processes, clock_steps=clock_steps)
-        self.world = World(stores, bound.strategy.store, scenario, keys)
+        self.world = World(stores, bound.strategy, keys)
         self.invariants = scenario.invariants()
         self.caps: set[str] = set()
         self.disturbed = ""

@@ -40,9 +40,8 @@ class Cell:
         self.rule = rule
         self.processes = processes
         self.clock_steps = clock_steps
-        rows = scenario.rows
-        forms = scenario.forms.get("sql")
-        self.declared = {rows.select(), rows.select("rows"), rows.update}
+        forms = scenario.forms.get(strategy.form or "")
+        self.declared = set(strategy.rows.statements)
         if isinstance(forms, Mapping):
             self.declared |= {form.statement for form in forms.values() if isinstance(form, StatementForm)}
         self.leases_ms = max(scenario.leases_ms, LOCK_LEASE_MS)

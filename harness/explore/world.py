@@ -11,7 +11,7 @@ from typing import Any
 from harness.explore.touch import CommandKind, Touch
 from harness.model import CommandRefused, StatementRefused
 from harness.stores import DirectConnection, PostgresConnection, RedisConnection, Stores, connect
-from harness.strategy import Scenario
+from harness.strategy import Strategy
 
 BASE_MS = 4_102_444_800_000
 """When every schedule begins: 1 January 2100, UTC. The same each time, so that commands are, too."""
@@ -26,11 +26,12 @@ _BATCH = 200
 class World:
     """Connections to the stores of a run, one of each kind for each caller."""
 
-    def __init__(self, stores: Stores, store: str, scenario: Scenario, base_keys: Sequence[str]) -> None:
-        """`store` is where the state lies; `base_keys` are the keys of a burst before they are numbered."""
+    def __init__(self, stores: Stores, strategy: Strategy, base_keys: Sequence[str]) -> None:
+        """`base_keys` are the keys of a burst before they are numbered."""
         self.stores = stores
-        self.store = store
-        self.scenario = scenario
+        self.store = strategy.store
+        self.scenario = strategy.scenario
+        self.rows = strategy.rows
         self.base_keys = tuple(base_keys)
         self.prefix = stores.prefix
         self.number = 0
@@ -50,8 +51,8 @@ class World:
         """Connect what is needed first."""
         if self.store == "postgres":
             await self.postgres(0)
-            rows = self.scenario.rows
-            await self._postgres[0].script(rows.schema.replace("CREATE TABLE {schema}.", "CREATE TABLE IF NOT EXISTS "))
+            for statement in self.rows.schema:
+                await self._postgres[0].sql(statement)
             assert self.stores.postgres is not None
             self._monitor = await PostgresConnection.open(self.stores.postgres, self.stores.schema)
         else:
@@ -166,27 +167,15 @@ class World:
         return names
 
     async def _seed_rows(self) -> None:
-        rows = self.scenario.rows
-        columns = ", ".join(("key", *rows.columns))
-        marks = ", ".join(f"${i}" for i in range(2, len(rows.columns) + 2))
         names = [f"{key}:{self._own}e{self._seeded + i}" for i in range(1, _BATCH + 1) for key in self.base_keys]
-        await (await self.postgres(0)).sql(
-            f"INSERT INTO {rows.table} ({columns}) SELECT name, {marks} FROM unnest($1::text[]) AS name",  # noqa: S608 - names of our own
-            names, *rows.row(self.scenario.initial_value),
-        )  # fmt: skip
+        await self.rows.seed((await self.postgres(0)).sql, names, self.scenario.initial_value)
         self._seeded += _BATCH
 
     async def rest(self, keys: Sequence[str]) -> Mapping[str, Any]:
         """The state at rest."""
         if self.store == "postgres":
             assert self._monitor is not None
-            rows = self.scenario.rows
-            found = await self._monitor.sql(
-                f"SELECT key, {', '.join(rows.columns)} FROM {rows.table} WHERE key = ANY($1)",  # noqa: S608 - names of our own
-                list(keys),
-            )
-            values = {row[0]: rows.value(row[1:]) for row in found.rows}
-            return {key: values.get(key) for key in keys}
+            return await self.rows.at_rest(self._monitor.sql, keys)
         connection = self._aside
         raw = await connection.execute("MGET", *(self.prefix + key for key in keys))
         return {key: self.scenario.values.parse(value) for key, value in zip(keys, raw, strict=True)}

@@ -1,5 +1,6 @@
 """The interfaces that scenarios and strategies are written against."""
 
+from harness.strategy.child_rows import ChildRowLayout
 from harness.strategy.forms import (
     CommandForm,
     Form,
@@ -9,13 +10,14 @@ from harness.strategy.forms import (
     StatementForm,
 )
 from harness.strategy.invariants import out_of_order, replay
-from harness.strategy.layouts import RowLayout, ValueLayout, json_row
+from harness.strategy.layouts import RowLayout, TableLayout, ValueLayout, json_row
 from harness.strategy.scenario import Flow, Scenario
 from harness.strategy.session import Isolation, Rows, Session, Transaction
 from harness.strategy.spec import RuleSpec
 from harness.strategy.strategy import Store, Strategy, store_of
 
 __all__ = [
+    "ChildRowLayout",
     "CommandForm",
     "Flow",
     "Form",
@@ -31,6 +33,7 @@ __all__ = [
     "StatementForm",
     "Store",
     "Strategy",
+    "TableLayout",
     "Transaction",
     "ValueLayout",
     "json_row",

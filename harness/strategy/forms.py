@@ -34,11 +34,14 @@ class ScriptForm:
 
 @dataclass(frozen=True, slots=True)
 class StatementForm:
-    """One SQL statement. `args(request, now_ms)` become $1, $2 ...; `reply` reads rows and row count."""
+    """One SQL statement. `args(request, now_ms)` become $1, $2 ...; `reply` reads rows and row count.
+
+    Where the family allows for it, None as a reply asks for another try.
+    """
 
     statement: str
     args: Callable[[Request, int], Sequence[Any]]
-    reply: Callable[[Rows, Request], Reply]
+    reply: Callable[[Rows, Request], Reply | None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,20 +1,28 @@
 """How the state of a key lies in a store.
 
 By default a key is one string in Redis and one row in PostgreSQL, both holding JSON. A
-scenario names columns, or an encoding of its own, where a native form needs them.
+scenario names columns, or an encoding of its own, where a native form needs them, or
+spreads a key over several rows (`child_rows`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from harness.model import State, UsageError
-from harness.strategy.session import Session, Transaction
+from harness.model import Request, State, UsageError
+from harness.strategy.session import Rows, Session, Transaction
 
-Lock = Literal["none", "rows"]
+Lock = Literal["none", "rows", "parent", "others"]
+"""What a read locks until its transaction ends: nothing, the rows that it finds, the row above them, or of the rows
+that it finds those that the request itself is not about."""
+Sql = Callable[..., Awaitable[Rows]]
+"""`sql(statement, *args)`: one statement, somewhere."""
+Versions = dict[Any, int]
+"""The versions of the rows that were read: by key, or by key and member."""
 Command = tuple[str | int | float | bytes, ...]
 
 
@@ -66,24 +74,97 @@ class ValueLayout:
             session.note(writes={key: value})
 
 
+class TableLayout(ABC):
+    """PostgreSQL: how keys lie in tables. Every row has a `version`, which nobody but `save_versioned` looks at."""
+
+    @property
+    def locks(self) -> frozenset[Lock]:
+        """What `load` can lock."""
+        return frozenset({"none", "rows"})
+
+    @property
+    @abstractmethod
+    def schema(self) -> tuple[str, ...]:
+        """The statements that make the tables where there are none yet."""
+
+    @property
+    @abstractmethod
+    def statements(self) -> frozenset[str]:
+        """All that `load` and `save` send: each touches the rows of the keys among its arguments, and no others."""
+
+    @abstractmethod
+    async def load(self, tx: Transaction, keys: Sequence[str], lock: Lock = "none", own: Sequence[Any] = ()) -> State:
+        """Read each key, in the caller's order. `own`: the members that the request is about."""
+
+    @abstractmethod
+    async def load_with(self, tx: Transaction, key: str, expression: str, arg: Any) -> Any:
+        """The value of a key, read in the statement that evaluates `expression`, in which `arg` is $2.
+
+        Where the expression waits, what is read is older than the wait.
+        """
+
+    async def load_together(self, tx: Transaction, keys: Sequence[str]) -> State:
+        """Read each key in the statement that locks its parent: what is read is older than the wait for the lock."""
+        raise NotImplementedError
+
+    @abstractmethod
+    async def save(self, tx: Transaction, before: State, changes: State) -> int:
+        """Write what differs from `before`; how many rows changed."""
+
+    @abstractmethod
+    async def load_versioned(
+        self, tx: Transaction, keys: Sequence[str], *, root: bool = False
+    ) -> tuple[State, Versions]:
+        """Read each key, in the caller's order, with the versions of its rows. `root`: of the row above them only."""
+
+    @abstractmethod
+    async def save_versioned(
+        self, tx: Transaction, before: State, changes: State, versions: Versions, *, root: bool = False
+    ) -> bool:
+        """Write as `save` does, each row only while it has its version. False: one had not; roll back."""
+
+    @abstractmethod
+    async def seed(self, sql: Sql, keys: Sequence[str], value: Any) -> None:
+        """Give keys that nobody has used yet their first value."""
+
+    @abstractmethod
+    async def at_rest(self, sql: Sql, keys: Sequence[str]) -> State:
+        """The values of all these keys."""
+
+    def own(self, request: Request) -> Sequence[Any]:
+        """The members of its key that a request is about, where a key has members."""
+        return ()
+
+
 @dataclass(frozen=True, slots=True)
-class RowLayout:
-    """PostgreSQL: one row per key in `{schema}.<table>`, which exists before the first request.
+class RowLayout(TableLayout):
+    """PostgreSQL: one row per key in `table`, which exists before the first request.
 
     `columns` maps column to SQL type. `to_row` turns a value that is not None into the
-    columns' values in order; `from_row` is its inverse and may answer None. An idle row is NULL in every column.
+    columns' values in order; `from_row` is its inverse and may answer None. An idle row is NULL in every column;
+    with `absent` there is none: None is no row, and locking it locks nothing.
     """
 
     columns: Mapping[str, str]
     to_row: Callable[[Any], Sequence[Any]]
     from_row: Callable[[Sequence[Any]], Any]
     table: str = "state"
+    absent: bool = False
 
     @property
-    def schema(self) -> str:
-        """The statement that makes the table; `{schema}` stands for the run's own schema."""
+    def schema(self) -> tuple[str, ...]:
+        """One table."""
         columns = ", ".join(f"{name} {kind}" for name, kind in self.columns.items())
-        return f"CREATE TABLE {{schema}}.{self.table} (key text PRIMARY KEY, {columns})"
+        version = "version bigint NOT NULL DEFAULT 0"
+        return (f"CREATE TABLE IF NOT EXISTS {self.table} (key text PRIMARY KEY, {columns}, {version})",)
+
+    @property
+    def statements(self) -> frozenset[str]:
+        """One key each."""
+        return frozenset({
+            self.select(), self.select("rows"), self.update, self.insert, self.delete, self._select_versioned,
+            self._update_versioned,
+        })  # fmt: skip
 
     def row(self, value: Any) -> Sequence[Any]:
         """The columns' values for a value or for None."""
@@ -101,10 +182,30 @@ class RowLayout:
     @property
     def update(self) -> str:
         """The statement that writes one key."""
-        sets = ", ".join(f"{name} = ${i}" for i, name in enumerate(self.columns, start=2))
-        return f"UPDATE {self.table} SET {sets} WHERE key = $1"  # noqa: S608 - names of the scenario
+        return f"UPDATE {self.table} SET {sets(self.columns)} WHERE key = $1"  # noqa: S608 - names of the scenario
 
-    async def load(self, tx: Transaction, keys: Sequence[str], lock: Lock = "none") -> State:
+    @property
+    def insert(self) -> str:
+        """The statement that writes a key which has no row yet."""
+        return f"INSERT INTO {self.table} (key, {', '.join(self.columns)}) VALUES ($1, {marks(self.columns)})"  # noqa: S608 - names of the scenario
+
+    @property
+    def delete(self) -> str:
+        """The statement that removes a key's row."""
+        return f"DELETE FROM {self.table} WHERE key = $1"  # noqa: S608 - names of the scenario
+
+    @property
+    def _select_versioned(self) -> str:
+        return f"SELECT {', '.join(self.columns)}, version FROM {self.table} WHERE key = $1"  # noqa: S608 - names of the scenario
+
+    @property
+    def _update_versioned(self) -> str:
+        last = len(self.columns) + 2
+        return (
+            f"UPDATE {self.table} SET {sets(self.columns)}, version = version + 1 WHERE key = $1 AND version = ${last}"  # noqa: S608 - names of the scenario
+        )
+
+    async def load(self, tx: Transaction, keys: Sequence[str], lock: Lock = "none", own: Sequence[Any] = ()) -> State:
         """SELECT each key, in the caller's order."""
         state = {}
         for key in keys:
@@ -113,14 +214,77 @@ class RowLayout:
             tx.note(reads={key: state[key]})
         return state
 
+    async def load_with(self, tx: Transaction, key: str, expression: str, arg: Any) -> Any:
+        """One SELECT; of a row that does not exist it evaluates nothing."""
+        found = (await tx.sql(self.select().replace("SELECT ", f"SELECT {expression}, ", 1), key, arg)).rows
+        value = self.value(found[0][1:]) if found else None
+        tx.note(reads={key: value})
+        return value
+
     async def save(self, tx: Transaction, before: State, changes: State) -> int:
-        """UPDATE each key that differs from `before`; how many rows changed."""
+        """Write each key that differs from `before`."""
         changed = 0
         for key, value in changes.items():
             if value != before[key]:
-                changed += (await tx.sql(self.update, key, *self.row(value))).count
+                changed += (await tx.sql(*self._write(key, before[key], value))).count
                 tx.note(writes={key: value})
         return changed
+
+    def _write(self, key: str, before: Any, value: Any) -> tuple[Any, ...]:
+        if self.absent and value is None:
+            return self.delete, key
+        return (self.insert if self.absent and before is None else self.update), key, *self.row(value)
+
+    async def load_versioned(
+        self, tx: Transaction, keys: Sequence[str], *, root: bool = False
+    ) -> tuple[State, Versions]:
+        """SELECT each key with its version; a row that does not exist has none."""
+        state, versions = {}, {}
+        for key in keys:
+            found = (await tx.sql(self._select_versioned, key)).rows
+            state[key] = self.value(found[0][:-1]) if found else None
+            if found:
+                versions[key] = found[0][-1]
+            tx.note(reads={key: state[key]})
+        return state, versions
+
+    async def save_versioned(
+        self, tx: Transaction, before: State, changes: State, versions: Versions, *, root: bool = False
+    ) -> bool:
+        """UPDATE ... WHERE version is the one that was read."""
+        for key, value in changes.items():
+            if value != before[key]:
+                found = await tx.sql(self._update_versioned, key, *self.row(value), versions[key])
+                if not found.count:
+                    return False
+                tx.note(writes={key: value})
+        return True
+
+    async def seed(self, sql: Sql, keys: Sequence[str], value: Any) -> None:
+        """One INSERT for all."""
+        if value is None and self.absent:
+            return
+        await sql(
+            f"INSERT INTO {self.table} (key, {', '.join(self.columns)})"  # noqa: S608 - names of the scenario
+            f" SELECT name, {marks(self.columns)} FROM unnest($1::text[]) AS name",
+            keys, *self.row(value),
+        )  # fmt: skip
+
+    async def at_rest(self, sql: Sql, keys: Sequence[str]) -> State:
+        """One SELECT for all."""
+        found = await sql(f"SELECT key, {', '.join(self.columns)} FROM {self.table} WHERE key = ANY($1)", list(keys))  # noqa: S608 - names of the scenario
+        values = {row[0]: self.value(row[1:]) for row in found.rows}
+        return {key: values.get(key) for key in keys}
+
+
+def sets(columns: Sequence[str] | Mapping[str, str], first: int = 2) -> str:
+    """`one = $2, other = $3`."""
+    return ", ".join(f"{name} = ${number}" for number, name in enumerate(columns, first))
+
+
+def marks(columns: Sequence[str] | Mapping[str, str], first: int = 2) -> str:
+    """`$2, $3`."""
+    return ", ".join(f"${number}" for number in range(first, first + len(columns)))
 
 
 def json_row() -> RowLayout:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol
 
 from harness.model import Attempt, Claim, Evidence, Invariant, Outcome, Reply, Request, Rule, Signature, State
 from harness.strategy.forms import Forms, NotExpressible
-from harness.strategy.layouts import RowLayout, ValueLayout, json_row
+from harness.strategy.layouts import TableLayout, ValueLayout, json_row
 
 
 class Flow(Protocol):
@@ -39,7 +39,9 @@ class Scenario:
     initial_value: Any = None
     leases_ms: int = 0
     values: ValueLayout = ValueLayout()
-    rows: RowLayout = json_row()
+    rows: TableLayout = json_row()
+    layouts: Mapping[str, TableLayout] = {}
+    """Where a family of native forms needs tables of its own, by family: those with a constraint, say."""
     forms: Mapping[str, Forms | NotExpressible] = {}
     claims: Mapping[str, Claim] = {}
     """What a strategy claims here, by its title, where that differs from what it says itself."""

@@ -15,7 +15,12 @@ from harness.strategy.session import Session
 Store = Literal["redis", "postgres"]
 
 
-_FORMS = {"command": "as one Redis command", "lua": "as a Lua script", "sql": "as one SQL statement"}
+_FORMS = {
+    "command": "as one Redis command",
+    "lua": "as a Lua script",
+    "sql": "as one SQL statement",
+    "unique": "as a unique claim",
+}
 _FORM_NEEDED = 'it needs the rule {} as well: give the scenario forms["{}"]'
 
 
@@ -45,7 +50,7 @@ class Strategy(ABC):
         self.scenario = scenario
         self.variant = variant
         self.values = scenario.values
-        self.rows = scenario.rows
+        self.rows = scenario.layouts.get(self.form or "", scenario.rows)
         forms = scenario.forms.get(self.form or "")
         self._forms = {} if forms is None or isinstance(forms, NotExpressible) else forms
 

@@ -21,7 +21,7 @@ BOTH = [
     ("counter", "pg-for-update", 2, ""),
     ("counter", "pg-advisory:same-statement", 2, ""),
     ("counter", "pg-serializable", 2, ""),
-    ("counter", "pg-serializable:repeatable-read", 2, ""),
+    ("counter", "pg-repeatable-read", 2, ""),
     ("counter", "redis-lock", 2, "crash"),
     ("counter", "redis-lock", 2, "pause"),
     ("counter", "atomic", 2, "lost-reply"),
@@ -29,6 +29,14 @@ BOTH = [
     ("counter", "pg-for-update", 2, "crash"),
     ("double-submit", "atomic", 2, ""),
     ("double-submit", "lua", 2, ""),
+    ("last-owner", "pg-read-committed", 2, ""),
+    ("last-owner", "pg-conditional", 2, ""),
+    ("last-owner", "pg-for-update", 2, ""),
+    ("last-owner", "pg-for-update:parent", 2, ""),
+    ("last-owner", "pg-for-update:others", 2, ""),
+    ("last-owner", "pg-for-update:same-statement", 2, ""),
+    ("last-owner", "pg-version:root", 2, ""),
+    ("last-owner", "pg-serializable", 2, ""),
 ]
 
 

@@ -78,20 +78,24 @@ class World:
     async def seed(self, scenario: Scenario, strategy: Strategy) -> str:
         """A key that nobody has used, with its row where it needs one."""
         key = f"thing:{next(self.numbers)}"
-        rows = scenario.rows
+        value = scenario.initial_value
         if strategy.store == "postgres":
-            session = self.one
-            if rows.table not in self.tables:
-                self.tables.add(rows.table)
-                await session.sql(rows.schema.replace("{schema}.", ""))
-            await session.sql(f"INSERT INTO {rows.table} (key) VALUES ($1)", key)
+            for statement in strategy.rows.schema:
+                if statement not in self.tables:
+                    self.tables.add(statement)
+                    await self.one.sql(statement)
+            await strategy.rows.seed(self.one.sql, [key], value)
+        elif value is not None:
+            await self.put(strategy, key, value)
         return key
 
     async def put(self, strategy: Strategy, key: str, value: Any) -> None:
         """Leave a value there, behind the strategy's back."""
         self.owner.memory.clear()
         if strategy.store == "postgres":
-            await self.one.sql(strategy.rows.update, key, *strategy.rows.row(value))
+            before = {key: await self.look(strategy, key)}
+            async with self.one.transaction("read committed") as tx:
+                await strategy.rows.save(tx, before, {key: value})
         else:
             command = strategy.values.write(self.owner.key(key), value, 0)
             await self.one.redis(*command)
@@ -99,8 +103,7 @@ class World:
     async def look(self, strategy: Strategy, key: str) -> Any:
         """The value that lies there."""
         if strategy.store == "postgres":
-            found = await self.one.sql(strategy.rows.select(), key)
-            return strategy.rows.value(found.rows[0])
+            return (await strategy.rows.at_rest(self.one.sql, [key]))[key]
         return strategy.values.parse(await self.one.redis("GET", self.owner.key(key)))
 
     async def apply(self, strategy: Strategy, request: Request, rule: Rule, by: str = "one") -> Reply:

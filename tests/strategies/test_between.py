@@ -45,7 +45,7 @@ def added(*values: int) -> list[Reply]:
     return [Reply("added", {"value": value}) for value in values]
 
 
-@pytest.mark.parametrize("title", ["watch", "pg-serializable", "pg-serializable:repeatable-read"])
+@pytest.mark.parametrize("title", ["watch", "pg-serializable", "pg-repeatable-read"])
 def test_an_optimistic_strategy_reads_and_decides_again(world: World, title: str) -> None:
     """The second try sees what the other one wrote."""
     assert (added(1, 2), 2) == world.run(squeezed(world, title))

@@ -28,6 +28,12 @@ CLAIMS = {
         "pg-advisory:released-early",
         "pg-serializable:read-committed",
         "pg-serializable:retry-stale",
+        "pg-repeatable-read:read-committed",
+        "pg-repeatable-read:retry-stale",
+        "pg-unique:ignore-count",
+        "pg-version:no-version",
+        "pg-version:ignore-count",
+        "pg-version:read-again",
         "mutex:read-first",
         "mutex:per-request",
         "redis-lock:ignore-reply",
@@ -45,18 +51,30 @@ CLAIMS = {
         "pg-for-update",
         "pg-advisory",
         "pg-serializable",
+        "pg-version",
         "redis-lock",
         "actor",
         "atomic:get-first",
         "atomic:nx-get",
         "pg-advisory:repeatable-read",
-        "pg-serializable:repeatable-read",
+        "pg-repeatable-read",
+        "pg-repeatable-read:no-retry",
+        "pg-unique",
         "pg-serializable:no-retry",
         "redis-lock:no-token",
         "redis-lock:no-lease",
         "redis-lock:constant-token",
         "redis-lock:set-then-expire",
         "redis-lock:reentrant",
+    },
+    "not-applicable": {
+        "pg-for-update:parent",
+        "pg-for-update:parent-after-read",
+        "pg-for-update:same-statement",
+        "pg-for-update:repeatable-read",
+        "pg-for-update:others",
+        "pg-version:root",
+        "pg-version:root-read-again",
     },
 }
 
@@ -108,6 +126,7 @@ def test_which_faults_a_strategy_admits_to(title: str, faults: tuple[str, ...]) 
     [
         ("pg-serializable", ()),
         ("pg-serializable:no-retry", ("40001", "40P01")),
+        ("pg-repeatable-read:no-retry", ("40001", "40P01")),
         ("pg-advisory:repeatable-read", ("40001",)),
     ],
 )
@@ -133,8 +152,8 @@ def test_a_mutant_that_changes_nothing_does_not_apply(title: str, reason: str) -
 def test_scenarios_of_nothing_but_order(scenario: str) -> None:
     """Every strategy applies; those break that let two requests overlap."""
     found = {kind.name: claim(kind.name, scenario).kind for kind in strategies()}
-    breaking = {"naive", "mutex", "pg-read-committed"}
-    assert found == {name: "breaks" if name in breaking else "holds" for name in found}
+    other = {"naive": "breaks", "mutex": "breaks", "pg-read-committed": "breaks", "pg-unique": "not-applicable"}
+    assert found == {name: other.get(name, "holds") for name in found}
 
 
 def test_every_claim_has_a_reason() -> None:

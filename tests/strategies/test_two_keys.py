@@ -42,11 +42,11 @@ class Transfer(Scenario):
 
 
 def cells() -> Iterator[Any]:
-    """Every strategy and variant that needs no native form."""
+    """Every strategy and variant that needs neither a native form nor several rows per key."""
     for kind in strategies():
         for variant in ("", *kind.variants):
             strategy = kind(Transfer(), variant)
-            if strategy.form is None:
+            if strategy.claim(Conditions()).kind != "not-applicable":
                 yield pytest.param(strategy, id=strategy.title)
 
 
@@ -90,5 +90,6 @@ def test_a_native_form_that_is_missing_is_no_failure() -> None:
         "atomic": 'it needs the rule as one Redis command as well: give the scenario forms["command"]',
         "lua": 'it needs the rule as a Lua script as well: give the scenario forms["lua"]',
         "pg-conditional": 'it needs the rule as one SQL statement as well: give the scenario forms["sql"]',
+        "pg-unique": 'it needs the rule as a unique claim as well: give the scenario forms["unique"]',
     }
     assert expected == found

@@ -1,0 +1,46 @@
+"""INSERT into a table with a unique index; whether there is a new row is the decision.
+
+Of several that insert the same claim one gets its row, also where nothing was there before,
+which is where row locks find nothing to lock. The others wait for that one to end, and then
+learn from the row count, or from 23505, that they came too late. The index alone decides
+nothing: ON CONFLICT DO NOTHING whose count nobody looks at lets everybody in.
+"""
+
+from harness import ABORTED, Claim, Conditions, Reply, Request, Rows, Rule, Session, StatementRefused, Strategy
+
+TAKEN = "23505"
+
+
+class PgUnique(Strategy):
+    """A claim by unique insert."""
+
+    name = "pg-unique"
+    family = "postgres"
+    form = "unique"
+    summary = "INSERT against a unique index; the new row is the claim"
+    needs = {"postgres": "14"}
+    variants = {"ignore-count": "nobody looks at whether there is a new row"}
+
+    def claims(self, conditions: Conditions) -> Claim:
+        """Holds; not without a look at the row count."""
+        if self.variant:
+            return Claim("breaks", self.variants[self.variant])
+        return Claim("holds", "of one claim there is one row")
+
+    async def apply(self, session: Session, request: Request, rule: Rule) -> Reply:
+        """Run the statement; its rows and row count are the decision, or say that another try is needed."""
+        form = self.native(request.operation)
+        async for _ in session.retries():
+            now_ms = await session.now_ms()
+            try:
+                rows = await session.sql(form.statement, *form.args(request, now_ms))
+            except StatementRefused as refused:
+                if refused.code != TAKEN:
+                    raise
+                rows = Rows((), 0)
+            if self.variant == "ignore-count":
+                rows = Rows(rows.rows, 1)
+            reply: Reply | None = form.reply(rows, request)
+            if reply is not None:
+                return reply
+        return ABORTED
