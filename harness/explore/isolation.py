@@ -116,7 +116,7 @@ class Server:
     def __init__(self, stores: Stores) -> None:
         """The stores must be open."""
         self.scenario = _Cases()
-        self.world = World(stores, "postgres", self.scenario, ("test",))
+        self.world = World(stores, Transactions(self.scenario), ("test",))
 
     async def __aenter__(self) -> Self:
         await self.world.open()
@@ -185,9 +185,9 @@ class _TestTable(RowLayout):
     """`test (id, value)`: a case reads and writes more than one row."""
 
     @property
-    def schema(self) -> str:
-        """The statement that makes the table."""
-        return "CREATE TABLE {schema}.test (id int PRIMARY KEY, value int)"
+    def schema(self) -> tuple[str, ...]:
+        """One table."""
+        return ("CREATE TABLE IF NOT EXISTS test (id int PRIMARY KEY, value int)",)
 
 
 class _Cases(Scenario):

@@ -251,7 +251,9 @@ class Machine:
                 event.woke.append(caller.name)
                 await self.settle(caller, event)
         while waiting := [caller for caller in self.callers if caller.condition == "blocked" and caller.task]:
-            self.crowded = self.crowded or sum(map(_for_a_row, waiting)) > 1
+            ring = self.cycle()  # who waits for each other is ended by a choice of ours
+            outside = sum(_for_a_row(caller) for caller in waiting if caller not in ring)
+            self.crowded = self.crowded or outside + bool(ring) > 1
             blockers = await self.world.blocked_by([self.world.pid(caller.place) for caller in waiting])
             stays = True
             for caller in waiting:

@@ -160,7 +160,7 @@ def test_an_unknown_name_gets_the_nearest_ones() -> None:
 @pytest.mark.parametrize(
     ("start", "near"),
     [
-        ("pg", "pg-read-committed, pg-conditional, pg-for-update, pg-advisory or pg-serializable"),
+        ("pg-u", "pg-unique"),
         ("red", "redis-lock"),
         ("Lock", "redis-lock"),
     ],
