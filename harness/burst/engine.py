@@ -20,7 +20,7 @@ from harness.burst.measurement import (
 )
 from harness.burst.plan import Cell, Load
 from harness.burst.tally import Tally
-from harness.judge import NEEDED_CONTROL_RATE, Closing, Header, Recording
+from harness.judge import NEEDED_CONTROL_RATE, Closing, Header, Recording, asked_of
 from harness.model import UsageError
 from harness.stores import StoreInfo, Stores, require, require_connections
 from harness.strategy import store_of
@@ -215,7 +215,7 @@ def measured(
     counts = tally.counts()
     overlap = tally.overlap()
     bound = tally.bound
-    names = [invariant.name for invariant in bound.scenario.invariants()]
+    names = asked_of(bound.scenario.invariants(), load.mode)
     end = closing(tally, lost, complete=complete)
     facts = tally.facts(end.control, end.control_bursts, end.control_broken, lost=end.lost, complete=end.complete)
     concluded = tally.conclude(facts, names, bound.strategy.title)

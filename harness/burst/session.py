@@ -10,6 +10,8 @@ from random import Random
 from types import TracebackType
 from typing import Any
 
+from harness.burst.shown import reply as shown_reply
+from harness.burst.shown import word as shown_word
 from harness.model import ConnectionLost, Outcome, Reply, Request, Rule, State, Step, UsageError, no_outcome
 from harness.stores import PostgresConnection, RedisConnection
 from harness.strategy import Isolation, Rows, Session, Transaction
@@ -18,7 +20,6 @@ Asking = Callable[[Request], Awaitable[tuple[Reply, int, int]]]
 """How an owner is asked: its reply, and the interval of the instant (Unix ms) at which it decided."""
 
 LOCK_LEASE_MS = 2_000
-_SHOWN = 60
 
 
 class VirtualProcess:
@@ -254,13 +255,12 @@ class LoadSession(Session):
                 steps.append(Step(self.caller, request, kind, shown, what, sent, time.monotonic_ns()))
             raise
         if steps is not None:
-            text = _text(reply) if shows else ""
+            text = shown_reply(reply) if shows else ""
             steps.append(Step(self.caller, request, kind, shown, text, sent, time.monotonic_ns()))
         return reply
 
     def _shown(self, part: Any) -> str:
-        text = part.decode(errors="replace") if isinstance(part, bytes) else str(part)
-        return text.replace(self._prefix, "")
+        return shown_word(part).replace(self._prefix, "")
 
 
 class _LoadTransaction(Transaction):
@@ -304,18 +304,3 @@ class _LoadTransaction(Transaction):
             if reads is not None:
                 self._session.note(reads=reads)
             self._writes.update(writes or {})
-
-
-def _text(reply: Any) -> str:
-    if isinstance(reply, Rows):
-        if not reply.rows:
-            return f"{reply.count} row{'s' if reply.count != 1 else ''}"
-        shown = "; ".join(", ".join("null" if cell is None else str(cell) for cell in row) for row in reply.rows)
-        return shown[:_SHOWN]
-    if isinstance(reply, tuple) and reply and isinstance(reply[0], Reply):
-        return reply[0].decision
-    if reply is None:
-        return "(none)"
-    if isinstance(reply, bytes):
-        return reply.decode(errors="replace")[:_SHOWN]
-    return str(reply)[:_SHOWN]

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from harness.burst.shown import reply as shown_reply
 from harness.explore.caller import Caller, Open
 from harness.explore.touch import NOWHERE, StatementKind, Touch, statement_kind, statement_touch
 from harness.model import Outcome, Request, Step
-from harness.strategy import Rows
-
-_SHOWN = 60
 
 
 class Choice(NamedTuple):
@@ -98,7 +96,7 @@ class Event:
         request = caller.current.request.id if caller.current is not None else caller.asked_for
         if kind == "effect" and caller.effect is not None:  # it belongs to the attempt, to none of its requests
             request = caller.effect.attempt
-        text = "(reply lost)" if lost else _text(reply)
+        text = "(reply lost)" if lost else shown_reply(reply)
         sent_ns = self.at if sent is None or sent is self else sent.at
         received_ns = self.at + 100 + len(self.steps)
         self.steps.append(Step(caller.name, request, kind, words, text, sent_ns, received_ns))
@@ -205,16 +203,3 @@ def _kind(text: str) -> StatementKind:
             _KINDS.clear()
         known = _KINDS[text] = statement_kind(text)
     return known
-
-
-def _text(reply: Any) -> str:
-    if isinstance(reply, Rows):
-        if not reply.rows:
-            return f"{reply.count} row{'s' if reply.count != 1 else ''}"
-        shown = "; ".join(", ".join("null" if cell is None else str(cell) for cell in row) for row in reply.rows)
-        return shown[:_SHOWN]
-    if reply is None:
-        return "(none)"
-    if isinstance(reply, bytes):
-        return reply.decode(errors="replace")[:_SHOWN]
-    return str(reply)[:_SHOWN]

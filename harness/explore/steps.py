@@ -6,6 +6,7 @@ import asyncio
 import re
 from typing import Any, Protocol
 
+from harness.burst.shown import word as shown_word
 from harness.explore.caller import Caller
 from harness.explore.event import Choice, Event
 from harness.explore.leases import Leases, lease_ms
@@ -184,7 +185,7 @@ async def _script(stage: Stage, caller: Caller, pending: Pending, event: Event, 
     plain = [stage.cast.plain(key) for key in keys]
     stage.stored.update(zip(plain, keys, strict=True))
     event.add(writes(*(f"redis:{key}" for key in plain)) if keys else EVERYTHING)
-    shown = ("LUA", *plain, *(stage.cast.plain(str(arg)) for arg in args))
+    shown = ("LUA", *plain, *(stage.cast.plain(shown_word(arg)) for arg in args))
     if _ASKS_TIME.search(source):
         source, args = _TIME_IS_GIVEN + source, (*args, stage.now_ms)
         event.add(CLOCK)
@@ -236,7 +237,7 @@ async def finish_sql(stage: Stage, caller: Caller, event: Event) -> None:
         event.waited(sent)
     error = task.exception()
     ending = pending.kind != "sql"
-    shown = (pending.kind.upper(),) if ending else tuple(stage.cast.plain(str(word)) for word in pending.words)
+    shown = (pending.kind.upper(),) if ending else tuple(stage.cast.plain(shown_word(word)) for word in pending.words)
     if ending or isinstance(error, ConnectionLost):
         caller.transaction = None
     if error is not None:

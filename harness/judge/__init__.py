@@ -7,7 +7,7 @@ searches a whole history in partitions, `explain` makes a violation readable as 
 from harness.judge.connected import Connected
 from harness.judge.contradiction import Contradiction, contradict
 from harness.judge.explain import Explanation, Ordered, Row, explain, order_steps
-from harness.judge.findings import STUCK, Finding, Kind, failed, judge_evidence
+from harness.judge.findings import STUCK, Finding, Kind, asked_of, failed, judge_evidence
 from harness.judge.history import Closing, Header
 from harness.judge.latency import Latencies
 from harness.judge.partitions import Budget, OrderFound, check_order, partition
@@ -56,6 +56,7 @@ __all__ = [
     "Score",
     "Subject",
     "Verification",
+    "asked_of",
     "check_order",
     "compare_rates",
     "compare_samples",

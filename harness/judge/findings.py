@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -66,6 +66,12 @@ def judge_evidence(
             errors.append(failed(invariant.name, error))
     stuck = tuple(operation.request.id for operation in evidence.operations if operation.error == STUCK)
     return Finding(order.outcome, order.unordered, order.longest, breaches, stuck, order.why, "; ".join(errors))
+
+
+def asked_of(invariants: Iterable[Invariant], mode: str) -> list[str]:
+    """The names of those that can be asked of a run in `burst` or `sustained` mode, its probes among it."""
+    kinds = {"burst", "probe"} if mode == "burst" else {mode}
+    return [invariant.name for invariant in invariants if kinds & {*invariant.applies}]
 
 
 def breaches_of(invariant: Invariant, evidence: Evidence) -> tuple[Breach, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from harness.judge.contradiction import Contradiction, contradict
+from harness.judge.findings import asked_of
 from harness.judge.pieces import History, Piece
 from harness.judge.score import Conclusion, Score
 from harness.judge.turns import Subject, judge, take_turns
@@ -45,7 +46,8 @@ def verify(history: History, subject: Subject, budget_s: float, told: Told | Non
 
 
 def _conclude(history: History, subject: Subject, score: Score) -> Conclusion:
-    names = [invariant.name for invariant in subject.invariants]
+    mode = history.header.mode if history.header is not None else "sustained"
+    names = [*dict.fromkeys([*asked_of(subject.invariants, mode), *score.asked])]
     if history.header is None:
         return score.conclude_alone(names)
     closing = history.closing

@@ -22,6 +22,14 @@ def wrapped(text: str, width: int, indent: str = "") -> list[str]:
     return [line.replace(KEPT_SPACE, " ") for line in lines] or [""]
 
 
+def cut(text: str, width: int) -> str:
+    """Both ends: the request and the answer matter, the middle of a long value least."""
+    if len(text) <= width:
+        return text
+    tail = width // 2
+    return f"{text[: width - tail - 2]}..{text[-tail:]}"
+
+
 def count(number: int) -> str:
     """`1000` as `1,000`."""
     return f"{number:,}"

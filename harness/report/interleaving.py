@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.report.figures import wrapped
+from harness.report.figures import cut, plural, wrapped
 from harness.report.paint import Paint, plain
+
+Steps = Sequence[Mapping[str, Any]]
 
 _NUMBER = 6
 """Width of a step's number, its indent and the gap behind it."""
 _SHARES = {1: 30, 2: 30, 3: 20, 4: 15}
 """How far apart columns begin, by their number; with more of them letters are easier to follow."""
 _MOST_LINES = 3
+_MOST_STEPS, _MOST_CALLERS = 24, 3
+"""With more of both, only the callers that show the violation are drawn."""
+_LONGEST_VALUE = 40
+_VALUE = re.compile(r'"(?:[^"\\]|\\.)*"|\S+')
+"""What may be long in a command: a string with all its spaces, or anything without one."""
+_TOLD = re.compile(r"\b(?:at|step) (\d+)")
+"""How a sentence of the explanation names a step."""
 
 
 def draw(counterexample: Mapping[str, Any], width: int = 80, paint: Paint = plain, note: str = "") -> list[str]:
-    """The lines of the diagram; with too many or too long steps, one column with each caller's letter."""
-    steps = counterexample["steps"]
-    letters = [letter for letter, _name in counterexample["columns"]]
+    """The lines of the diagram; with too many or too long steps, one column with each caller's letter.
+
+    Of many callers only those are drawn whom the explanation names; how many were left out is said.
+    """
+    every = [letter for letter, _name in counterexample["columns"]]
+    steps, letters, left_out = _fewer(counterexample["steps"], every, counterexample["why"] or "")
     if not steps:
         return []
     note = note or (
@@ -27,18 +40,62 @@ def draw(counterexample: Mapping[str, Any], width: int = 80, paint: Paint = plai
         else "in the order of the answers: no order was found that fits"
     )
     lines = _side_by_side(steps, letters, width, paint) or _one_below_the_other(steps, width)
-    return _with_note(lines, note, width, paint, beside=steps[-1]["caller"] != letters[-1])
+    lines = _with_note(lines, note, width, paint, beside=steps[-1]["caller"] != letters[-1])
+    return [*lines, *(paint(f"{' ' * _NUMBER}{line}", "dim") for line in wrapped(left_out, width - _NUMBER) if line)]
+
+
+def _fewer(steps: Steps, letters: Sequence[str], why: str) -> tuple[Steps, Sequence[str], str]:
+    """The steps to draw with the letters of their callers, and who is left out, in words."""
+    if len(letters) <= _MOST_CALLERS or len(steps) <= _MOST_STEPS:
+        return steps, letters, ""
+    told = {int(number) for number in _TOLD.findall(why)}
+    named = [step["caller"] for step in steps if step["step"] in told]
+    order = dict.fromkeys([*named, *(step["caller"] for step in steps)])
+    kept = {*list(order)[: max(2, len(set(named))) if named else _MOST_CALLERS]}
+    kept |= {letter for letter in letters if not letter[:1].isupper()}
+    shown = [step for step in steps if step["caller"] in kept]
+    others = [letter for letter in letters if letter not in kept]
+    missing = plural(len(steps) - len(shown), "step")
+    left_out = f"left out: {plural(len(others), 'caller')} with {missing} ({_spans(others)})"
+    return shown, [letter for letter in letters if letter in kept], left_out
+
+
+def _spans(letters: Sequence[str]) -> str:
+    """`C-F, H`: neighbours in the alphabet together."""
+    spans: list[list[str]] = []
+    for letter in letters:
+        after = spans and len(letter) == len(spans[-1][-1]) == 1 and ord(letter) == ord(spans[-1][-1]) + 1
+        if after:
+            spans[-1].append(letter)
+        else:
+            spans.append([letter])
+    return ", ".join(f"{span[0]}-{span[-1]}" if len(span) > 2 else ", ".join(span) for span in spans)
+
+
+def _shortened(text: str) -> str:
+    """Long values without their middle: what a command does with them is what counts."""
+    return _VALUE.sub(lambda found: cut(found[0], _LONGEST_VALUE), text)
+
+
+def _fitted(text: str, room: int) -> list[str]:
+    """The text in lines, without its middle where they would be too many."""
+    lines = wrapped(text, room, "  ")
+    longest = room * _MOST_LINES
+    while len(lines) > _MOST_LINES:
+        longest -= 4
+        lines = wrapped(cut(text, longest), room, "  ")
+    return lines
 
 
 def text_of(step: Mapping[str, Any]) -> str:
     """`GET user:17 -> (none)  accepted`."""
-    reply = f" -> {step['reply']}" if step["reply"] else ""
+    reply = f" -> {_shortened(step['reply'])}" if step["reply"] else ""
     waited = "  (waited)" if step["blocked"] else ""
     outcome = f"  {step['outcome']}" if step["outcome"] else ""
-    return f"{step['command']}{reply}{waited}{outcome}"
+    return f"{_shortened(step['command'])}{reply}{waited}{outcome}"
 
 
-def _side_by_side(steps: Sequence[Mapping[str, Any]], letters: Sequence[str], width: int, paint: Paint) -> list[str]:
+def _side_by_side(steps: Steps, letters: Sequence[str], width: int, paint: Paint) -> list[str]:
     """A column for each caller; a step may reach into the next one, nobody else is on its line.
 
     Empty where columns would not be readable.
@@ -63,11 +120,11 @@ def _head(letter: str) -> str:
     return f"request {letter}" if letter[:1].isupper() else letter
 
 
-def _one_below_the_other(steps: Sequence[Mapping[str, Any]], width: int) -> list[str]:
+def _one_below_the_other(steps: Steps, width: int) -> list[str]:
     lines = []
     for step in steps:
         lead = f"{step['step']:>4}  {step['caller']}  "
-        first, *rest = wrapped(text_of(step), width - len(lead), "  ")
+        first, *rest = _fitted(text_of(step), width - len(lead))
         lines += [lead + first, *(" " * len(lead) + part for part in rest)]
     return lines
 

@@ -142,7 +142,7 @@ def _below(document: Document) -> Iterator[tuple[str, str]]:
     if found is not None and found["why"]:
         yield "Why", found["why"]
     yield from _explored(document)
-    if _worth_telling(document):
+    if document["violations"]["judged"]:
         yield "Judged", _judged(document)
     if found is not None and _timed(document):
         yield "Bars", BARS
@@ -194,14 +194,6 @@ def _not_reproduced(explored: Document) -> str:
             return f"{explored['reason']}; shown is what the load met"
 
 
-def _worth_telling(document: Document) -> bool:
-    """Unless everything that was asked was broken, and that is all: then the headline has said it."""
-    asked = [document["order"], *document["invariants"].values()]
-    violations = document["violations"]
-    more = any(amount > violations["by_invariant"][name] for name, amount in violations.get("amounts", {}).items())
-    return violations["judged"] > 0 and (more or asked != ["violated"] * len(asked))
-
-
 def _judged(document: Document) -> str:
     """Order and rule, apart: the state may be serialised perfectly and the business still be wrong."""
     parts = [f"order: {document['order']}"]
@@ -222,8 +214,8 @@ def _control(document: Document) -> Iterator[tuple[str, str]]:
     overlap = document["overlap"]
     if overlap["control_bursts"]:
         broken = f"{overlap['control']} broke {count(overlap['control_broken'])} of its"
-        bursts = plural(overlap["control_bursts"], "burst")
-        yield "Control", f"{broken} {bursts} under the same load ({percent(overlap['control_rate'])} %)"
+        pieces = plural(overlap["control_bursts"], "burst" if document["load"]["mode"] == "burst" else "key")
+        yield "Control", f"{broken} {pieces} under the same load ({percent(overlap['control_rate'])} %)"
     if document["verdict"] == "held":
         yield "Means", "none was seen although the load finds them: evidence, not a proof"
 
@@ -273,6 +265,8 @@ def _load(document: Document) -> str:
             f" {plural(load['keys'], 'hot key')} for {seconds(load['duration_s'])}"
         )
     apart = f", released {microseconds(spread)} apart" if spread is not None else ""
+    if load["processes"] == 1:
+        return f"{processes}{apart}: a lock in its memory looks right here; two processes would not share it"
     return f"{processes}{apart}: the worst case on purpose, not the rate you see in production"
 
 
@@ -291,13 +285,27 @@ def claim(document: Document) -> str:
 
 def what_to_do(document: Document) -> str:
     """The next step after an inconclusive run, from what is known of it."""
-    counts, overlap = document["counts"], document["overlap"]
+    counts, overlap, load = document["counts"], document["overlap"], document["load"]
+    sustained = load["mode"] == "sustained"
     if not document["complete"]:
-        return "let it run to its end, or ask for less: --bursts, --budget"
+        return f"let it run to its end, or ask for less: {'--duration' if sustained else '--bursts, --budget'}"
+    if document["reason"].startswith("the judge failed"):
+        return "mend what the scenario's script says wrong, then run it again"
     if counts["unknown"] or counts["stuck"] or not counts["requests"]:
         return "see that the store stays up and answers, then run it again"
-    if overlap["control"] is not None and (overlap["control_rate"] or 0) < 0.5:
-        return "make requests overlap more: --size 8, --processes 2, or --think 1 between check and write"
+    control = overlap["control_rate"] if overlap["control"] is not None else document["violations"]["rate"]
+    if (control or 0) < 0.5:
+        return f"make requests overlap more: {_more_overlap(load)}"
     if counts["by_decision"].get("aborted"):
         return "ask for less at once: a smaller --size, or a longer --think"
-    return "run it again with other figures: --bursts, --size"
+    return f"run it again with other figures: {'--keys, --duration' if sustained else '--bursts, --size'}"
+
+
+def _more_overlap(load: Document) -> str:
+    """What of this load to change so that more requests meet."""
+    wider = "--think 1 between check and write"
+    if load["mode"] == "sustained":
+        return f"fewer hot keys (--keys {max(1, load['keys'] // 8)}), more --connections, or {wider}"
+    more = [f"--size {max(8, 2 * load['burst_size'])}"]
+    more += ["--processes 2"] if load["processes"] == 1 else []
+    return f"{', '.join(more)}, or {wider}"

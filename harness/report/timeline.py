@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from harness.report.figures import cut
+
 _WIDTH = 80
 _TEXT = 46
 """At most so wide is what stands before the bar."""
@@ -25,7 +27,7 @@ def draw_timeline(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     width = min(_TEXT, max(map(len, texts), default=0))
     bars = _bars([_times(line) for line in lines])
     return [
-        f"{' ' * _INDENT}{_cut(text, width):<{width}}{_GAP}{bar}".rstrip()
+        f"{' ' * _INDENT}{cut(text, width):<{width}}{_GAP}{bar}".rstrip()
         for text, bar in zip(texts, bars, strict=True)
     ]  # fmt: skip
 
@@ -69,14 +71,6 @@ def _value(value: Any) -> str:
 def printable(text: str) -> str:
     """What a terminal can show: a history may hold anything."""
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
-
-
-def _cut(text: str, width: int) -> str:
-    """Both ends: the request and the answer matter, the middle of a long value least."""
-    if len(text) <= width:
-        return text
-    tail = width // 2
-    return f"{text[: width - tail - 2]}..{text[-tail:]}"
 
 
 def _times(line: Mapping[str, Any]) -> tuple[int, int | None]:

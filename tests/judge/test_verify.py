@@ -117,7 +117,7 @@ def test_invariants_are_judged_apart_and_their_amounts_added_up() -> None:
     found = verified(history(GOOD, effects=2), invariants=rule)
     assert found.conclusion.verdict is Verdict.VIOLATED
     assert found.conclusion.order is Verdict.HELD
-    assert found.conclusion.invariants == {"one at work": Verdict.VIOLATED, "in a burst": Verdict.INCONCLUSIVE}
+    assert found.conclusion.invariants == {"one at work": Verdict.VIOLATED}
     assert found.score.amounts == {"one at work": 2}
     assert found.contradiction is not None
     assert (found.contradiction.says, len(found.contradiction.effects)) == ("two at once", 2)

@@ -35,6 +35,20 @@ STATEMENTS = Explanation(
     says="two attempts of one user were at work at once",
 )  # fmt: skip
 
+TOLD = "G decided at 23 on what it read at 7; step 18 had made that untrue."
+CONDITIONS = " AND ".join(f"column_{number} = {number}" for number in range(20))
+LONG = Explanation(
+    columns=(("A", "0-start"), ("B", "1-start")),
+    rows=(
+        Row(1, "A", "GET text", f"{'x' * 58}.."),
+        Row(2, "B", f'SET text "{"the quick brown fox jumps over the lazy dog " * 3}"', "OK"),
+        Row(3, "A", f"UPDATE state SET value = {'y' * 900} WHERE {CONDITIONS}", "1 row"),
+    ),
+    fits=True,
+    why=None,
+    says="two attempts of one user were at work at once",
+)  # fmt: skip
+
 RESULTS = {
     "violated": (measurements.violated(), 1),
     "held": (measurements.held(), 0),
@@ -46,6 +60,12 @@ RESULTS = {
     "statements": (
         measurements.postgres(measurements.violated(counterexample=STATEMENTS), "pg-read-committed"),
         1,
+    ),
+    "long-values": (measurements.violated(counterexample=LONG), 1),
+    "one-process": (measurements.held(load=Load(processes=1, seed=7)), 0),
+    "sustained-inconclusive": (
+        measurements.inconclusive(load=Load(mode="sustained", connections=16, keys=5000, seed=7), judged_bursts=64),
+        3,
     ),
     "sustained": (
         measurements.held(load=Load(mode="sustained", connections=16, keys=64, seed=7), judged_bursts=64),
@@ -150,19 +170,23 @@ def test_screen_of_what_exploring_added(name: str, verdict: str, snapshot: Snaps
     snapshot(f"run-{name}.txt", in_80_columns(result_screen(document, 1)))
 
 
-@pytest.mark.parametrize("size", [3, 8])
-def test_many_callers_stay_readable(size: int, snapshot: Snapshot) -> None:
-    """Three short columns stand side by side; eight become letters in one."""
-    letters = "ABCDEFGH"[:size]
-    steps = tuple(Row(number, letter, "GET k", "0") for number, letter in enumerate(letters, 1))
+@pytest.mark.parametrize(("size", "why"), [(3, None), (8, None), (16, None), (16, TOLD)])
+def test_many_callers_stay_readable(size: int, why: str | None, snapshot: Snapshot) -> None:
+    """Three short columns stand side by side, eight become letters in one; of sixteen only some are drawn."""
+    letters = "ABCDEFGHIJKLMNOP"[:size]
+    commands = (("GET k", "0"), ("SET k 1", "OK"), ("GET k", "1")) if size > 8 else (("GET k", "0"),)
+    steps = tuple(
+        Row(number, letter, *command)
+        for number, (command, letter) in enumerate(((command, letter) for command in commands for letter in letters), 1)
+    )
     found = replace(
         measurements.READ_READ_WRITE_WRITE,
         columns=tuple((letter, letter.lower()) for letter in letters),
         rows=steps,
-        why=None,
+        why=why,
     )
     document = result_document(measurements.violated(counterexample=found), reproduce="race run")
-    snapshot(f"run-{size}-callers.txt", in_80_columns(result_screen(document, 1)))
+    snapshot(f"run-{size}-callers{'-told' if why else ''}.txt", in_80_columns(result_screen(document, 1)))
 
 
 @pytest.mark.parametrize(
