@@ -40,7 +40,8 @@ def is_race(words: list[str]) -> bool:
 RACE = list(dict.fromkeys(tuple(words[1:]) for words in commands() if is_race(words)))
 LOADS = [words for words in RACE if words[0] in {"run", "compare"} and "--redis-url" not in words]
 EXPLORED = [words for words in RACE if words[0] == "explore"]
-QUIET = [words for words in RACE if words[0] not in {"run", "compare", "explore"}]
+CHECKS = [words for words in RACE if words[0] == "check"]
+QUIET = [words for words in RACE if words[0] not in {"run", "compare", "explore", "check"}]
 SERVERS = [words for words in RACE if "--redis-url" in words]
 
 
@@ -105,6 +106,14 @@ def test_explorations(words: tuple[str, ...], away: Path) -> None:
     assert (ended.returncode, ended.stderr) == (1 if found else 0, "")
 
 
+@pytest.mark.load
+@pytest.mark.xdist_group("load")
+def test_checks(away: Path) -> None:
+    """The gates that are shown pass, one after the other in one folder."""
+    ended = [race(*words, cwd=away) for words in CHECKS]
+    assert [(one.returncode, one.stderr) for one in ended] == [(0, "")] * len(CHECKS), [one.stdout for one in ended]
+
+
 @pytest.mark.parametrize("words", QUIET, ids=" ".join)
 def test_commands_without_a_load(words: tuple[str, ...], away: Path) -> None:
     """The others print something and succeed."""
@@ -144,6 +153,8 @@ def test_examples_are_the_files() -> None:
         )
         assert shown is not None
         assert shown[1] in (EXAMPLES / name).read_text(encoding="utf-8")
+    (gate,) = blocks("toml")
+    assert gate in (EXAMPLES / "race.toml").read_text(encoding="utf-8")
 
 
 def test_the_form_of_a_history_is_the_files() -> None:

@@ -255,13 +255,7 @@ def _owners(bounds: Sequence[Bound]) -> int:
 
 
 def _stores(options: StoresOptions | None, bounds: Sequence[Bound]) -> Stores:
-    options = options or StoresOptions()
-    return Stores(
-        redis_url=options.redis_url,
-        postgres_url=options.postgres_url,
-        allow_hosts=options.allow_hosts,
-        need={bound.strategy.store for bound in bounds},
-    )
+    return (options or StoresOptions()).stores({bound.strategy.store for bound in bounds})
 
 
 def _check(infos: Sequence[StoreInfo], bounds: Sequence[Bound], load: Load) -> None:

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from harness.burst.plan import Cell, Load
 from harness.judge import Contradiction, Explanation
 from harness.model import Claim, Verdict
-from harness.stores import StoreInfo
+from harness.stores import Embedded, StoreInfo, Stores
 from harness.strategy import Store
 
 
 @dataclass(frozen=True, slots=True)
 class StoresOptions:
-    """Which stores to use: URLs, or None for embedded ones; hosts that may be used beyond loopback."""
+    """Which stores to use: URLs, or None for embedded ones; hosts that may be used beyond loopback.
+
+    `embedded`: servers that outlive the run.
+    """
 
     redis_url: str | None = None
     postgres_url: str | None = None
     allow_hosts: tuple[str, ...] = ()
+    embedded: Embedded | None = None
+
+    def stores(self, need: Collection[str]) -> Stores:
+        """The stores of one run, of these kinds only; they are not open yet."""
+        return Stores(self.redis_url, self.postgres_url, self.allow_hosts, need, self.embedded)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ SECTIONS = {
         "compare": "The same rule under every strategy: what breaks, what it costs.",
         "explore": "Every interleaving of one burst: the smallest that breaks, or none.",
         "replay": "Play a saved schedule again.",
+        "check": "What must hold, from race.toml: a gate for CI.",
     },
     "Then": {
         "list": "Scenarios and strategies, and what each claims.",

@@ -131,12 +131,7 @@ def _explored(
 
 def opened(bound: Bound, options: StoresOptions) -> Stores:
     """The one store that a cell needs."""
-    from harness.stores import Stores
-
-    return Stores(
-        redis_url=options.redis_url, postgres_url=options.postgres_url, allow_hosts=options.allow_hosts,
-        need={bound.strategy.store},
-    )  # fmt: skip
+    return options.stores({bound.strategy.store})
 
 
 def saved(

@@ -8,7 +8,7 @@ from hdrh.histogram import HdrHistogram
 
 _LOWEST_US, _HIGHEST_US, _DIGITS = 1, 3_600_000_000, 3
 _CHUNK = 1 << 15
-_PERCENTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p999": 99.9}
+_PERCENTILES = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p999": 99.9}
 
 
 class Latencies:
@@ -35,7 +35,7 @@ class Latencies:
         self._histogram.add(other._histogram)
 
     def percentiles(self) -> dict[str, float]:
-        """p50, p90, p99, p999 and max in milliseconds; empty when nothing was recorded."""
+        """p50, p90, p95, p99, p999 and max in milliseconds; empty when nothing was recorded."""
         self._flush()
         histogram = self._histogram
         if not histogram.get_total_count():

@@ -8,6 +8,7 @@ SCHEMAS = {
     "result": "result-1.json",
     "comparison": "comparison-1.json",
     "exploration": "exploration-1.json",
+    "check": "check-1.json",
     "verification": "verification-1.json",
     "isolation": "isolation-1.json",
 }

