@@ -31,7 +31,7 @@ def draw(counterexample: Mapping[str, Any], width: int = 80, paint: Paint = plai
     Of many callers only those are drawn whom the explanation names; how many were left out is said.
     """
     every = [letter for letter, _name in counterexample["columns"]]
-    steps, letters, left_out = _fewer(counterexample["steps"], every, counterexample["why"] or "")
+    steps, letters, left_out = _fewer(counterexample["steps"], every, counterexample.get("why") or "")
     if not steps:
         return []
     note = note or (
