@@ -26,7 +26,7 @@ MUTATED = {"counter", "double-submit"}
 LOADED = {*MUTATED, "register", "text"}
 """What is loaded under every strategy; of the others every order of two requests is run, which is cheaper."""
 SPREAD = {
-    "last-owner": ("pg-conditional", "pg-for-update", "pg-for-update:parent", "pg-version:root", "pg-serializable"),
+    "last-owner": ("pg-conditional", "pg-for-update:parent"),
 }
 """Of scenarios with several rows per key, what bursts of four may show and two requests do not."""
 CELLS = [

@@ -133,7 +133,7 @@ def test_a_first_scenario_s_mistakes_are_named(script: Callable[[str], str], nam
 
 def test_a_claim_that_is_none_is_named(script: Callable[[str], str]) -> None:
     """A strategy that claims with a bare word is told what a claim is."""
-    with pytest.raises(UsageError, match=r"Bare\.claims must return a harness\.Claim, not 'holds'"):
+    with pytest.raises(UsageError, match=r"bare\.py:5: claims must return a harness\.Claim, not 'holds'"):
         measure("counter", script("bare"), bursts=5)
 
 

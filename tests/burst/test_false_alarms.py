@@ -263,7 +263,7 @@ def test_backends_ended_in_a_loop(postgres: PrivatePostgres, scenario: str, stra
                 " AND state <> 'idle' ORDER BY random() LIMIT 1",
             )
 
-    found = measure(scenario, strategy, {**BURSTS, "bursts": 1000}, befalls, postgres_url=postgres.url)
+    found = measure(scenario, strategy, {**BURSTS, "bursts": 600}, befalls, postgres_url=postgres.url)
     inconclusive(found, "")
     assert found.counts.unknown > 0, told(found)
 
@@ -452,7 +452,7 @@ def test_an_invariant_that_raises(tmp_path: Path, kind: str, load: dict[str, Any
     asked = kind == load.get("mode", "burst") or (kind == "probe" and load is FEW)
     assert found.verdict is (Verdict.INCONCLUSIVE if asked else Verdict.HELD), told(found)
     assert not asked or "ZeroDivisionError" in found.reason, told(found)
-    assert found.invariants["ratio"] is Verdict.INCONCLUSIVE
+    assert found.invariants.get("ratio") is (Verdict.INCONCLUSIVE if asked else None)
 
 
 @pytest.mark.parametrize("name", ["allowed", "view", "overruns"])

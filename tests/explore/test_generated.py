@@ -203,7 +203,7 @@ def test_sql_programs(stage: Stage, isolation: str) -> None:
 
     AtLevel.isolation = isolation
 
-    @generated(25)
+    @generated(12)
     @given(programs=st.lists(sql_program, min_size=2, max_size=2))
     def check(programs: list[list[Op]]) -> None:
         same(stage, AtLevel, programs)
