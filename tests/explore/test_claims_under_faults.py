@@ -16,7 +16,8 @@ CELLS = [("counter", title, fault) for title in TITLES for fault in FAULTS] + [
     ("double-submit", title, fault)
     for title in ("naive", "atomic", "lua", *VARIANTS[:2], "redis-lock", "actor", "pg-conditional", "pg-for-update")
     for fault in FAULTS
-    if fault != "pause" or title in {"naive", "atomic", "redis-lock"}  # thousands of schedules: in the table, not in a test
+    if fault != "pause"
+    or title in {"naive", "atomic", "redis-lock"}  # thousands of schedules: in the table, not in a test
 ]
 THREE = {("counter", "actor", "crash")}
 """Two requests are too few for these."""
