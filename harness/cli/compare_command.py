@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from harness.stores import Stores
 
 BUDGET_S = 40.0
-EXPLORE_S = 2.0
+EXPLORE_S = 3.0
 """Seconds in which every order of two requests is looked at, for each strategy; most need a fraction."""
 KEPT_S = 0.5
 """Seconds of the budget kept for that."""
