@@ -88,6 +88,8 @@ async def everything(budget_s: float) -> list[Row]:
         for scenario in SCENARIOS:
             for title in titles():
                 bound = bind(Cell(scenario, title), Load())
+                if bound.claim.kind == "not-applicable":
+                    continue
                 for size in SIZES:
                     for fault in ("", *FAULTS):
                         rows.append(await explored(bound, stores, size, fault, budget_s))
@@ -128,6 +130,8 @@ def markdown(rows: Sequence[Row], budget_s: float) -> str:
 
 
 def _cell(rows: Sequence[Row]) -> str:
+    if not rows:
+        return "does not apply"
     words = [WORDS[row.verdict] + (" (NOT as claimed)" if row.as_claimed is False else "") for row in rows]
     text = words[0] if len(set(words)) == 1 else " / ".join(words)
     return f"**{text}**" if rows[0].claims_to_break else text
