@@ -218,14 +218,20 @@ def test_connections_that_break_off_in_the_middle_of_a_reply(
     valkey: PrivateValkey, scenario: str, strategy: str, load: dict[str, Any]
 ) -> None:
     """What was asked may have been done: the caller cannot know."""
-    proxy = Proxy(valkey.socket, after=60)
-    try:
-        found = measure(scenario, strategy, load, lambda _mischief: None, redis_url=proxy.url)
-        assert proxy.cuts > 0
-    finally:
-        proxy.close()
-    inconclusive(found, "")
-    assert found.counts.unknown > 0, told(found)
+    unknown = 0
+    # The cut may fall on what is asked between two bursts, which nobody's request is unknown for: tried again then.
+    for seed in range(1, 6):
+        proxy = Proxy(valkey.socket, after=60, seed=seed)
+        try:
+            found = measure(scenario, strategy, load, lambda _mischief: None, redis_url=proxy.url)
+            assert proxy.cuts > 0
+        finally:
+            proxy.close()
+        inconclusive(found, "")
+        unknown += found.counts.unknown
+        if unknown:
+            return
+    pytest.fail(f"no request's outcome was unknown: {told(found)}")
 
 
 @pytest.mark.parametrize(("scenario", "strategy"), [("counter", "lua"), ("double-submit", "watch")])
