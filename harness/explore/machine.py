@@ -8,13 +8,14 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from harness.explore.blocking import either
 from harness.explore.caller import Caller, Open
 from harness.explore.event import Choice, Event
 from harness.explore.leases import Leases
 from harness.explore.program import Cast
 from harness.explore.search import Search
 from harness.explore.session import Pending
-from harness.explore.steps import STORE_STEPS, finish_sql, grant, redis_step, take_step
+from harness.explore.steps import STORE_STEPS, finish_redis, finish_sql, grant, redis_step, take_step
 from harness.explore.touch import EVERYTHING, LOCAL, NOWHERE, Touch, disturbs, reads
 from harness.explore.world import World
 from harness.model import ConnectionLost, RaceError, StoreFault, UsageError, described
@@ -89,15 +90,14 @@ class Machine:
 
     def _possible_faults(self) -> list[Choice]:
         found = []
+        if self.world.store == "redis" and "crash" in self.faults:
+            found += [Choice("crash", caller.name) for caller, _task in self._inside()]
         for caller in self.callers:
             if caller.condition != "ready" or caller.late or caller.pending is None:
                 continue
             kind = caller.pending.kind
             if caller.name in self.cast.owners:
-                if "crash" in self.faults:
-                    found.append(Choice("crash", caller.name))
-                    if kind in {"redis", "script"}:
-                        found.append(Choice("crash-late", caller.name))
+                found += self._crashes_of_owner(caller, kind) if "crash" in self.faults else ()
                 continue
             under_way = caller.current is not None and caller.current.invoked_ns > 0
             for fault in self.faults:
@@ -112,6 +112,11 @@ class Machine:
                 ):
                     found.append(Choice(fault, caller.name))
         return found
+
+    @staticmethod
+    def _crashes_of_owner(caller: Caller, kind: str) -> list[Choice]:
+        late = kind in {"redis", "script"}
+        return [Choice("crash", caller.name), *[Choice("crash-late", caller.name)] * late]
 
     async def _take(self, choice: Choice) -> None:
         caller = self.cast.named(choice.caller)
@@ -220,17 +225,10 @@ class Machine:
             return True
         pid = self.world.pid(caller.place)
         while True:
-            asking = asyncio.ensure_future(self.world.blocked_by([pid]))
-            try:
-                await asyncio.wait([caller.task, asking], return_when=asyncio.FIRST_COMPLETED)
-            except asyncio.CancelledError:
-                asking.cancel()
-                await asyncio.wait([asking])  # who asks must be free to end the statement
-                raise
-            blockers = (await asking)[pid]
-            if caller.task.done():
+            over, blocked = await either(caller.task, lambda: self.world.blocked_by([pid]))
+            if over:
                 return True
-            if blockers:
+            if blockers := blocked[pid]:
                 caller.waits_for = event.waits_for = self._names(blockers)
                 return False
 
@@ -250,16 +248,27 @@ class Machine:
                 caller.condition = "ready"
                 event.woke.append(caller.name)
                 await self.settle(caller, event)
-        while waiting := [caller for caller in self.callers if caller.condition == "blocked" and caller.task]:
+        if self.world.store == "redis":
+            await self._wake_commands(event)
+        else:
+            await self._wake_statements(event)
+
+    async def _wake_commands(self, event: Event) -> None:
+        for caller, task in self._inside():
+            if not await self.world.waits_inside(caller.place, task):
+                event.woke.append(caller.name)
+                await finish_redis(self, caller, event)
+
+    async def _wake_statements(self, event: Event) -> None:
+        while waiting := self._inside():
             ring = self.cycle()  # who waits for each other is ended by a choice of ours
-            outside = sum(_for_a_row(caller) for caller in waiting if caller not in ring)
+            outside = sum(_for_a_row(caller) for caller, _task in waiting if caller not in ring)
             self.crowded = self.crowded or outside + bool(ring) > 1
-            blockers = await self.world.blocked_by([self.world.pid(caller.place) for caller in waiting])
+            blockers = await self.world.blocked_by([self.world.pid(caller.place) for caller, _task in waiting])
             stays = True
-            for caller in waiting:
+            for caller, task in waiting:
                 caller.waits_for = self._names(blockers[self.world.pid(caller.place)])
-                assert caller.task is not None
-                if caller.task.done():
+                if task.done():
                     event.woke.append(caller.name)
                     await finish_sql(self, caller, event)
                     stays = False
@@ -268,6 +277,11 @@ class Machine:
             if stays:
                 return
             await asyncio.sleep(0)
+
+    def _inside(self) -> list[tuple[Caller, asyncio.Future[Any]]]:
+        """Callers whose statement or command waits inside the server, and what will tell its end."""
+        waiting = [caller for caller in self.callers if caller.condition == "blocked"]
+        return [(caller, caller.task) for caller in waiting if caller.task is not None]
 
     def cycle(self) -> list[Caller]:
         """Callers that wait for each other, in a ring."""
@@ -289,7 +303,7 @@ class Machine:
         assert caller.task is not None
         caller.victim = True
         event.add(EVERYTHING)
-        await self.world.cancel(self.world.pid(caller.place))
+        await self.world.end_wait(caller.place)
         await asyncio.wait([caller.task])
         await finish_sql(self, caller, event)
 
@@ -298,6 +312,7 @@ class Machine:
     async def _let_time_pass(self) -> bool:
         """Nobody can move: on to the next deadline. False where there is none."""
         asleep = [caller for caller in self.callers if caller.condition == "sleeping"]
+        asleep += [caller for caller, _task in self._inside() if caller.due_ms]
         polling = [caller for caller in self.callers if caller.condition == "parked"]
         leases = await self.world.deadlines(self._touched_keys()) if polling else []
         vanishes = self.leases.nominal(leases[0], self.now_ms, self.elapsed_ms) if leases else 0
@@ -338,8 +353,15 @@ class Machine:
         self.now_ms += ms
         for caller in self.callers:
             if caller.condition == "sleeping" and caller.due_ms <= self.now_ms:
+                caller.due_ms = 0
                 event.woke.append(caller.name)
                 await self.resume(caller, event, None)
+        for caller, task in self._inside():
+            if 0 < caller.due_ms <= self.now_ms:
+                await self.world.end_wait(caller.place)
+                await asyncio.wait([task])
+                event.woke.append(caller.name)
+                await finish_redis(self, caller, event)
 
     def _touched_keys(self) -> list[str]:
         """The stored names of all keys that commands have named so far."""
@@ -384,7 +406,7 @@ class Machine:
         """A dead caller's connections close: what its transaction held is given back."""
         caller.condition, caller.pending = "gone", None
         if caller.task is not None:
-            await self.world.cancel(self.world.pid(caller.place))
+            await self.world.end_wait(caller.place)
             with contextlib.suppress(StoreFault):
                 await caller.task
             caller.task = None

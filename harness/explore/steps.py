@@ -7,6 +7,7 @@ import re
 from typing import Any, Protocol
 
 from harness.burst.shown import word as shown_word
+from harness.explore.blocking import patience
 from harness.explore.caller import Caller
 from harness.explore.event import Choice, Event
 from harness.explore.leases import Leases, lease_ms
@@ -122,6 +123,10 @@ async def redis_step(stage: Stage, caller: Caller, pending: Pending, event: Even
         return
     if leases:
         stage.leases.set_by(sent, stage.now_ms)
+    waits = patience(pending.words) if caller.queued is None else None
+    if waits is not None:
+        await _waiting(stage, caller, (pending, event, lost), *waits, touch)
+        return
     try:
         reply = await (await world.redis(caller.place)).execute(*pending.words)
     except StoreFault as fault:
@@ -141,6 +146,44 @@ async def redis_step(stage: Stage, caller: Caller, pending: Pending, event: Even
     event.add(touch)
     event.show(caller, "redis", words, reply, lost=lost)
     await _told(stage, caller, event, reply, lost=lost)
+
+
+async def _waiting(
+    stage: Stage, caller: Caller, sent: tuple[Pending, Event, bool], words: tuple[Any, ...], waits_ms: int, touch: Touch
+) -> None:
+    """A command that may wait inside the server. `words`: the same without an end, which is the scheduler's."""
+    event = sent[1]
+    event.add(touch)
+    caller.task, caller.sent = await stage.world.send(caller.place, words), sent
+    if not await stage.world.waits_inside(caller.place, caller.task):
+        await finish_redis(stage, caller, event)
+    elif caller.late:
+        await stage.remove(caller, event)
+    else:
+        caller.condition, event.blocked, caller.waits_for = "blocked", True, ()
+        caller.due_ms = stage.now_ms + waits_ms if waits_ms else 0
+
+
+async def finish_redis(stage: Stage, caller: Caller, event: Event) -> None:
+    """Hand the answer of a command that waited to its caller. `event` is the step in which it came."""
+    assert caller.sent is not None
+    assert caller.task is not None
+    (pending, sent, lost), task = caller.sent, caller.task
+    caller.task, caller.sent, caller.condition, caller.due_ms = None, None, "ready", 0
+    words = tuple(stage.cast.plain(shown_word(word)) for word in pending.words)
+    if event is not sent:
+        caller.last = event
+        event.add(command_touch(words, stage.world.kinds))
+    error = task.exception()
+    if error is not None:
+        if not isinstance(error, StoreFault):
+            raise error
+        _disturbs(stage, error)
+        event.show(caller, "redis", words, f"! {error.code}", sent=sent)
+        await _failed(stage, caller, event, error)
+        return
+    event.show(caller, "redis", words, task.result(), sent=sent, lost=lost)
+    await _told(stage, caller, event, task.result(), lost=lost)
 
 
 async def _look_at(world: World, words: tuple[str, ...]) -> tuple[str, Touch, bool]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from harness.explore.blocking import either
 from harness.explore.touch import CommandKind, Touch
 from harness.model import CommandRefused, StatementRefused
 from harness.stores import DirectConnection, PostgresConnection, RedisConnection, Stores, connect
@@ -44,6 +46,8 @@ class World:
         self._postgres: list[PostgresConnection] = []
         self._monitor: PostgresConnection | None = None
         self._helper: DirectConnection | RedisConnection | None = None
+        self._patient: dict[int, tuple[RedisConnection, int]] = {}
+        """For commands that wait inside Redis, with the server's number of each connection."""
         self._digests: dict[str, bytes] = {}
         self._seeded = 0
 
@@ -66,11 +70,12 @@ class World:
 
     async def close(self) -> None:
         """Close all connections."""
-        redis = [*self._redis, *([self._helper] if self._helper else [])]
+        redis = [*self._redis, *([self._helper] if self._helper else []), *(one for one, _ in self._patient.values())]
         postgres = [*self._postgres, *([self._monitor] if self._monitor else [])]
         closing = [*(one.close() for one in redis), *(one.close() for one in postgres)]
         await asyncio.gather(*closing, return_exceptions=True)
         self._redis, self._postgres, self._helper, self._monitor = [], [], None, None
+        self._patient = {}
 
     # Connections
 
@@ -93,10 +98,35 @@ class World:
         found = await self._monitor.sql("SELECT p, pg_blocking_pids(p) FROM unnest($1::int[]) AS p", list(pids))
         return {row[0]: tuple(row[1]) for row in found.rows}
 
-    async def cancel(self, pid: int) -> None:
-        """End the statement of a server process."""
-        assert self._monitor is not None
-        await self._monitor.sql("SELECT pg_cancel_backend($1)", pid)
+    async def send(self, place: int, words: tuple[Any, ...]) -> asyncio.Future[Any]:
+        """Send a command of a caller that may wait inside Redis: over a connection that does not wait with it."""
+        if place not in self._patient:
+            assert self.stores.redis is not None
+            connection = await RedisConnection.open(self.stores.redis)
+            self._patient[place] = connection, await connection.execute("CLIENT", "ID")
+        return self._patient[place][0].execute(*words)
+
+    async def waits_inside(self, place: int, task: asyncio.Future[Any]) -> bool:
+        """Whether a caller's command waits inside Redis; False once it is over."""
+        _connection, client = self._patient[place]
+        while True:
+            over, listed = await either(task, lambda: self._aside.execute("CLIENT", "LIST", "ID", client))
+            if over:
+                return False
+            flags = re.search(rb" flags=(\w+)", listed)
+            if flags is None:  # its connection is gone, and the task is about to say so
+                await asyncio.wait([task])
+                return False
+            if b"b" in flags[1]:
+                return True
+
+    async def end_wait(self, place: int) -> None:
+        """End what a caller waits for inside its server: a statement is cancelled, a command finds nothing."""
+        if self.store == "redis":
+            await self._aside.execute("CLIENT", "UNBLOCK", self._patient[place][1])
+        else:
+            assert self._monitor is not None
+            await self._monitor.sql("SELECT pg_cancel_backend($1)", self.pid(place))
 
     async def digest(self, source: str) -> bytes:
         """The digest of a script that the server has."""
@@ -136,6 +166,8 @@ class World:
             assert self.stores.redis is not None
             await self._redis[place].close()
             self._redis[place] = await connect(self.stores.redis)
+            if place in self._patient:
+                await self._patient.pop(place)[0].close()
 
     async def _connected(self) -> PostgresConnection:
         assert self.stores.postgres is not None

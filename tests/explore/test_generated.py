@@ -27,7 +27,10 @@ SET_IF_EQUAL = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call(
 some_key = st.sampled_from(KEYS)
 redis_program = st.lists(
     st.tuples(
-        st.sampled_from(("get", "set", "incr", "setnx", "del", "set-read", "watched", "script", "other")), some_key
+        st.sampled_from(
+            ("get", "set", "incr", "setnx", "del", "set-read", "watched", "script", "other", "give", "take")
+        ),
+        some_key,
     ),
     min_size=1,
     max_size=2,
@@ -110,6 +113,11 @@ class RedisRuns(Runs):
                 answer = await session.redis("EXEC")
             elif op == "script":
                 answer = await session.script(SET_IF_EQUAL, (key,), "1")
+            elif op == "give":
+                answer = await session.redis("RPUSH", f"{key}:list", mine)
+            elif op == "take":
+                found = await session.redis("BLPOP", f"{key}:list", 1)
+                answer = found and found[1]
             elif op == "other":
                 answer = await session.redis("GET", session.key(named["y" if name == "x" else "x"]))
             else:
@@ -185,7 +193,7 @@ def generated(number: int) -> settings:
     )  # fmt: skip
 
 
-@generated(60)
+@generated(75)
 @given(programs=st.lists(redis_program, min_size=2, max_size=2))
 def test_redis_programs(stage: Stage, programs: list[list[Op]]) -> None:
     """Commands, scripts, WATCH: whatever the order shows is shown by the orders that are run."""
