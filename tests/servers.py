@@ -88,11 +88,15 @@ class PrivateValkey:
         return asyncio.run(work())
 
     def at_work(self, more: int = 2_000) -> None:
-        """Wait until so many more commands were carried out."""
+        """Wait until so many more commands were carried out, the questions after them not counted."""
+        asked = 0
 
         def done() -> int:
+            nonlocal asked
+            asked += 1
             lines = self.execute("INFO", "stats").decode().splitlines()
-            return next(int(line.split(":")[1]) for line in lines if line.startswith("total_commands_processed:"))
+            total = next(int(line.split(":")[1]) for line in lines if line.startswith("total_commands_processed:"))
+            return total - asked
 
         before = done()
         until(lambda: done() > before + more)

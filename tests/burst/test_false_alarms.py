@@ -395,7 +395,7 @@ def test_a_clock_that_is_set_back(
 
     load = {**load, "work_us": 80_000}
     found = measure(short_lease(tmp_path, 60), str(script), load, befalls, redis_url=valkey.url)
-    inconclusive(found, "clock was set back by 300 ms")
+    inconclusive(found, "clock was set back by ")
 
 
 # False calm
