@@ -1,6 +1,7 @@
 # make demo      install, then the main job: one rule under every strategy
 # make test      install with the test tools, then the tests
 # make check     test, and everything else that must be green before a change lands
+# make matrix    every claim of every scenario, strategy and variant, in every order: minutes
 # make bench     how fast race itself is, as ratios in one run
 # make results   remake the generated tables under results/
 # make lock      remake both locks from pyproject.toml
@@ -18,7 +19,7 @@ UV_VERSION := 0.13.9
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: demo test check bench results lock clean
+.PHONY: demo test check matrix bench results lock clean
 .DELETE_ON_ERROR:
 
 demo: $(DEMO)
@@ -41,6 +42,9 @@ check: test
 	else \
 		echo "no Redis and PostgreSQL on 127.0.0.1: the tests with a store ran on embedded ones only"; \
 	fi
+
+matrix: $(TOOLS)
+	RACE_MATRIX=1 $(BIN)/python -m pytest -q --timeout 1200 tests/explore/test_library.py
 
 bench: $(TOOLS)
 	$(BIN)/python -m bench

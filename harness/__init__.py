@@ -27,6 +27,7 @@ from harness.model import (
 from harness.strategy import (
     ChildRowLayout,
     CommandForm,
+    CommandsForm,
     Flow,
     Forms,
     Isolation,
@@ -53,6 +54,7 @@ __all__ = [
     "Claim",
     "CommandForm",
     "CommandRefused",
+    "CommandsForm",
     "Conditions",
     "ConnectionLost",
     "Effect",

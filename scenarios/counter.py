@@ -9,6 +9,7 @@ from random import Random
 from harness import (
     Breach,
     CommandForm,
+    CommandsForm,
     Evidence,
     Invariant,
     NotExpressible,
@@ -47,6 +48,9 @@ class Counter(Scenario):
     rows = RowLayout({"value": "bigint"}, lambda value: (value,), lambda row: row[0], "counters")
     forms = {
         "command": {"add": CommandForm(lambda key, _request, _now_ms: ("INCR", key), added)},
+        "multi": {
+            "add": CommandsForm(lambda key, _request, _now_ms: (("INCR", key),), lambda answers, _: added(answers[0]))
+        },
         "lua": {"add": ScriptForm("return redis.call('INCR', KEYS[1])", lambda *_: (), added)},
         "sql": {"add": StatementForm(ADD, key_of, lambda rows, _: added(rows.rows[0][0]))},
         "unique": NotExpressible("everybody may add: there is nothing to claim"),

@@ -18,6 +18,7 @@ from harness import (
     Evidence,
     Flow,
     Invariant,
+    NotExpressible,
     Outcome,
     Reply,
     Request,
@@ -178,6 +179,7 @@ class DoubleSubmit(Scenario):
             "start": CommandForm(take, started),
             "finish": ScriptForm(COMPARE_AND_DELETE, own_attempt, finished),
         },
+        "multi": NotExpressible("a finish looks before it deletes"),
         "lua": {
             "start": ScriptForm(START, lambda request, _now_ms: (request.attempt, LEASE_MS), started),
             "finish": ScriptForm(FINISH, own_attempt, finished),

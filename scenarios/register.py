@@ -116,6 +116,7 @@ class Register(Scenario):
             "write": CommandForm(set_command, lambda _answer, _request: WRITTEN),
             "cas": CAS,
         },
+        "multi": NotExpressible("a cas reads before it writes"),
         "lua": {
             "read": ScriptForm("return redis.call('GET', KEYS[1])", lambda *_: (), was_read),
             "write": ScriptForm(SET, lambda request, _: (encode(request.args["value"]),), lambda *_: WRITTEN),

@@ -76,6 +76,7 @@ class Text(Scenario):
             "put": CommandForm(lambda key, request, _: ("SET", key, request.args.get("value", "")), written),
             "append": CommandForm(lambda key, request, _: ("APPEND", key, request.args.get("value", "")), written),
         },
+        "multi": NotExpressible("each request is one command: see atomic"),
         "lua": {
             "get": ScriptForm("return redis.call('GET', KEYS[1])", lambda *_: (), got),
             "put": ScriptForm("redis.call('SET', KEYS[1], ARGV[1])", value, written),

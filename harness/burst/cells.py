@@ -38,6 +38,7 @@ def bind(cell: Cell, load: Load) -> Bound:
     if rule not in rules:
         raise UsageError(f"unknown rule '{rule}' of {scenario.name}; {nearest(rule, rules)}")
     _check(scenario)
+    scenario = scenario.under(rule)
     strategy = kind(scenario, variant)
     claim = strategy.claim(Conditions(processes=load.processes))
     return Bound(Cell(cell.scenario, cell.strategy, rule), scenario, strategy, claim)

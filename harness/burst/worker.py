@@ -49,8 +49,9 @@ class Cells:
             scenario = find_scenario(cell.scenario)()
             kind, variant = find_strategy(cell.strategy)
             rules = scenario.all_rules()
-            rule = rules[cell.rule or next(iter(rules))]
-            self._loaded[cell] = scenario, kind(scenario, variant), rule
+            name = cell.rule or next(iter(rules))
+            scenario = scenario.under(name)
+            self._loaded[cell] = scenario, kind(scenario, variant), rules[name]
         return self._loaded[cell]
 
 

@@ -78,6 +78,7 @@ def _subject(file: HistoryFile, name: str, rule: str) -> tuple[str, Subject]:
     rule = rule or next(iter(rules))
     if rule not in rules:
         raise UsageError(f"unknown rule '{rule}' of {scenario.name}; {nearest(rule, rules)}")
+    scenario = scenario.under(rule)
     return rule, Subject(
         RuleSpec(scenario, rule), scenario.invariants(), scenario.initial_value, scenario.operations
     )  # fmt: skip

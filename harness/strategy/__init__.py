@@ -3,6 +3,7 @@
 from harness.strategy.child_rows import ChildRowLayout
 from harness.strategy.forms import (
     CommandForm,
+    CommandsForm,
     Form,
     Forms,
     NotExpressible,
@@ -19,6 +20,7 @@ from harness.strategy.strategy import Store, Strategy, store_of
 __all__ = [
     "ChildRowLayout",
     "CommandForm",
+    "CommandsForm",
     "Flow",
     "Form",
     "Forms",

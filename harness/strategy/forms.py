@@ -1,6 +1,6 @@
 """Native forms: a rule translated for a strategy that cannot call Python.
 
-A scenario offers them by family (`command`, `lua`, `sql`) and by operation. Each form
+A scenario offers them by family (`command`, `multi`, `lua`, `sql`) and by operation. Each form
 decodes its own reply; conformance tests run every one against the pure rule.
 """
 
@@ -21,6 +21,18 @@ class CommandForm:
 
     build: Callable[[str, Request, int], Command]
     reply: Callable[[Any, Request], Reply]
+
+
+@dataclass(frozen=True, slots=True)
+class CommandsForm:
+    """Redis commands that belong together. `build(key, request, now_ms)` gives them, `reply` reads their answers.
+
+    `then(key, answers)` may give one more, to be sent when those have been answered.
+    """
+
+    build: Callable[[str, Request, int], Sequence[Command]]
+    reply: Callable[[Sequence[Any], Request], Reply]
+    then: Callable[[str, Sequence[Any]], Command | None] = lambda _key, _answers: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +63,6 @@ class NotExpressible:
     reason: str
 
 
-Form = CommandForm | ScriptForm | StatementForm
+Form = CommandForm | CommandsForm | ScriptForm | StatementForm
 Forms = Mapping[str, Form]
 """The forms of one family, by operation."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 from harness.model import Attempt, Claim, Evidence, Invariant, Outcome, Reply, Request, Rule, Signature, State
 from harness.strategy.forms import Forms, NotExpressible
@@ -43,6 +43,8 @@ class Scenario:
     layouts: Mapping[str, TableLayout] = {}
     """Where a family of native forms needs tables of its own, by family: those with a constraint, say."""
     forms: Mapping[str, Forms | NotExpressible] = {}
+    other_forms: Mapping[str, Mapping[str, Forms | NotExpressible]] = {}
+    """The forms of each rule that is not the default one, by rule and family."""
     claims: Mapping[str, Claim] = {}
     """What a strategy claims here, by its title, where that differs from what it says itself."""
     operations: Mapping[str, Signature] = {}
@@ -60,6 +62,17 @@ class Scenario:
     def all_rules(self) -> Mapping[str, Rule]:
         """The rules by name; the first is the default."""
         return self.rules or {"default": self.rule}
+
+    def under(self, rule: str) -> Self:
+        """This scenario, made ready for the rule that is executed, before any strategy is bound to it.
+
+        Forms translate the default rule, so another one has its own or none. Override where layouts, claims or
+        invariants depend on the rule, too.
+        """
+        if rule != next(iter(self.all_rules())):
+            missing = NotExpressible(f"rule {rule} has no native form of this family")
+            self.forms = {**dict.fromkeys(self.forms, missing), **self.other_forms.get(rule, {})}
+        return self
 
     def spec(self, rule: str) -> Rule:
         """What is right, where that is not the executed rule named `rule`."""

@@ -17,6 +17,7 @@ Store = Literal["redis", "postgres"]
 
 _FORMS = {
     "command": "as one Redis command",
+    "multi": "as commands for MULTI",
     "lua": "as a Lua script",
     "sql": "as one SQL statement",
     "unique": "as a unique claim",

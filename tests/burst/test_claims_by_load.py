@@ -28,6 +28,7 @@ SPREAD = {
     "last-owner": ("pg-conditional", "pg-for-update:parent"),
     "register": ("naive", "watch"),
     "text": ("pg-read-committed", "lua", "pg-serializable"),
+    "rate-limit": ("multi",),
 }
 """Of the others, what bursts of four may show and two requests do not: several rows per key, several keys."""
 CELLS = [

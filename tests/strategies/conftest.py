@@ -109,6 +109,7 @@ class World:
     async def apply(self, strategy: Strategy, request: Request, rule: Rule, by: str = "one") -> Reply:
         """One request, through the owner where there is one."""
         session = self.sessions[by]
+        session.now_at_ms = session.now_max_ms = 0
 
         async def ask(request: Request) -> tuple[Reply, int, int]:
             reply = await strategy.own(self.owner, request, rule)

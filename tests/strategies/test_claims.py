@@ -68,6 +68,10 @@ CLAIMS = {
         "redis-lock:reentrant",
     },
     "not-applicable": {
+        "multi",
+        "multi:no-multi",
+        "multi:expire-later",
+        "multi:expire-each",
         "pg-for-update:parent",
         "pg-for-update:parent-after-read",
         "pg-for-update:same-statement",
@@ -153,6 +157,7 @@ def test_scenarios_of_nothing_but_order(scenario: str) -> None:
     """Every strategy applies; those break that let two requests overlap."""
     found = {kind.name: claim(kind.name, scenario).kind for kind in strategies()}
     other = {"naive": "breaks", "mutex": "breaks", "pg-read-committed": "breaks", "pg-unique": "not-applicable"}
+    other["multi"] = "not-applicable"
     assert found == {name: other.get(name, "holds") for name in found}
 
 

@@ -24,6 +24,9 @@ pytestmark = pytest.mark.stores
 
 WRONG_ALONE = {"atomic:no-nx", "atomic:ignore-reply", "pg-conditional:ignore-count", "pg-unique:ignore-count"}
 LAPSED_MS = 1_000
+THROUGHOUT = {"counter", "double-submit", "register", "text", "last-owner"}
+LAYOUTS = {"naive", "pg-read-committed"}
+"""Of other scenarios and rules, what they have of their own: the layouts of both stores and the native forms."""
 
 Asked = tuple[str, str, dict[str, Any]]
 """An operation, its attempt and its arguments."""
@@ -51,6 +54,9 @@ operations: dict[str, st.SearchStrategy[Asked]] = {
         st.tuples(st.just("get"), st.just(""), NONE),
         st.tuples(st.sampled_from(["put", "append"]), st.just(""), PIECE),
     ),
+    "rate-limit": st.tuples(
+        st.sampled_from(["hit", "hit", "hit", "lapse"]), st.just(""), st.fixed_dictionaries({"limit": st.just(3)})
+    ),
 }
 
 
@@ -59,11 +65,18 @@ def cells() -> Iterator[Any]:
     for scenario in scenarios():
         if scenario.name not in operations:
             continue
-        for kind in strategies():
-            for variant in ("", *kind.variants):
-                strategy = kind(scenario(), variant)
-                if strategy.claim(Conditions()).kind != "not-applicable":
-                    yield pytest.param(strategy, id=f"{scenario.name}-{strategy.title}")
+        for number, rule in enumerate(scenario().all_rules()):
+            for kind in strategies():
+                for variant in ("", *kind.variants):
+                    strategy = kind(scenario().under(rule), variant)
+                    every = scenario.name in THROUGHOUT and not number
+                    if strategy.claim(Conditions()).kind == "not-applicable":
+                        continue
+                    if not (every or kind.form or strategy.title in LAYOUTS):
+                        continue
+                    yield pytest.param(
+                        strategy, rule, id=f"{scenario.name}-{strategy.title}{f'-{rule}' * (number > 0)}"
+                    )
 
 
 ALL = list(cells())
@@ -71,9 +84,9 @@ RIGHT = [cell for cell in ALL if cell.values[0].title not in WRONG_ALONE]
 WRONG = [cell for cell in ALL if cell.values[0].title in WRONG_ALONE]
 
 
-async def conforms(world: World, scenario: Scenario, strategy: Strategy, asked: list[Asked]) -> bool:
+async def conforms(world: World, scenario: Scenario, strategy: Strategy, name: str, asked: list[Asked]) -> bool:
     """Whether replies and states are those of the pure rule, all along."""
-    rule = next(iter(scenario.all_rules().values()))
+    rule = scenario.all_rules()[name]
     key = await world.seed(scenario, strategy)
     state: dict[str, Any] = {key: scenario.initial_value}
     for number, (operation, attempt, args) in enumerate(asked):
@@ -92,11 +105,26 @@ async def conforms(world: World, scenario: Scenario, strategy: Strategy, asked: 
 
 
 async def lapse(world: World, strategy: Strategy, state: dict[str, Any]) -> None:
-    """Let a lease run out: it still lies there, unless a TTL is all that such a form looks at."""
+    """Let a lease or a window run out: it still lies there, unless a TTL is all that such a form looks at."""
     for key, held in state.items():
         if held is not None:
-            state[key] = None if strategy.form == "command" else {**held, "until_ms": LAPSED_MS}
+            state[key] = None if strategy.form in {"command", "multi", *FORGETS} else lapsed(held)
             await world.put(strategy, key, state[key])
+
+
+FORGETS = {"expire-later", "expire-each"}
+
+
+def lapsed(held: dict[str, Any]) -> dict[str, Any]:
+    """The same, in so far as time can have passed for it."""
+    match held:
+        case {"window": window}:
+            return {**held, "window": window - 1}
+        case {"log": [first, *others]}:
+            return {"log": [first - 60_000, *others]}
+        case {"full_at": full_at}:
+            return {"full_at": full_at - 90_000}
+    return {**held, "until_ms": LAPSED_MS}
 
 
 def of(strategy: Strategy) -> st.SearchStrategy[list[Asked]]:
@@ -104,17 +132,19 @@ def of(strategy: Strategy) -> st.SearchStrategy[list[Asked]]:
     return st.lists(operations[strategy.scenario.name], min_size=1, max_size=8)
 
 
-@pytest.mark.parametrize("strategy", RIGHT)
+@pytest.mark.parametrize(("strategy", "rule"), RIGHT)
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
-def test_alone_a_strategy_does_what_the_rule_says(world: World, strategy: Strategy, data: st.DataObject) -> None:
+def test_alone_a_strategy_does_what_the_rule_says(
+    world: World, strategy: Strategy, rule: str, data: st.DataObject
+) -> None:
     """Replies and states, request by request, on the real store."""
     asked = data.draw(of(strategy))
-    assert True is world.run(conforms(world, strategy.scenario, strategy, asked))
+    assert True is world.run(conforms(world, strategy.scenario, strategy, rule, asked))
 
 
-@pytest.mark.parametrize("strategy", WRONG)
-def test_a_decision_thrown_away_is_wrong_even_alone(world: World, strategy: Strategy) -> None:
+@pytest.mark.parametrize(("strategy", "rule"), WRONG)
+def test_a_decision_thrown_away_is_wrong_even_alone(world: World, strategy: Strategy, rule: str) -> None:
     """A start that finds another's lease is let in; a cas that finds another value claims to have swapped it."""
     asked: list[Asked] = [("start", "a", {}), ("start", "c", {})]
     match strategy.scenario.name:
@@ -122,7 +152,7 @@ def test_a_decision_thrown_away_is_wrong_even_alone(world: World, strategy: Stra
             asked = [("cas", "", {"old": 1, "new": 2})]
         case "last-owner":
             asked = [("leave", "", {"owner": "cat"})]
-    assert False is world.run(conforms(world, strategy.scenario, strategy, asked))
+    assert False is world.run(conforms(world, strategy.scenario, strategy, rule, asked))
 
 
 LEASES = st.fixed_dictionaries({"attempt": st.text(alphabet="ab 1-", max_size=5), "until_ms": st.integers(1, 2**53)})

@@ -70,7 +70,7 @@ def test_bundled_scenarios_come_in_their_fixed_order() -> None:
 def test_bundled_strategies_come_in_their_fixed_order() -> None:
     """From naive to actor."""
     expected = [
-        *("naive", "atomic", "lua", "watch"),
+        *("naive", "atomic", "lua", "multi", "watch"),
         *("pg-read-committed", "pg-conditional", "pg-for-update", "pg-advisory", "pg-version", "pg-unique"),
         *("pg-repeatable-read", "pg-serializable", "mutex", "redis-lock", "actor"),
     ]

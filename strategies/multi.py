@@ -1,0 +1,72 @@
+"""Several commands in one MULTI/EXEC, sent without a look at anything first.
+
+EXEC runs them with nobody in between, and either all of them or none. That suffices where every
+caller does the same whatever is there: begin a window if there is none, count, look at the number
+afterwards. Commands cannot depend on one another's answers, so a rule that must read before it
+decides needs a script, or WATCH. Sent one by one they leave a gap between any two, and whoever
+dies in it leaves half of what was meant.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from harness import Claim, CommandsForm, Conditions, Reply, Request, Rule, Scenario, Session, Strategy
+
+_FORMS = ("expire-later", "expire-each")
+
+
+class Multi(Strategy):
+    """The rule as commands that EXEC runs together."""
+
+    name = "multi"
+    family = "redis"
+    form = "multi"
+    summary = "MULTI, a few commands, EXEC: nothing is read before"
+    variants = {
+        "no-multi": "the same commands one by one",
+        "expire-later": "INCR; where it answers 1, EXPIRE in a command of its own",
+        "expire-each": "INCR, then EXPIRE NX apart at every hit: it heals, one window late (Redis 7.0)",
+    }
+
+    def __init__(self, scenario: Scenario, variant: str = "") -> None:
+        """Bind to a scenario; some variants are other commands for the same rule."""
+        if variant in _FORMS:
+            self.form = variant
+        if variant == "expire-each":
+            self.needs = {"redis": "7.0"}
+        super().__init__(scenario, variant)
+
+    def claims(self, conditions: Conditions) -> Claim:
+        """Holds; in between two commands somebody may die, or a key vanish."""
+        faults = {
+            "no-multi": ("pause",),
+            "expire-later": ("crash", "lost-reply"),
+            "expire-each": ("crash", "lost-reply"),
+        }.get(self.variant, ())
+        if self.variant == "no-multi" and not any(map(self._gapped, self._forms)):
+            return Claim("not-applicable", "one command has no gap")
+        return Claim("holds", self.variants.get(self.variant, "EXEC lets nobody in between"), breaks_under=faults)
+
+    async def apply(self, session: Session, request: Request, rule: Rule) -> Reply:
+        """Send the commands; their answers are the decision."""
+        form: CommandsForm = self.native(request.operation)
+        now_ms = await session.instant_ms()
+        key = session.key(request.key)
+        answers = await self._send(session, form.build(key, request, now_ms))
+        further = form.then(key, answers)
+        if further is not None:
+            await session.redis(*further)
+        return form.reply(answers, request)
+
+    async def _send(self, session: Session, commands: Sequence[tuple[Any, ...]]) -> Sequence[Any]:
+        if len(commands) == 1 or self.variant == "no-multi":
+            return [await session.redis(*command) for command in commands]
+        await session.redis("MULTI")
+        for command in commands:
+            await session.redis(*command)
+        answers: Sequence[Any] = await session.redis("EXEC")
+        return answers
+
+    def _gapped(self, operation: str) -> bool:
+        form: CommandsForm = self.native(operation)
+        return len(form.build("key", Request(operation, ("key",), {"limit": 1}), 0)) > 1

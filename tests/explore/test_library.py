@@ -1,0 +1,141 @@
+"""The scenarios that people are bitten by, cell by cell: what every strategy claims, borne out by every order."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.burst.cells import Bound, bind
+from harness.burst.plan import Cell, Load
+from harness.explore import FAULTS, Exhaustive, Exploration, Explorer, Options, Schedule
+from harness.model import Verdict
+from harness.results.claims import breaks, unnamed
+from harness.strategy import store_of
+from harness.strategy.loader import find_scenario, strategies
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from tests.explore.conftest import Stage
+
+SCENARIOS = ("rate-limit",)
+EVERYTHING = "RACE_MATRIX" in os.environ
+"""Every variant under every rule and fault: minutes, and once in a while."""
+TITLES = [(kind, variant) for kind in strategies() for variant in ("", *kind.variants)]
+
+
+def explored(stage: Stage, cell: Cell, options: Options) -> tuple[Exploration, Schedule | None]:
+    """A cell in every order, and its smallest schedule that breaks."""
+
+    async def go() -> tuple[Exploration, Schedule | None]:
+        async with Explorer(bind(cell, Load(processes=options.processes)), stage.stores, options) as explorer:
+            found = await explorer.explore(Exhaustive())
+            return found, await explorer.shrunk(found.first) if found.first is not None else None
+
+    return stage.run(go())
+
+
+def titles(rule: int, fault: str) -> list[str]:
+    """The strategies that are tried under the rule of that number. What calls the rule does so under each alike.
+
+    Their mutants `counter` and `double-submit` have shown, and what faults do to them, too.
+    """
+    return [
+        f"{kind.name}:{variant}" if variant else kind.name
+        for kind, variant in TITLES
+        if EVERYTHING or (fault == "" and rule == 0 and not variant) or kind.form
+        if EVERYTHING or not fault or store_of(kind) == "redis"
+    ]
+
+
+def unmet(stage: Stage, scenario: str, rule: str, titles: Iterable[str], faults: tuple[str, ...] = ()) -> list[str]:
+    """The claims that exploring does not bear out. Under a fault it may take more than two to break one."""
+    wrong = []
+    for title in titles:
+        options = Options(faults=faults, budget_s=30)
+        bound = bind(Cell(scenario, title, rule), Load())
+        if bound.claim.kind == "not-applicable":
+            continue
+
+        async def go(bound: Bound = bound, options: Options = options) -> Exploration:
+            async with Explorer(bound, stage.stores, options) as explorer:
+                return await explorer.explore(Exhaustive())
+
+        found = stage.run(go())
+        if breaks(bound.claim, faults):
+            met = found.verdict is Verdict.VIOLATED or bool(faults)
+        else:
+            met = found.verdict is Verdict.PROVED and not unnamed(bound.claim, found.errors)
+        if not met:
+            wrong.append(f"{title}: {found.verdict} ({found.reason})")
+    return wrong
+
+
+@pytest.mark.parametrize(
+    ("scenario", "number", "rule"),
+    [(name, number, rule) for name in SCENARIOS for number, rule in enumerate(find_scenario(name)().all_rules())],
+)
+def test_claims(stage: Stage, scenario: str, number: int, rule: str) -> None:
+    """Two requests in every order: what claims to break does, what claims to hold is proved."""
+    assert unmet(stage, scenario, rule, titles(number, "")) == []
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_claims_under_a_fault(stage: Stage, scenario: str, fault: str) -> None:
+    """Who claims to hold under it is proved."""
+    rule = next(iter(find_scenario(scenario)().all_rules()))
+    assert unmet(stage, scenario, rule, titles(0, fault), (fault,)) == []
+
+
+SILENCE = "a request after two minutes of silence was answered limited"
+
+
+@pytest.mark.parametrize(
+    ("scenario", "strategy", "fault", "says"),
+    [
+        ("rate-limit", "multi:expire-later", "crash", SILENCE),
+        ("rate-limit", "multi:expire-later", "lost-reply", SILENCE),
+        ("rate-limit", "multi:no-multi", "pause", SILENCE),
+    ],
+)
+def test_what_a_fault_breaks(stage: Stage, scenario: str, strategy: str, fault: str, says: str) -> None:
+    """In the words of the domain."""
+    found, smallest = explored(stage, Cell(scenario, strategy), Options(faults=(fault,)))
+    assert found.verdict is Verdict.VIOLATED, found.reason
+    assert smallest is not None
+    assert smallest.says == says
+
+
+# rate-limit
+
+
+def test_how_many_too_many(stage: Stage) -> None:
+    """Of four, two may pass; all that read first are let through."""
+    found, _smallest = explored(stage, Cell("rate-limit", "naive"), Options(size=4))
+    assert found.first is not None
+    ((breach,),) = [breaches for breaches in found.first.finding.breaches.values() if breaches]
+    assert breach.amount in {1, 2}
+    assert breach.says == f"{2 + int(breach.amount)} requests were let through, and the limit is 2"
+
+
+ONE = """
+from harness import *
+from harness.strategy.loader import find_scenario
+class One(find_scenario("rate-limit")):
+    name = "one"
+    def burst(self, rng, size): return [Request("hit", ("user",), {"limit": 1})] * size
+"""
+
+
+@pytest.mark.parametrize(("strategy", "verdict"), [("multi:expire-each", "violated"), ("multi", "proved")])
+def test_a_counter_heals_one_window_late(stage: Stage, tmp_path: Path, strategy: str, verdict: str) -> None:
+    """EXPIRE NX at every hit: the one after the crash sets the end, and is itself refused."""
+    script = tmp_path / "one.py"
+    script.write_text(ONE, encoding="utf-8")
+    found, smallest = explored(stage, Cell(str(script), strategy), Options(size=1, faults=("crash",)))
+    assert str(found.verdict) == verdict, found.reason
+    assert (smallest is not None and "was answered limited" in smallest.says) == (verdict == "violated")
