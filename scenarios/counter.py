@@ -49,7 +49,9 @@ class Counter(Scenario):
     forms = {
         "command": {"add": CommandForm(lambda key, _request, _now_ms: ("INCR", key), added)},
         "multi": {
-            "add": CommandsForm(lambda key, _request, _now_ms: (("INCR", key),), lambda answers, _: added(answers[0]))
+            "add": CommandsForm(
+                lambda key, _request, _now_ms: (("INCR", key),), lambda answers, _: added(answers[0]), several=False
+            )
         },
         "lua": {"add": ScriptForm("return redis.call('INCR', KEYS[1])", lambda *_: (), added)},
         "sql": {"add": StatementForm(ADD, key_of, lambda rows, _: added(rows.rows[0][0]))},

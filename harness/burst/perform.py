@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Mapping
@@ -33,6 +34,9 @@ _monotonic_ns = time.monotonic_ns
 _time_ns = time.time_ns
 _new = tuple.__new__
 _YIELD_BELOW_S = 0.002
+_LONGEST_WAIT_MS = 16
+_MOST_WAITS = 800
+"""An attempt waits for others longer than a lease: 6 s on average."""
 
 
 class BrokenScript(Exception):
@@ -66,6 +70,7 @@ class Performer:
                     flow = session.flow = LoadFlow(self, session, caller)
                 flow.attempt = _new(Attempt, (keys, item.args, f"{recorder.worker}-a{number}", item.role))
                 flow.burst, flow.number, flow.place = burst, number, recorder.place(keys)
+                flow.waited = 0
                 await self.scenario.flow(flow)
             else:
                 await self.request(
@@ -143,7 +148,7 @@ class Performer:
 class LoadFlow:
     """What a flow is given: requests and effects of one attempt. A caller's next attempt reuses it."""
 
-    __slots__ = ("_caller", "_session", "attempt", "burst", "number", "performer", "place")
+    __slots__ = ("_caller", "_session", "attempt", "burst", "number", "performer", "place", "waited")
 
     def __init__(self, performer: Performer, session: LoadSession, caller: int) -> None:
         """One for each caller; `attempt`, `number`, `place` and `burst` are set for each attempt."""
@@ -152,7 +157,7 @@ class LoadFlow:
         self._caller = caller
         self.attempt: Attempt
         self.burst = 0
-        self.number = self.place = 0
+        self.number = self.place = self.waited = 0
 
     def apply(self, operation: str, **args: Any) -> Awaitable[Reply]:
         """One request on the attempt's keys."""
@@ -173,3 +178,9 @@ class LoadFlow:
             recorder.effect_end(mark, _monotonic_ns())
         else:
             recorder.instant(name, place, self._caller, self.burst, self.number, began_ns, _monotonic_ns())
+
+    async def wait(self) -> bool:
+        """Pause for a random time that grows to 16 ms, as between a strategy's own tries."""
+        self.waited += 1
+        await asyncio.sleep(random.random() * min(_LONGEST_WAIT_MS, 2**self.waited) / 1000)
+        return self.waited < _MOST_WAITS

@@ -102,6 +102,7 @@ class Caller:
         self.waits_for: tuple[str, ...] = ()
         self.tried: Touch = NOWHERE
         self.disturbed = False
+        self.looked_at = 0
         self.due_ms = 0
         self.patience_ms = 0.0
         # faults

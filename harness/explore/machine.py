@@ -47,6 +47,7 @@ class Machine:
         self.crowded = False
         self.leases = Leases()
         self._began = time.monotonic()
+        self._rows_ran_out = False
 
     @property
     def callers(self) -> list[Caller]:
@@ -174,10 +175,14 @@ class Machine:
         while caller.condition == "ready" and caller.pending is not None:
             pending = caller.pending
             if pending.kind == "retry":
+                if pending.name == "others":
+                    self._look_back(caller)
                 if pending.name != "first" and not caller.disturbed:
                     caller.condition, caller.patience_ms = "parked", pending.ms
                     return
                 caller.tried, caller.disturbed = NOWHERE, False
+                if pending.name == "others":
+                    caller.looked_at = len(self.events)
                 self._advance(caller, event, value=True)
             elif pending.kind == "begin":
                 await (await self.world.postgres(caller.place)).begin(pending.isolation)  # type: ignore[arg-type] # a session gave it
@@ -194,6 +199,15 @@ class Machine:
                 return
         if caller.condition == "done":
             await self._over(caller, event)
+
+    def _look_back(self, caller: Caller) -> None:
+        """An attempt waits: what it has touched since it last did, over all of its requests; and who came between."""
+        caller.tried, caller.disturbed = NOWHERE, False
+        for event in self.events[caller.looked_at :]:
+            if event.choice.caller == caller.name and event.choice.kind != "pause":
+                caller.tried = caller.tried.with_(event.touch)
+            elif disturbs(event.touch, caller.tried):
+                caller.disturbed = True
 
     async def _over(self, caller: Caller, event: Event) -> None:
         """An owner's message is dealt with: its answer goes out, and the next one is taken up."""
@@ -322,6 +336,8 @@ class Machine:
             due = vanishes + 1
         elif asleep:
             due = min(caller.due_ms for caller in asleep) - self.now_ms
+        elif polling and not self._rows_ran_out and 0 < self.cast.leases_ms <= patience:
+            self._rows_ran_out, due = True, self.cast.leases_ms + 1  # leases kept in rows or in memory
         elif polling:  # nothing will ever change: their tries run out
             self.caps.add("a caller's tries ran out")
             self.events.append(event)
@@ -332,6 +348,8 @@ class Machine:
             return True
         else:
             return False
+        if any(caller.patience_ms < due for caller in polling):
+            self.caps.add("a caller's tries ran out")  # it would have given up before
         self.events.append(event)
         await self._move_time(due, event)
         await self._wake(event)

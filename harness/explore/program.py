@@ -26,6 +26,8 @@ from harness.model import (
 from harness.strategy import Scenario, StatementForm, Strategy
 
 Message = tuple[Caller, Request]
+_PATIENCE_MS = 10_000.0
+"""How long an attempt waits for others: longer than a lease."""
 
 
 class Cell:
@@ -273,8 +275,13 @@ class Cast:
     def answered_differently(self) -> str | None:
         """Whether two deliveries of one request were told different things."""
         told: dict[str, Reply] = {}
+        final = self.cell.scenario.final
         for done in self.operations:
-            if done.reply is not None and told.setdefault(done.request.id, done.reply) != done.reply:
+            if (
+                done.reply is not None
+                and final(done.reply)
+                and told.setdefault(done.request.id, done.reply) != done.reply
+            ):
                 return f"one request, delivered twice, was told {_said(told[done.request.id])} and {_said(done.reply)}"
         return None
 
@@ -301,6 +308,10 @@ class _Flow:
         """Two steps: others may come between its begin and its end."""
         await step(Pending("effect", (self.attempt,), name=name))
         await step(Pending("effect-end", name=name))
+
+    async def wait(self) -> bool:
+        """Until somebody has changed something that this attempt has touched."""
+        return bool(await step(Pending("retry", name="others", ms=_PATIENCE_MS)))
 
 
 def _merged(first: Operation, second: Operation) -> Operation:

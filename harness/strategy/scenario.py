@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from random import Random
 from typing import Any, ClassVar, Protocol, Self
 
@@ -22,6 +23,10 @@ class Flow(Protocol):
 
     async def effect(self, name: str) -> None:
         """Do something outside that cannot be taken back; its begin is written down first."""
+        ...
+
+    async def wait(self) -> bool:
+        """Wait until others may have got on, to ask again; False once patience has run out."""
         ...
 
 
@@ -47,6 +52,12 @@ class Scenario:
     """The forms of each rule that is not the default one, by rule and family."""
     claims: Mapping[str, Claim] = {}
     """What a strategy claims here, by its title, where that differs from what it says itself."""
+    wrong: Mapping[str, str] = {}
+    """Rules that break whatever the strategy, and why: the state changes in order, and the outcome is wrong."""
+    breaks_under: Mapping[str, Sequence[str]] = {}
+    """Rules that break under these faults whatever the strategy."""
+    executed: str = ""
+    """The rule that is executed, once `under` was asked for it."""
     operations: Mapping[str, Signature] = {}
     """What can be asked: a line of a history that asks for anything else is refused. Empty: not checked."""
     repeatable: bool = False
@@ -69,6 +80,7 @@ class Scenario:
         Forms translate the default rule, so another one has its own or none. Override where layouts, claims or
         invariants depend on the rule, too.
         """
+        self.executed = rule
         if rule != next(iter(self.all_rules())):
             missing = NotExpressible(f"rule {rule} has no native form of this family")
             self.forms = {**dict.fromkeys(self.forms, missing), **self.other_forms.get(rule, {})}
@@ -97,6 +109,22 @@ class Scenario:
     def probe(self, key: str) -> Request | None:
         """A request that must get the answer of an idle key once `leases_ms` have passed in silence."""
         return None
+
+    def claimed(self, claim: Claim) -> Claim:
+        """What is claimed of a strategy here, given what it says of itself: a wrong rule breaks under all of them."""
+        rule = self.executed or next(iter(self.all_rules()))
+        if claim.kind == "holds" and rule in self.wrong:
+            return replace(claim, kind="breaks", reason=self.wrong[rule], breaks_under=())
+        faults = dict.fromkeys((*claim.breaks_under, *self.breaks_under.get(rule, ())))
+        return replace(claim, breaks_under=tuple(faults)) if claim.kind == "holds" else claim
+
+    def final(self, reply: Reply) -> bool:
+        """Whether a request that is delivered again must be told the same; not where it is to ask again later."""
+        return True
+
+    def running(self, value: Any) -> bool:
+        """Whether a lease or window in a value at rest has still to run out before a probe is asked."""
+        return value is not None
 
     def view(self, value: Any, now_ms: int) -> Any:
         """What a value at rest means at `now_ms`: an expired lease is no lease."""

@@ -91,6 +91,7 @@ class Strategy(ABC):
         claim = self.scenario.claims.get(self.title) or self.claims(conditions)
         if not isinstance(claim, Claim):
             raise UsageError(f"{where(self.claims)}claims must return a harness.Claim, not {claim!r}")
+        claim = self.scenario.claimed(claim)
         if claim.kind == "holds" and not (self.repeatable or self.scenario.repeatable):
             return replace(claim, breaks_under=tuple(dict.fromkeys((*claim.breaks_under, "duplicate"))))
         return claim

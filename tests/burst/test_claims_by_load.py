@@ -29,6 +29,7 @@ SPREAD = {
     "register": ("naive", "watch"),
     "text": ("pg-read-committed", "lua", "pg-serializable"),
     "rate-limit": ("multi",),
+    "idempotency-key": ("lua",),
 }
 """Of the others, what bursts of four may show and two requests do not: several rows per key, several keys."""
 CELLS = [

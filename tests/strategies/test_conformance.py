@@ -33,6 +33,8 @@ Asked = tuple[str, str, dict[str, Any]]
 
 NONE: st.SearchStrategy[dict[str, Any]] = st.just({})
 VALUE = st.sampled_from([None, 0, 1, "", "1", "ä\"'", [1, {"b": None, "a": 2.5}]])
+PIECES = st.sampled_from(["ä\"'", "10 EUR"])
+ANSWER = st.just({"answer": "ä\"' 1"})
 PIECE = st.fixed_dictionaries({"value": st.sampled_from(["", "a", "ä\"'", " "])})
 
 operations: dict[str, st.SearchStrategy[Asked]] = {
@@ -53,6 +55,10 @@ operations: dict[str, st.SearchStrategy[Asked]] = {
     "text": st.one_of(
         st.tuples(st.just("get"), st.just(""), NONE),
         st.tuples(st.sampled_from(["put", "append"]), st.just(""), PIECE),
+    ),
+    "idempotency-key": st.one_of(
+        st.tuples(st.just("begin"), st.sampled_from("ab"), st.fixed_dictionaries({"body": PIECES})),
+        st.tuples(st.sampled_from(["complete", "complete", "lapse"]), st.sampled_from("ab"), ANSWER),
     ),
     "rate-limit": st.tuples(
         st.sampled_from(["hit", "hit", "hit", "lapse"]), st.just(""), st.fixed_dictionaries({"limit": st.just(3)})
@@ -108,11 +114,13 @@ async def lapse(world: World, strategy: Strategy, state: dict[str, Any]) -> None
     """Let a lease or a window run out: it still lies there, unless a TTL is all that such a form looks at."""
     for key, held in state.items():
         if held is not None:
-            state[key] = None if strategy.form in {"command", "multi", *FORGETS} else lapsed(held)
+            forgets = strategy.form in FORGETS and held.get("answer") is None
+            state[key] = None if forgets else lapsed(held)
             await world.put(strategy, key, state[key])
 
 
-FORGETS = {"expire-later", "expire-each"}
+FORGETS = {"command", "multi", "expire-later", "expire-each"}
+"""Families whose forms leave it to the store when something runs out."""
 
 
 def lapsed(held: dict[str, Any]) -> dict[str, Any]:
