@@ -30,6 +30,7 @@ SPREAD = {
     "text": ("pg-read-committed", "lua", "pg-serializable"),
     "rate-limit": ("multi",),
     "idempotency-key": ("lua",),
+    "token-rotation": ("pg-conditional",),
 }
 """Of the others, what bursts of four may show and two requests do not: several rows per key, several keys."""
 CELLS = [

@@ -60,6 +60,11 @@ operations: dict[str, st.SearchStrategy[Asked]] = {
         st.tuples(st.just("begin"), st.sampled_from("ab"), st.fixed_dictionaries({"body": PIECES})),
         st.tuples(st.sampled_from(["complete", "complete", "lapse"]), st.sampled_from("ab"), ANSWER),
     ),
+    "token-rotation": st.tuples(
+        st.sampled_from(["rotate", "rotate", "rotate", "lapse"]),
+        st.just(""),
+        st.fixed_dictionaries({"token": st.sampled_from(["t0", "t0", "t-0", "t-0", "t-1", "ä"])}),
+    ),
     "rate-limit": st.tuples(
         st.sampled_from(["hit", "hit", "hit", "lapse"]), st.just(""), st.fixed_dictionaries({"limit": st.just(3)})
     ),
