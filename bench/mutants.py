@@ -1,9 +1,10 @@
 """The table of mutants: every strategy with its protection broken, and whether it was caught.
 
 `python -m bench.mutants` writes results/mutants.json and results/mutants.md. A mutant is caught
-where the load finds a violation, or where the base strategy's claim is broken by the errors
-that callers are shown. What only a fault brings out is said to need it. Beside the mutants
-stand the forms that look wrong and are safe: nothing may be said against them.
+where the load finds a violation, where the base strategy's claim is broken by the errors that
+callers are shown, or where a schedule of two requests breaks it, if need be under a fault that
+it claims to break under and its base does not. Beside the mutants stand the forms that look wrong
+and are safe: nothing may be said against them.
 """
 
 from __future__ import annotations
@@ -16,19 +17,24 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from urllib.parse import quote
 
+from bench.explored import WORDS
 from bench.loads import measured
 from harness.burst import Cell, Load, Measurement, StoresOptions
-from harness.burst.cells import bind
+from harness.burst.cells import Bound, bind
+from harness.explore import Exploration, Explorer, Options, searching
 from harness.model import Claim, Verdict
 from harness.results.claims import shown_to_callers
 from harness.results.environment import environment
 from harness.stores import PostgresTarget, RedisTarget, Stores
-from harness.strategy.loader import scenarios, strategies
+from harness.strategy.loader import strategies
 
 SCHEMA = "race.mutants/1"
+SCENARIOS = ("double-submit", "counter", "last-owner")
 TRIES = 3
+BUDGET_S = 10.0
 SAFE = "(safe"
 """How the line about a variant says that it is no mutant."""
 
@@ -38,8 +44,9 @@ class Row:
     """One variant in one scenario.
 
     `by` is "load: rule" or "load: order" (an invariant, or at least an order, was violated), "claim:
-    CODE" (callers were shown an error that the base strategy does not name), "needs a fault:
-    NAME", or "" where it should have been caught and was not.
+    CODE" (callers were shown an error that the base strategy does not name), "explored: FAULT" (load alone
+    does not show it, a schedule with this fault does; without a fault: "explored"), or "" where it should have been
+    caught and was not. `fault` is what was explored, "" for none, and how far: `explored` is the verdict.
     """
 
     strategy: str
@@ -58,19 +65,25 @@ class Row:
     control: str | None
     control_bursts: int
     control_broken: int
+    explored: str
+    fault: str
+    schedules: int
+    explored_s: float
 
 
-def row(measurement: Measurement, changes: str, base: Claim) -> Row:
+def row(measurement: Measurement, changes: str, base: Claim, exploration: Exploration, fault: str) -> Row:
     """What became of one variant; `base` is the claim of the strategy without it."""
     strategy, _, mutant = measurement.cell.strategy.partition(":")
     by = "" if SAFE in changes else caught_by(measurement, base)
+    if not by and SAFE not in changes and told_apart(exploration, base):
+        by = f"explored: {fault}" if fault else "explored"
     overlap = measurement.overlap
     return Row(
         strategy=strategy,
         mutant=mutant,
         changes=changes,
         scenario=measurement.cell.scenario,
-        caught=by.startswith(("load", "claim")),
+        caught=bool(by),
         by=by,
         verdict=measurement.verdict.value,
         reason=measurement.reason,
@@ -82,6 +95,10 @@ def row(measurement: Measurement, changes: str, base: Claim) -> Row:
         control=overlap.control,
         control_bursts=overlap.control_bursts,
         control_broken=overlap.control_broken,
+        explored=exploration.verdict.value,
+        fault=fault,
+        schedules=exploration.schedules,
+        explored_s=round(exploration.elapsed_s, 4),
     )
 
 
@@ -94,12 +111,26 @@ def caught_by(measurement: Measurement, base: Claim) -> str:
     shown = [code for code in _shown(measurement) if code not in base.errors]
     if shown:
         return f"claim: {', '.join(sorted(shown))}"
-    faults = measurement.claim.breaks_under
-    # Where the base breaks under a fault, too, the one that it does not know tells them apart.
-    new = [fault for fault in faults if fault not in base.breaks_under] or [
-        fault for fault in faults if fault != "duplicate"
+    return ""
+
+
+def told_apart(exploration: Exploration, base: Claim) -> bool:
+    """Whether exploring found what the base strategy does not do: a violation, or an error that it does not name."""
+    return exploration.verdict is Verdict.VIOLATED or not set(exploration.errors) <= set(base.errors)
+
+
+async def explored(bound: Bound, base: Claim, stores: Stores) -> tuple[Exploration, str]:
+    """Every order of two requests; where that tells nothing, once more with the faults that tell it from its base."""
+    faults = [fault for fault in bound.claim.breaks_under if fault not in base.breaks_under] or [
+        fault for fault in bound.claim.breaks_under if fault != "duplicate"
     ]
-    return f"needs a fault: {', '.join(new)}" if new else ""
+    for fault in ("", *faults):
+        options = Options(faults=(fault,) if fault else (), budget_s=BUDGET_S)
+        async with Explorer(bound, stores, options) as explorer:
+            found = await explorer.explore(searching(options))
+        if told_apart(found, base):
+            return found, fault
+    return found, fault
 
 
 def _shown(measurement: Measurement) -> dict[str, int]:
@@ -115,14 +146,15 @@ async def everything(bursts: int) -> tuple[list[Row], list[Row]]:
         options = options_for(stores)
         for strategy in strategies():
             for variant, changes in strategy.variants.items():
-                for scenario in scenarios():
-                    bound = bind(Cell(scenario.name, f"{strategy.name}:{variant}"), load)
+                for scenario in SCENARIOS:
+                    bound = bind(Cell(scenario, f"{strategy.name}:{variant}"), load)
                     if bound.claim.kind == "not-applicable":
                         continue
-                    base = bind(Cell(scenario.name, strategy.name), load).claim
-                    found = row(await conclusive(bound.cell, load, options), changes, base)
+                    base = bind(Cell(scenario, strategy.name), load).claim
+                    loaded = await conclusive(bound.cell, load, options)
+                    found = row(loaded, changes, base, *await explored(bound, base, stores))
                     (safe if SAFE in changes else mutants).append(found)
-                    title = f"{bound.cell.strategy} in {scenario.name}"
+                    title = f"{bound.cell.strategy} in {scenario}"
                     print(f"  {title:<50} {found.by or found.verdict}", file=sys.stderr, flush=True)
     return mutants, safe
 
@@ -150,16 +182,23 @@ def options_for(stores: Stores) -> StoresOptions:
 def markdown(mutants: Sequence[Row], safe: Sequence[Row]) -> str:
     """The table for people: a line for each variant, a column for each scenario."""
     names = list(dict.fromkeys(found.scenario for found in mutants))
-    caught = {(found.strategy, found.mutant) for found in mutants if found.caught}
     total = {(found.strategy, found.mutant) for found in mutants}
-    faults = {(found.strategy, found.mutant) for found in mutants if found.by.startswith("needs")} - caught
+    ways = {
+        way: {(found.strategy, found.mutant) for found in mutants if found.by.startswith(way)}
+        for way in ("load", "claim", "explored")
+    }
+    only = ways["explored"] - ways["load"] - ways["claim"]
+    quick = [found.explored_s for found in mutants if found.explored == "violated"]
     summary = (
-        f"Every strategy with its protection broken: {len(caught)} of {len(total)} mutants are caught by load or by"
-        f" their claim, {len(faults)} need a fault that load alone does not bring."
+        f"Every strategy with its protection broken: {len(set.union(*ways.values()))} of {len(total)} mutants are"
+        f" caught, {len(total - only)} of them by load or by their claim, {len(only)} only under a fault that load"
+        f" does not bring. Exploring every order of two requests breaks {len(quick)} of the {len(mutants)} cells, half"
+        f" of these within {1_000 * median(quick):.0f} ms."
     )
     reading = (
-        "Broken bursts are counted among all bursts of two requests from two processes. `claim` means that callers"
-        " were shown an error which the strategy does not name. Made by `make results`."
+        "First what load shows: broken bursts among all bursts of two requests from two processes. `claim` means that"
+        " callers were shown an error which the strategy does not name. Then what exploring shows, and after how many"
+        " schedules. Made by `make results`."
     )
     lines = [
         "# Mutants",
@@ -194,9 +233,14 @@ def _table(found: Sequence[Row], names: Sequence[str]) -> list[str]:
 
 def _cell(found: Row) -> str:
     if found.by.startswith("load"):
-        return f"{found.by} ({found.broken:,} of {found.bursts:,})"
-    waiting = found.by.startswith("needs") and found.verdict == "held"
-    return found.by if found.caught or waiting else found.verdict
+        loaded = f"{found.by} ({found.broken:,} of {found.bursts:,})"
+    else:
+        loaded = found.by if found.by.startswith("claim") else found.verdict
+    under = f" under {found.fault}" if found.fault else ""
+    shown = f", callers shown {', '.join(sorted(found.errors))}" if found.by.startswith("claim") else ""
+    schedules = "1 schedule" if found.schedules == 1 else f"{found.schedules:,} schedules"
+    explored = f"{WORDS[found.explored]}{under}{shown} ({schedules}, {1_000 * found.explored_s:,.0f} ms)"
+    return f"{loaded}; explored: {explored}"
 
 
 def main() -> None:
@@ -221,7 +265,7 @@ def main() -> None:
     blamed = [
         f"{found.strategy}:{found.mutant} in {found.scenario}: {found.reason}"
         for found in safe
-        if found.verdict != "held"
+        if found.verdict != "held" or found.explored not in {"proved", "bounded"}
     ]
     for name in away:
         print(f"not caught: {name}", file=sys.stderr)
