@@ -3,47 +3,50 @@
 This is the whole public API: what a scenario script or a strategy script needs.
 """
 
-from harness.model import (
-    ABORTED,
-    DONE,
-    Attempt,
-    Breach,
-    Claim,
-    CommandRefused,
-    Conditions,
-    ConnectionLost,
-    Effect,
-    Evidence,
-    Invariant,
-    Outcome,
-    Reply,
-    Request,
-    Rule,
-    Signature,
-    State,
-    StatementRefused,
-    Status,
-)
-from harness.strategy import (
-    ChildRowLayout,
-    CommandForm,
-    CommandsForm,
-    Flow,
-    Forms,
-    Isolation,
-    NotExpressible,
-    RowLayout,
-    Rows,
-    Scenario,
-    ScriptForm,
-    Session,
-    StatementForm,
-    Strategy,
-    Transaction,
-    ValueLayout,
-    out_of_order,
-    replay,
-)
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.model import (
+        ABORTED,
+        DONE,
+        Attempt,
+        Breach,
+        Claim,
+        CommandRefused,
+        Conditions,
+        ConnectionLost,
+        Effect,
+        Evidence,
+        Invariant,
+        Outcome,
+        Reply,
+        Request,
+        Rule,
+        Signature,
+        State,
+        StatementRefused,
+        Status,
+    )
+    from harness.strategy import (
+        ChildRowLayout,
+        CommandForm,
+        CommandsForm,
+        Flow,
+        Forms,
+        Isolation,
+        NotExpressible,
+        RowLayout,
+        Rows,
+        Scenario,
+        ScriptForm,
+        Session,
+        StatementForm,
+        Strategy,
+        Transaction,
+        ValueLayout,
+        out_of_order,
+        replay,
+    )
 
 __all__ = [
     "ABORTED",
@@ -84,3 +87,14 @@ __all__ = [
     "out_of_order",
     "replay",
 ]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Import a name when it is asked for: pytest loads this package wherever it is installed, used or not."""
+        if name not in __all__:
+            raise AttributeError(f"module 'harness' has no attribute '{name}'")
+        from harness import model, strategy
+
+        value = globals()[name] = getattr(model if hasattr(model, name) else strategy, name)
+        return value

@@ -114,6 +114,15 @@ def test_checks(away: Path) -> None:
     assert [(one.returncode, one.stderr) for one in ended] == [(0, "")] * len(CHECKS), [one.stdout for one in ended]
 
 
+@pytest.mark.load
+@pytest.mark.xdist_group("load")
+def test_tests(away: Path) -> None:
+    """The tests that are shown pass in a user's folder."""
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "examples/test_tickets.py"]
+    ended = subprocess.run(words, cwd=away, capture_output=True, text=True, timeout=90, check=False)
+    assert (ended.returncode, "3 passed" in ended.stdout) == (0, True), ended.stdout
+
+
 @pytest.mark.parametrize("words", QUIET, ids=" ".join)
 def test_commands_without_a_load(words: tuple[str, ...], away: Path) -> None:
     """The others print something and succeed."""
@@ -147,7 +156,7 @@ def test_commands_in_prose() -> None:
 
 def test_examples_are_the_files() -> None:
     """What a reader would copy is what is tested."""
-    for name in ("tickets.py", "fix.py"):
+    for name in ("tickets.py", "fix.py", "test_tickets.py"):
         shown = re.search(
             rf"^<!-- (?:from )?examples/{name} -->\n```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL
         )

@@ -31,8 +31,13 @@ class Bound:
 
 def bind(cell: Cell, load: Load) -> Bound:
     """Load a cell's scripts. Raises UsageError for unknown names and impossible cells."""
-    scenario = find_scenario(cell.scenario)()
     kind, variant = find_strategy(cell.strategy)
+    return bind_classes(cell, find_scenario(cell.scenario), kind, variant, load)
+
+
+def bind_classes(cell: Cell, named: type[Scenario], kind: type[Strategy], variant: str, load: Load) -> Bound:
+    """The same with classes at hand; the cell says what they are called. Raises UsageError."""
+    scenario = named()
     rules = scenario.all_rules()
     rule = cell.rule or next(iter(rules))
     if rule not in rules:

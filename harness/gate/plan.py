@@ -152,7 +152,7 @@ def _cell(reader: _Reader, table: Mapping[str, Any], line: int, budget_s: float)
 class _Reader:
     """Checks values and refuses them with the place where they stand."""
 
-    def __init__(self, path: Path, line: int | None = None) -> None:
+    def __init__(self, path: Path | str, line: int | None = None) -> None:
         self._place = str(path) if line is None else f"{path}:{line}"
 
     def refuse(self, why: str) -> NoReturn:
@@ -252,3 +252,9 @@ _CELL: Mapping[str, _Check] = {
     "against": _texts,
     "budget": _number(1, float),
 }
+
+
+def check_value(place: str, name: str, value: Any) -> Any:
+    """What a key of a cell takes, said elsewhere than in a file: at `place`. Raises UsageError."""
+    check = {**_CELL, "seed": _PLAN["seed"]}[name]
+    return check(_Reader(place), name, list(value) if isinstance(value, tuple) else value)

@@ -14,7 +14,7 @@ from harness.report.terminal import WIDTH, labelled, last_line
 Document = Mapping[str, Any]
 
 
-def exploration_screen(document: Document, exit_code: int, paint: Paint = plain) -> str:
+def exploration_screen(document: Document, exit_code: int | None, paint: Paint = plain) -> str:
     """What `race explore` and `race replay` print, from their document."""
     verdict, found = document["verdict"], document["counterexample"]
     word = verdict.upper()

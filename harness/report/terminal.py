@@ -30,7 +30,7 @@ _LABEL = 11
 Document = Mapping[str, Any]
 
 
-def result_screen(document: Document, exit_code: int, paint: Paint = plain) -> str:
+def result_screen(document: Document, exit_code: int | None, paint: Paint = plain) -> str:
     """What `race run` prints, from its document."""
     lines = [*_headline(document, paint), ""]
     found = document["counterexample"]
@@ -63,10 +63,10 @@ def labelled(label: str, text: str, paint: Paint = plain, indent: int = _LABEL) 
 
 
 def last_line(
-    label: str, text: str, exit_code: int, duration_s: float, paint: Paint = plain, indent: int = _LABEL
+    label: str, text: str, exit_code: int | None, duration_s: float, paint: Paint = plain, indent: int = _LABEL
 ) -> list[str]:
-    """A labelled line that ends with the exit code and the time taken."""
-    end = f"exit {exit_code}, {seconds(duration_s)}"
+    """A labelled line that ends with the exit code, where there is one, and the time taken."""
+    end = seconds(duration_s) if exit_code is None else f"exit {exit_code}, {seconds(duration_s)}"
     lines = labelled(label, text, paint, indent)
     length = indent + len(text)
     if len(lines) == 1 and length + 2 + len(end) <= WIDTH - 2:

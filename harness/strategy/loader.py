@@ -10,6 +10,7 @@ import difflib
 import hashlib
 import importlib.util
 import inspect
+import os
 import re
 import sys
 import traceback
@@ -81,7 +82,7 @@ def _parse(spec: str) -> tuple[Path | None, str, str]:
 
 def _find(kind: Kind, path: Path | None, name: str) -> Any:
     if path is not None:
-        return _choose(kind, path, _definitions(kind, path, path.resolve()), name)
+        return _choose(kind, path, path.resolve(), name)
     bundled = _bundled_script(kind, name)
     if bundled is None:
         raise UsageError(_unknown(kind, name))
@@ -166,6 +167,26 @@ def _names(script: Path) -> list[str]:
     ]
 
 
+# Classes, where there is no script's name
+
+
+def adopt(kind: Kind, definition: Any) -> None:
+    """Make a class fit to run: without a name it gets its class's, `MyFix` is `my-fix`. Raises UsageError."""
+    if not vars(definition).get("name"):
+        definition.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", definition.__name__).lower()
+    _complete(kind, Path(inspect.getsourcefile(definition) or "?"), definition)
+
+
+def spec_of(definition: type[Scenario | Strategy]) -> str:
+    """By what another process finds a class again: `tests/test_fix.py#Fix`. Raises UsageError."""
+    file = inspect.getsourcefile(definition)
+    if file is None or not file.endswith(".py") or definition.__qualname__ != definition.__name__:
+        raise UsageError(
+            f"{definition.__qualname__} cannot be found by another process: define it at the top of a file"
+        )
+    return f"{os.path.relpath(file)}#{definition.__name__}"
+
+
 # Executing a script
 
 
@@ -228,7 +249,15 @@ def _complete(kind: Kind, path: Path, definition: Any) -> None:
         raise UsageError(f"{path}:{line}: {what} lacks {' and '.join(lacking)}")
 
 
-def _choose(kind: Kind, path: Path, definitions: dict[str, Any], name: str) -> Any:
+def _choose(kind: Kind, path: Path, whole: Path, name: str) -> Any:
+    """The one of that name, which may be its class's; without a name the only one."""
+    if name:
+        found = _classes(kind, _execute(path, whole))
+        for definition in found if name not in [getattr(value, "name", "") for value in found] else ():
+            if definition.__name__ == name:
+                adopt(kind, definition)
+                return definition
+    definitions = _definitions(kind, path, whole)
     if not definitions:
         other: Kind = "strategy" if kind == "scenario" else "scenario"
         instead = f" but a {other}" if _classes(other, _execute(path, path.resolve())) else ""
