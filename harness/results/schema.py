@@ -11,6 +11,7 @@ SCHEMAS = {
     "check": "check-1.json",
     "verification": "verification-1.json",
     "isolation": "isolation-1.json",
+    "doctor": "doctor-1.json",
 }
 """Name on the command line to file; the number is the version in the document's `schema`."""
 
