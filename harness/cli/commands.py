@@ -18,6 +18,7 @@ SECTIONS = {
         "list": "Scenarios and strategies, and what each claims.",
         "verify": "Judge a recorded history, without running anything.",
         "isolation": "What each isolation level of a PostgreSQL prevents.",
+        "new": "A scenario or a strategy to begin with, and its test.",
         "doctor": "Whether race can work here, and what to do where it cannot.",
         "schema": "The JSON Schemas of the documents that race writes.",
     },
