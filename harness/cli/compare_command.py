@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli import completion
 from harness.cli import output as out
 from harness.cli.options import (
     SUSTAINED_CONNECTIONS,
@@ -37,8 +38,15 @@ KEPT_S = 0.5
 
 
 @click.command("compare")
-@click.argument("scenario")
-@click.option("--strategies", default="all", show_default=True, metavar="A,B", help="Names; all, redis, postgres.")
+@click.argument("scenario", shell_complete=completion.scenario)
+@click.option(
+    "--strategies",
+    default="all",
+    show_default=True,
+    metavar="A,B",
+    shell_complete=completion.strategies,
+    help="Names; all, redis, postgres.",
+)
 @click.option("--rules", default="", metavar="A,B", help="Rules to compare, or all; the first without it.")
 @click.option("--bursts", type=AtLeast(1), default=1000, show_default=True, help="Most bursts for each.")
 @load_options

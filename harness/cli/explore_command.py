@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli import completion
 from harness.cli import output as out
 from harness.cli.options import (
     PROCESSES,
@@ -38,8 +39,14 @@ _FAULTS = "crash,pause,lost-reply,duplicate"
 
 
 @click.command("explore")
-@click.argument("scenario")
-@click.option("--strategy", required=True, metavar="NAME[:VARIANT]", help="How the rule is protected.")
+@click.argument("scenario", shell_complete=completion.scenario)
+@click.option(
+    "--strategy",
+    required=True,
+    metavar="NAME[:VARIANT]",
+    shell_complete=completion.strategy,
+    help="How the rule is protected.",
+)
 @click.option("--rule", default="", metavar="NAME", help="One of the scenario's rules; the first without it.")
 @click.option("--size", type=BurstSize(), default=2, show_default=True, help="Requests in the burst.")
 @click.option("--faults", default="", metavar="LIST", help=f"Of {_FAULTS}; or all. One in a schedule.")

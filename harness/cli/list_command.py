@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli import completion
 from harness.model import Conditions
 from harness.strategy import store_of
 from harness.strategy.loader import find_scenario, scenarios, strategies
@@ -21,7 +22,7 @@ _STORES = {"redis": "Redis", "postgres": "PostgreSQL"}
 
 
 @click.command("list")
-@click.argument("scenario", required=False)
+@click.argument("scenario", required=False, shell_complete=completion.scenario)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(scenario: str | None, as_json: bool) -> None:
     """List scenarios and strategies; with SCENARIO, what every strategy claims for it."""

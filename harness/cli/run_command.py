@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli import completion
 from harness.cli import output as out
 from harness.cli.explore_command import saved
 from harness.cli.options import (
@@ -36,8 +37,14 @@ MINIMISE_S = 2.0
 
 
 @click.command("run")
-@click.argument("scenario")
-@click.option("--strategy", required=True, metavar="NAME[:VARIANT]", help="How the rule is protected.")
+@click.argument("scenario", shell_complete=completion.scenario)
+@click.option(
+    "--strategy",
+    required=True,
+    metavar="NAME[:VARIANT]",
+    shell_complete=completion.strategy,
+    help="How the rule is protected.",
+)
 @click.option("--rule", default="", metavar="NAME", help="One of the scenario's rules; the first without it.")
 @click.option(
     "--mode",

@@ -6,13 +6,14 @@ import json
 
 import click
 
+from harness.cli import completion
 from harness.model import UsageError
 from harness.results.schema import SCHEMAS, schema_text
 from harness.strategy.loader import nearest
 
 
 @click.command("schema")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=completion.schema)
 def command(name: str | None) -> None:
     """Print the JSON Schema of a document; without a name, what there is."""
     if name is None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.cli import completion
 from harness.cli import output as out
 from harness.cli.failure import FOUND, INCONCLUSIVE, OK
 from harness.cli.options import AtLeast
@@ -24,7 +25,13 @@ BUDGET_S = 60.0
 
 @click.command("verify")
 @click.argument("history", type=click.Path(path_type=Path))
-@click.option("--scenario", default="", metavar="NAME", help="By whose rule; where a run wrote it, its own.")
+@click.option(
+    "--scenario",
+    default="",
+    metavar="NAME",
+    shell_complete=completion.scenario,
+    help="By whose rule; where a run wrote it, its own.",
+)
 @click.option("--rule", default="", metavar="NAME", help="One of the scenario's rules; likewise.")
 @click.option(
     "--budget", "budget_s", type=AtLeast(0.1, float), default=BUDGET_S, show_default=True, metavar="S",

@@ -66,6 +66,11 @@ def strategies() -> tuple[type[Strategy], ...]:
     return tuple(_find("strategy", None, name) for name in _index("strategy"))
 
 
+def bundled(kind: Kind) -> tuple[str, ...]:
+    """The bundled names, in their fixed order; no script is executed."""
+    return tuple(_index(kind))
+
+
 def _parse(spec: str) -> tuple[Path | None, str, str]:
     """Path of a script or None, name, variant."""
     script = _SCRIPT.fullmatch(spec)

@@ -1,0 +1,65 @@
+"""What a shell completes: names of scenarios, strategies with their variants, and scripts.
+
+Bundled names are read without executing a script: a key was pressed, and somebody waits.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from click.shell_completion import CompletionItem
+
+if TYPE_CHECKING:
+    from harness.strategy.loader import Kind
+
+
+def scenario(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """A scenario."""
+    return _named("scenario", begun)
+
+
+def strategy(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """A strategy, and after a colon its variants."""
+    name, colon, _ = begun.partition(":")
+    return _variants(name, begun) if colon else _named("strategy", begun)
+
+
+def strategies(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """The last one of a list with commas."""
+    before, comma, last = begun.rpartition(",")
+    return [
+        CompletionItem(f"{before}{comma}{item.value}", help=item.help)
+        for item in strategy(context, parameter, last)
+        if item.type == "plain" and item.value not in before.split(",")
+    ]
+
+
+def schema(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """A published schema."""
+    from harness.results.schema import SCHEMAS
+
+    return [CompletionItem(name) for name in SCHEMAS if name.startswith(begun)]
+
+
+def _named(kind: Kind, begun: str) -> list[CompletionItem]:
+    from harness.strategy.loader import bundled
+
+    if begun.startswith((".", "/", "~")) or "/" in begun:
+        return [CompletionItem(begun, type="file")]
+    found = [CompletionItem(name) for name in bundled(kind) if name.startswith(begun)]
+    scripts = sorted(path.name for path in Path().glob("*.py") if not path.name.startswith("test_"))
+    return found + [CompletionItem(name) for name in scripts if name.startswith(begun)]
+
+
+def _variants(name: str, begun: str) -> list[CompletionItem]:
+    from harness.model import UsageError
+    from harness.strategy.loader import find_strategy
+
+    try:
+        variants = find_strategy(name)[0].variants
+    except UsageError:
+        return []
+    whole = {f"{name}:{variant}": says for variant, says in variants.items()}
+    return [CompletionItem(value, help=says) for value, says in whole.items() if value.startswith(begun)]
