@@ -4,6 +4,7 @@
 # make matrix    every claim of every scenario, strategy and variant, in every order: minutes
 # make bench     how fast race itself is, as ratios in one run
 # make results   remake the generated tables under results/
+# make dist      build the sdist and the wheel that a release publishes
 # make lock      remake both locks from pyproject.toml
 # make clean     remove what these targets made
 
@@ -56,6 +57,12 @@ results: $(DEMO)
 	done
 	$(BIN)/python -m bench.mutants
 	$(BIN)/python -m bench.explored
+
+# With the builder that the lock names, and the wheel from the sdist: what is published builds from itself.
+dist: $(DEMO)
+	rm -rf dist
+	$(BIN)/python -m hatchling build -t sdist
+	$(PIP) wheel --no-build-isolation --no-deps -w dist dist/*.tar.gz
 
 # One lock for everybody: versions and hashes for every platform and Python, no addresses.
 lock:

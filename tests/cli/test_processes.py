@@ -1,4 +1,4 @@
-"""The command line as a process of its own, on real stores: from a prompt, a pipe, another folder, a wheel."""
+"""The command line as a process of its own, on real stores: from a prompt, a pipe, another folder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -93,46 +92,6 @@ def test_own_scripts_from_another_folder(scripts: Path) -> None:
     ended = run(*arguments, cwd=scripts)
     assert (ended.returncode, ended.stderr) == (1, "")
     assert f"  Again    race {' '.join(arguments)}\n" in ended.stdout
-
-
-@pytest.mark.stores
-def test_from_a_wheel(scripts: Path) -> None:
-    """In a wheel the bundled scripts travel inside `harness`, and own ones are found as always."""
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "wheel",
-            "-q",
-            "--no-deps",
-            "--no-build-isolation",
-            "-w",
-            str(scripts),
-            str(ROOT),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    (wheel,) = scripts.glob("race_harness-*.whl")
-    site = scripts / "site"
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(site)
-        tops = {name.split("/")[0] for name in archive.namelist()}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"harness"}
-    where = subprocess.run(
-        [sys.executable, "-c", "import harness; print(harness.__file__)"],
-        cwd=scripts,
-        env={**os.environ, "PYTHONPATH": str(site)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert where.stdout.strip() == str(site / "harness" / "__init__.py")
-    bundled = run("list", cwd=scripts, PYTHONPATH=str(site))
-    assert "pg-serializable" in bundled.stdout
-    own = run("run", "./my_rule.py", "--strategy", "./my_fix.py", "--bursts", "100", cwd=scripts, PYTHONPATH=str(site))
-    assert (own.returncode, own.stderr) == (1, "")
 
 
 @pytest.mark.stores
