@@ -114,6 +114,27 @@ def test_checks(away: Path) -> None:
     assert [(one.returncode, one.stderr) for one in ended] == [(0, "")] * len(CHECKS), [one.stdout for one in ended]
 
 
+def test_a_gate_of_ones_own(away: Path) -> None:
+    """From nothing to a gate that passes, fails as shown when the fix is broken, and passes again."""
+    for words in (words for words in RACE if words[0] == "new"):
+        race(*words, cwd=away)
+    (away / "race.toml").write_text(blocks("toml")[1])
+    (broken,) = (block for block in blocks("text") if "seat_fix.py" in block)
+    fix = away / "seat_fix.py"
+    right = fix.read_text()
+    assert race("check", cwd=away).returncode == 0
+    (begun,) = re.findall(r"`(if \(redis.call\('GET' )\.\.\.`", README)
+    fix.write_text("".join(line for line in right.splitlines(keepends=True) if not line.startswith(begun.strip())))
+    failed = race("check", "--github", cwd=away)
+    (error,) = failed.stderr.splitlines()
+    line = re.search(r"^::error file=seat_fix.py,line=(\d+),", error)
+    assert (failed.returncode, broken in failed.stdout, line is not None) == (1, True, True), failed.stdout
+    assert line is not None
+    assert fix.read_text().splitlines()[int(line[1]) - 1].startswith("class ")
+    fix.write_text(right)
+    assert race("check", cwd=away).returncode == 0
+
+
 @pytest.mark.load
 @pytest.mark.xdist_group("load")
 def test_tests(away: Path) -> None:
@@ -162,8 +183,9 @@ def test_examples_are_the_files() -> None:
         )
         assert shown is not None
         assert shown[1] in (EXAMPLES / name).read_text(encoding="utf-8")
-    (gate,) = blocks("toml")
-    assert gate in (EXAMPLES / "race.toml").read_text(encoding="utf-8")
+    assert blocks("toml")[0] in (EXAMPLES / "race.toml").read_text(encoding="utf-8")
+    (steps,) = blocks("yaml")
+    assert steps in (EXAMPLES / "github" / "race.yml").read_text(encoding="utf-8")
 
 
 def test_the_form_of_a_history_is_the_files() -> None:

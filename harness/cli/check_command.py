@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
@@ -14,7 +13,7 @@ import click
 
 from harness.cli import output as out
 from harness.cli.failure import FOUND, INCONCLUSIVE, INTERRUPTED, OK, tell
-from harness.cli.options import Output, output_options, store_options, stores_of
+from harness.cli.options import Output, output_options, quoted, store_options, stores_of, without_secret
 from harness.cli.progress import shown
 
 if TYPE_CHECKING:
@@ -100,19 +99,20 @@ def _code(document: Document, output: Output) -> int:
 
 
 def _again(options: dict[str, Any], stores: StoresOptions) -> str:
-    """The command that does this again; addresses may hold passwords, and are given by variables."""
+    """The command that does this again; an address with a password is given by its variable."""
     words: list[str] = ["race", "check"]
     words += _given("--config", options["config"])
     words += _given("--seed", options["seed"])
     words += _given("--baseline", options["baseline"])
-    line = shlex.join(words)
     for flag, variable, url in (
         ("--redis-url", "RACE_REDIS_URL", stores.redis_url),
         ("--postgres-url", "RACE_POSTGRES_URL", stores.postgres_url),
     ):
         if url and os.environ.get(variable) != url:
-            line += f' {flag} "${variable}"'
-    return line + "".join(f" --allow-host {shlex.quote(host)}" for host in stores.allow_hosts)
+            words += [flag, without_secret(url, flag)]
+    for host in stores.allow_hosts:
+        words += ["--allow-host", host]
+    return " ".join(map(quoted, words))
 
 
 def _given(flag: str, value: Any) -> Iterable[str]:

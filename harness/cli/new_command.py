@@ -12,7 +12,12 @@ import click
 from harness.model import UsageError
 
 _NEXT = {
-    "scenario": ("race run ./{script} --strategy naive", "race compare ./{script}", "pytest {test}"),
+    "scenario": (
+        "race run ./{script} --strategy naive",
+        "race compare ./{script}",
+        "pytest {test}",
+        "race check --init    # and name {script} in race.toml: a gate for CI",
+    ),
     "strategy": ("race explore double-submit --strategy ./{script}", "pytest {test}"),
 }
 _PLACEHOLDERS = {"scenario": "my rule", "strategy": "my fix"}

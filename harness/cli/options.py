@@ -167,10 +167,10 @@ def command_line(context: click.Context, seed: int | None, *, keep: Iterable[str
         elif value != parameter.get_default(context):
             words += _option(parameter, value)
     words += ["--seed", str(seed)] if seed is not None else []
-    return " ".join(map(_quoted, words))
+    return " ".join(map(quoted, words))
 
 
-def _quoted(word: str) -> str:
+def quoted(word: str) -> str:
     """For a shell, which is to put in the value of one of our variables."""
     return f'"{word}"' if word.startswith("$RACE_") else shlex.quote(word)
 
@@ -178,7 +178,7 @@ def _quoted(word: str) -> str:
 def _option(parameter: click.Parameter, value: Any) -> list[str]:
     flag = parameter.opts[-1]
     if flag.endswith("-url"):
-        return [flag, _without_secret(str(value), flag)]
+        return [flag, without_secret(str(value), flag)]
     if isinstance(value, tuple):
         return [word for one in value for word in (flag, str(one))]
     if isinstance(value, bool):
@@ -186,7 +186,7 @@ def _option(parameter: click.Parameter, value: Any) -> list[str]:
     return [flag, f"{value:g}" if isinstance(value, float) else str(value)]
 
 
-def _without_secret(url: str, flag: str) -> str:
+def without_secret(url: str, flag: str) -> str:
     """The address itself where it can hold no password; else the variable that may hold it."""
     try:
         parts = urlsplit(url)

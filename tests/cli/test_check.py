@@ -141,7 +141,10 @@ def test_a_store_that_is_not_there(race: Race) -> None:
     Path("race.toml").write_text(CELL.replace("naive", "lua") + 'explored = "proved"\n')
     ended = race("check", "--redis-url", "redis://127.0.0.1:1")
     assert (ended.code, "Redis at 127.0.0.1:1 does not answer" in ended.stdout) == (3, True)
-    assert race("check", "--redis-url", "redis://127.0.0.1:1", "--exit-zero").code == 3
+    assert "Again         race check --redis-url redis://127.0.0.1:1 " in ended.stdout
+    secret = race("check", "--redis-url", "redis://:secret@127.0.0.1:1", "--exit-zero")
+    assert (secret.code, "secret" in secret.stdout) == (3, False)
+    assert 'Again         race check --redis-url "$RACE_REDIS_URL" ' in secret.stdout
 
 
 @pytest.mark.parametrize(
