@@ -109,7 +109,10 @@ class LastOwner(Scenario):
     )
     forms = {
         "unique": NotExpressible("an owner claims nothing"),
+        "total": NotExpressible("two rows to look at again: the count and the member"),
+        "exclusion": NotExpressible("a constraint compares rows, it does not count them"),
         "command": NotExpressible("one command cannot count and remove"),
+        "multi": NotExpressible("it counts before it removes"),
         "lua": {
             "leave": ScriptForm(LEAVE, name_of, told),
             "join": ScriptForm(JOIN, name_of, told),

@@ -49,7 +49,7 @@ class Multi(Strategy):
             "expire-later": ("crash", "lost-reply"),
             "expire-each": ("crash", "lost-reply"),
         }.get(self.variant, ())
-        if self.variant == "no-multi" and not any(map(self._gapped, self._forms)):
+        if self.variant == "no-multi" and not any(map(self._gapped, self.forms)):
             return Claim("not-applicable", "one command has no gap")
         return Claim("holds", self.variants.get(self.variant, "EXEC lets nobody in between"), breaks_under=faults)
 

@@ -2,12 +2,14 @@
 
 An UPDATE that had to wait for another's looks at its WHERE clause again on the new row, so
 that of two only one finds the old state still there. One statement, no transaction of one's
-own. The rule must fit into SQL and into one row, and the count must be looked at.
+own. The rule must fit into SQL and into one row, and the count must be looked at. A
+statement that counts or adds up rows and writes another one does not look again: there the
+row above them has to carry the total.
 """
 
 from typing import Any
 
-from harness import Claim, Conditions, Reply, Request, Rows, Rule, Session, Strategy
+from harness import Claim, Conditions, Reply, Request, Rows, Rule, Scenario, Session, Strategy
 
 
 class PgConditional(Strategy):
@@ -18,10 +20,21 @@ class PgConditional(Strategy):
     form = "sql"
     summary = "one UPDATE ... WHERE the old state is still there; the row count decides"
     needs = {"postgres": "14"}
-    variants = {"ignore-count": "nobody looks at how many rows were changed"}
+    variants = {
+        "ignore-count": "nobody looks at how many rows were changed",
+        "total": "the row above several carries their total, which the statement checks and writes (safe)",
+    }
+
+    def __init__(self, scenario: Scenario, variant: str = "") -> None:
+        """Bind to a scenario; with a total the statements are others, and so are the tables."""
+        if variant == "total":
+            self.form, self.rules_for = "total", "about the total of several rows"
+        super().__init__(scenario, variant)
 
     def claims(self, conditions: Conditions) -> Claim:
         """Holds; not without a look at the row count."""
+        if self.variant == "total":
+            return Claim("holds", "an UPDATE that waited checks the total again")
         if not self.variant:
             return Claim("holds", "an UPDATE that waited checks its WHERE clause again")
         forms: Any = self.scenario.forms["sql"]

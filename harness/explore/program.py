@@ -42,10 +42,8 @@ class Cell:
         self.rule = rule
         self.processes = processes
         self.clock_steps = clock_steps
-        forms = scenario.forms.get(strategy.form or "")
-        self.declared = set(strategy.rows.statements)
-        if isinstance(forms, Mapping):
-            self.declared |= {form.statement for form in forms.values() if isinstance(form, StatementForm)}
+        forms = (form.statement for form in strategy.forms.values() if isinstance(form, StatementForm))
+        self.declared = {*strategy.rows.statements, *forms}
         self.leases_ms = max(scenario.leases_ms, LOCK_LEASE_MS)
 
 

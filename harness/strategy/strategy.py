@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 from harness.model import Claim, Conditions, Reply, Request, Rule, UsageError, where
-from harness.strategy.forms import Form, NotExpressible
+from harness.strategy.forms import Form, Forms, NotExpressible
 from harness.strategy.scenario import Scenario
 from harness.strategy.session import Session
 
@@ -22,14 +22,14 @@ _FORMS = {
     "sql": "as one SQL statement",
     "unique": "as a unique claim",
 }
-_FORM_NEEDED = 'it needs the rule {} as well: give the scenario forms["{}"]'
 
 
 class Strategy(ABC):
     """One way to protect a rule, bound to one scenario.
 
     `needs` maps the one store that it keeps state in to the oldest server version that will do.
-    `form` names the family of native form without which it cannot run. `variants` maps a
+    `form` names the family of native form without which it cannot run; where a scenario has none of it, `rules_for`
+    says for which rules there would be one, unless that is any rule. `variants` maps a
     variant's name to a line about what is changed; most are mutants, which break.
     `owned` asks the engine for an owner process that runs `own` one request at a time.
     `repeatable`: a request that is delivered again is given its first answer, and changes nothing more.
@@ -39,7 +39,8 @@ class Strategy(ABC):
     family: ClassVar[str]
     summary: ClassVar[str] = ""
     needs: Mapping[str, str] = {"redis": "6.2"}
-    form: ClassVar[str | None] = None
+    form: str | None = None
+    rules_for: str = ""
     enforces: ClassVar[Literal["caller", "owner"]] = "caller"
     scope: ClassVar[Literal["transition", "flow"]] = "transition"
     variants: ClassVar[Mapping[str, str]] = {}
@@ -53,7 +54,7 @@ class Strategy(ABC):
         self.values = scenario.values
         self.rows = scenario.layouts.get(self.form or "", scenario.rows)
         forms = scenario.forms.get(self.form or "")
-        self._forms = {} if forms is None or isinstance(forms, NotExpressible) else forms
+        self.forms: Forms = {} if forms is None or isinstance(forms, NotExpressible) else forms
 
     @property
     def title(self) -> str:
@@ -77,7 +78,7 @@ class Strategy(ABC):
 
     def native(self, operation: str) -> Any:
         """The scenario's native form of an operation, of this strategy's family."""
-        form: Form = self._forms[operation]
+        form: Form = self.forms[operation]
         return form
 
     def claim(self, conditions: Conditions) -> Claim:
@@ -85,7 +86,7 @@ class Strategy(ABC):
         if self.form is not None:
             forms = self.scenario.forms.get(self.form)
             if forms is None:
-                return Claim("not-applicable", _FORM_NEEDED.format(_FORMS.get(self.form, "in another form"), self.form))
+                return Claim("not-applicable", self._form_needed(self.form))
             if isinstance(forms, NotExpressible):
                 return Claim("not-applicable", forms.reason)
         claim = self.scenario.claims.get(self.title) or self.claims(conditions)
@@ -95,6 +96,11 @@ class Strategy(ABC):
         if claim.kind == "holds" and not (self.repeatable or self.scenario.repeatable):
             return replace(claim, breaks_under=tuple(dict.fromkeys((*claim.breaks_under, "duplicate"))))
         return claim
+
+    def _form_needed(self, form: str) -> str:
+        if self.rules_for:
+            return f'for rules {self.rules_for}: forms["{form}"]'
+        return f'it needs the rule {_FORMS.get(form, "in another form")} as well: give the scenario forms["{form}"]'
 
     @abstractmethod
     def claims(self, conditions: Conditions) -> Claim:

@@ -31,6 +31,9 @@ SPREAD = {
     "rate-limit": ("multi",),
     "idempotency-key": ("lua",),
     "token-rotation": ("pg-conditional",),
+    "booking": ("pg-exclusion:do-nothing",),
+    "refund": ("pg-conditional:total",),
+    "invoice-number": ("pg-unique",),
 }
 """Of the others, what bursts of four may show and two requests do not: several rows per key, several keys."""
 CELLS = [

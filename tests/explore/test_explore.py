@@ -8,30 +8,21 @@ from harness.explore import Exhaustive, Options, Replay, switches
 from harness.explore.pct import Pct
 from harness.explore.random_walk import RandomWalk
 from harness.model import Verdict
-from harness.strategy.loader import scenarios, strategies
+from harness.strategy.loader import scenarios
+from tests.cells import strategies_for
 from tests.explore.conftest import Stage
 
+LIBRARY = {"rate-limit", "idempotency-key", "token-rotation"}
+"""Tried in `test_library`, rule by rule."""
 CELLS = [
-    title for kind in strategies() for title in (kind.name, *(f"{kind.name}:{variant}" for variant in kind.variants))
+    (scenario.name, strategy.title)
+    for scenario in scenarios()
+    if scenario.name not in LIBRARY
+    for strategy in strategies_for(scenario)
 ]
 
 
-PLAIN = {"register", "text"}
-"""One row per key, as `counter` has it: variants are tried there."""
-LIBRARY = {"rate-limit", "idempotency-key", "token-rotation"}
-"""Tried in `test_library`, rule by rule."""
-
-
-@pytest.mark.parametrize(
-    ("scenario", "strategy"),
-    [
-        (scenario.name, strategy)
-        for scenario in scenarios()
-        if scenario.name not in LIBRARY
-        for strategy in CELLS
-        if scenario.name not in PLAIN or ":" not in strategy
-    ],
-)
+@pytest.mark.parametrize(("scenario", "strategy"), CELLS)
 def test_claims(stage: Stage, scenario: str, strategy: str) -> None:
     """Two requests in every order: what claims to break does, what claims to hold is proved."""
     claim = stage.explorer(scenario, strategy, Options()).bound.claim

@@ -37,6 +37,10 @@ BOTH = [
     ("last-owner", "pg-for-update:same-statement", 2, ""),
     ("last-owner", "pg-version:root", 2, ""),
     ("last-owner", "pg-serializable", 2, ""),
+    ("booking", "pg-exclusion", 2, ""),
+    ("refund", "pg-conditional:total", 2, ""),
+    ("invoice-number", "pg-unique", 2, "crash"),
+    ("invoice-number", "pg-conditional:total", 2, ""),
 ]
 
 

@@ -72,6 +72,10 @@ CLAIMS = {
         "multi:no-multi",
         "multi:expire-later",
         "multi:expire-each",
+        "pg-conditional:total",
+        "pg-exclusion",
+        "pg-exclusion:do-nothing",
+        "pg-exclusion:ignore-error",
         "pg-for-update:parent",
         "pg-for-update:parent-after-read",
         "pg-for-update:same-statement",
@@ -158,6 +162,7 @@ def test_scenarios_of_nothing_but_order(scenario: str) -> None:
     found = {kind.name: claim(kind.name, scenario).kind for kind in strategies()}
     other = {"naive": "breaks", "mutex": "breaks", "pg-read-committed": "breaks", "pg-unique": "not-applicable"}
     other["multi"] = "not-applicable"
+    other["pg-exclusion"] = "not-applicable"
     assert found == {name: other.get(name, "holds") for name in found}
 
 

@@ -71,7 +71,15 @@ def test_bundled_strategies_come_in_their_fixed_order() -> None:
     """From naive to actor."""
     expected = [
         *("naive", "atomic", "lua", "multi", "watch"),
-        *("pg-read-committed", "pg-conditional", "pg-for-update", "pg-advisory", "pg-version", "pg-unique"),
+        *(
+            "pg-read-committed",
+            "pg-conditional",
+            "pg-for-update",
+            "pg-advisory",
+            "pg-version",
+            "pg-unique",
+            "pg-exclusion",
+        ),
         *("pg-repeatable-read", "pg-serializable", "mutex", "redis-lock", "actor"),
     ]
     found = [strategy.name for strategy in strategies()]

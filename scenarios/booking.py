@@ -1,0 +1,196 @@
+"""No two bookings of one host overlap; two guests ask for the same hour.
+
+"Is the host free?" is asked by looking for a booking that overlaps. There is none, so there
+is no row that a lock could be on: FOR UPDATE on no rows locks nothing. Both find the hour
+free, both insert, and neither writes what the other has read.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+from harness import (
+    Breach,
+    ChildRowLayout,
+    Claim,
+    Evidence,
+    Invariant,
+    NotExpressible,
+    Outcome,
+    Reply,
+    Request,
+    Rows,
+    Scenario,
+    ScriptForm,
+    Signature,
+    State,
+    StatementForm,
+)
+
+BOOKED, TAKEN = Reply("booked"), Reply("taken")
+CANCELLED, NOT_BOOKED = Reply("cancelled"), Reply("not booked")
+
+# In Redis a host is the JSON of its bookings, id to [from, until].
+
+BOOK = """
+local bookings = cjson.decode(redis.call('GET', KEYS[1]) or '{}')
+local from, till = tonumber(ARGV[2]), tonumber(ARGV[3])
+for _, other in pairs(bookings) do
+  if other[1] < till and from < other[2] then return 0 end
+end
+bookings[ARGV[1]] = {from, till}
+redis.call('SET', KEYS[1], cjson.encode(bookings))
+return 1
+"""
+CANCEL = """
+local bookings, found = cjson.decode(redis.call('GET', KEYS[1]) or '{}'), 0
+for id, other in pairs(bookings) do
+  if other[1] == tonumber(ARGV[2]) and other[2] == tonumber(ARGV[3]) then
+    bookings[id], found = nil, 1
+  end
+end
+redis.call('SET', KEYS[1], cjson.encode(bookings))
+return found
+"""
+
+# In PostgreSQL a booking is a row. One statement looks and inserts; others do so meanwhile.
+
+BOOK_ROW = """
+INSERT INTO bookings (key, member, starts, ends) SELECT $1::text, $2::text, $3::int, $4::int
+WHERE NOT EXISTS (SELECT FROM bookings WHERE key = $1 AND starts < $4 AND ends > $3)
+"""
+CANCEL_ROW = "DELETE FROM bookings WHERE key = $1 AND member <> $2 AND starts = $3 AND ends = $4"
+
+# With the extension btree_gist one says `key WITH =`; a range of one number does the same without it.
+EXCLUDE = """
+EXCLUDE USING gist (
+    int8range(hashtextextended(key, 0), hashtextextended(key, 0), '[]') WITH &&, int4range(starts, ends) WITH &&
+)
+"""
+BOOK_EXCLUSIVE = "INSERT INTO exclusive_bookings (key, member, starts, ends) VALUES ($1, $2, $3, $4)"
+CANCEL_EXCLUSIVE = CANCEL_ROW.replace("bookings", "exclusive_bookings")
+
+NO_ROW = "no booking yet, no row: FOR UPDATE locks nothing"
+SKEW = "each inserts a row that the other did not find"
+SNAPSHOT = "the search is older than the lock"
+
+
+def hours(request: Request, _now_ms: int) -> tuple[Any, ...]:
+    """The arguments of a script."""
+    return (request.id, request.args["from"], request.args["until"])
+
+
+def key_and_hours(request: Request, now_ms: int) -> tuple[Any, ...]:
+    """The arguments of a statement."""
+    return (request.key, *hours(request, now_ms))
+
+
+def booked(count: Any, _request: Request) -> Reply:
+    """Read how many bookings there are more."""
+    return BOOKED if count else TAKEN
+
+
+def cancelled(count: Any, _request: Request) -> Reply:
+    """Read how many there are less."""
+    return CANCELLED if count else NOT_BOOKED
+
+
+def row_booked(rows: Rows, request: Request) -> Reply:
+    """Read the row count."""
+    return booked(rows.count, request)
+
+
+def row_cancelled(rows: Rows, request: Request) -> Reply:
+    """Read the row count."""
+    return cancelled(rows.count, request)
+
+
+class Booking(Scenario):
+    """A host is booked once at a time."""
+
+    name = "booking"
+    summary = "two guests book the same hour; no two bookings of one host overlap"
+    invariant = "no two bookings of one host overlap"
+    initial_value: Any = {}
+    operations = {
+        "book": Signature({"from": int, "until": int}, decision=""),
+        "cancel": Signature({"from": int, "until": int}, decision=""),
+    }
+    rows = ChildRowLayout(
+        "hosts",
+        "bookings",
+        split=lambda bookings: ((), bookings),
+        join=lambda _host, bookings: {name: list(cells) for name, cells in bookings.items()},
+        columns={"starts": "int", "ends": "int"},
+    )
+    layouts = {"exclusion": replace(rows, parent="exclusive_hosts", children="exclusive_bookings", constraint=EXCLUDE)}
+    forms = {
+        "command": NotExpressible("one command cannot look for what overlaps"),
+        "multi": NotExpressible("it looks for what overlaps before it books"),
+        "total": NotExpressible("there is no total that says what is free"),
+        "unique": NotExpressible("a unique index knows equal, not overlapping"),
+        "lua": {
+            "book": ScriptForm(BOOK, hours, booked),
+            "cancel": ScriptForm(CANCEL, hours, cancelled),
+        },
+        "sql": {
+            "book": StatementForm(BOOK_ROW, key_and_hours, row_booked),
+            "cancel": StatementForm(CANCEL_ROW, key_and_hours, row_cancelled),
+        },
+        "exclusion": {
+            "book": StatementForm(BOOK_EXCLUSIVE, key_and_hours, row_booked),
+            "cancel": StatementForm(CANCEL_EXCLUSIVE, key_and_hours, row_cancelled),
+        },
+    }
+    claims = {
+        "pg-conditional": Claim("breaks", "one statement looks and inserts, and others come in between"),
+        "pg-for-update": Claim("breaks", NO_ROW),
+        "pg-for-update:others": Claim("breaks", NO_ROW),
+        "pg-version": Claim("breaks", "a row that is not there has no version"),
+        "pg-repeatable-read": Claim("breaks", SKEW),
+        "pg-repeatable-read:no-retry": Claim("breaks", SKEW),
+        "pg-advisory:repeatable-read": Claim("breaks", SNAPSHOT),
+    }
+
+    def rule(self, state: State, request: Request, now_ms: int) -> Outcome:
+        """Book what is free; cancel what is booked for exactly these hours."""
+        bookings, (start, end) = state[request.key], (request.args["from"], request.args["until"])
+        if request.operation == "cancel":
+            kept = {name: other for name, other in bookings.items() if other != [start, end]}
+            return Outcome({request.key: kept}, CANCELLED) if len(kept) < len(bookings) else Outcome({}, NOT_BOOKED)
+        if any(other[0] < end and start < other[1] for other in bookings.values()):
+            return Outcome({}, TAKEN)
+        return Outcome({request.key: {**bookings, request.id: [start, end]}}, BOOKED)
+
+    def burst(self, rng: Random, size: int) -> Sequence[Request]:
+        """Two guests want the same hour, others something about it; alone, anything."""
+        both = [ask("book", 10, 11)] * 2 if size > 1 else []
+        return [*both, *(anything(rng) for _ in range(size - len(both)))]
+
+    def invariants(self) -> Sequence[Invariant]:
+        """Nothing overlaps."""
+        return [Invariant("nothing overlaps", self.invariant, overlaps)]
+
+
+def ask(operation: str, start: int, end: int) -> Request:
+    """From an hour until another."""
+    return Request(operation, ("host",), {"from": start, "until": end})
+
+
+def anything(rng: Random) -> Request:
+    """Mostly a booking of an hour or two in the morning."""
+    start = rng.randrange(9, 12)
+    return ask(rng.choice(("book", "book", "cancel")), start, start + rng.randint(1, 2))
+
+
+def overlaps(evidence: Evidence) -> Iterator[Breach]:
+    """Look at each host at rest: whoever begins before the one that ends last is over."""
+    for bookings in (evidence.rest or {}).values():
+        latest, until = "", 0
+        for name, (start, end) in sorted(bookings.items(), key=lambda one: (one[1], one[0])):
+            if latest and start < until:
+                says = f"booked twice: {bookings[latest][0]} to {until} and {start} to {end}"
+                yield Breach(says, (latest, name))
+            if end > until:
+                latest, until = name, end

@@ -1,0 +1,71 @@
+"""The rule of refund, and when it says that more went back than came in."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import pytest
+
+from harness import Breach, Evidence, Reply, Request
+from harness.model import Operation, Status
+from harness.strategy.loader import find_scenario
+
+KEY = "payment:1"
+SCENARIO = find_scenario("refund")()
+
+
+def payment(**refunds: list[Any]) -> dict[str, Any]:
+    """100 were captured."""
+    return {"captured": 100, "refunds": refunds}
+
+
+def refund(amount: int, name: str = "new") -> Request:
+    """One refund."""
+    return Request("refund", (KEY,), {"amount": amount}, id=name)
+
+
+BOUNCE = Request("bounce", (KEY,))
+
+
+@pytest.mark.parametrize(
+    ("value", "request_", "reply", "after"),
+    [
+        (payment(), refund(100), "refunded", payment(new=[100, "sent"])),
+        (payment(), refund(101), "refused", payment()),
+        (payment(old=[60, "sent"]), refund(40), "refunded", payment(old=[60, "sent"], new=[40, "sent"])),
+        (payment(old=[60, "sent"]), refund(60), "refused", payment(old=[60, "sent"])),
+        (payment(old=[60, "failed"]), refund(60), "refunded", payment(old=[60, "failed"], new=[60, "sent"])),
+        (payment(old=[60, "sent"]), BOUNCE, "returned", payment(old=[60, "failed"])),
+        (payment(old=[60, "failed"]), BOUNCE, "nothing", payment(old=[60, "failed"])),
+        (payment(), BOUNCE, "nothing", payment()),
+    ],
+)
+def test_the_rule(value: Any, request_: Request, reply: str, after: Any) -> None:
+    """What came back leaves room again."""
+    outcome = SCENARIO.rule({KEY: value}, request_, 0)
+    assert (Reply(reply), after) == (outcome.reply, {KEY: value, **outcome.changes}[KEY])
+
+
+@pytest.mark.parametrize(
+    ("value", "breaches"),
+    [
+        (payment(), []),
+        (payment(a=[60, "sent"], b=[40, "sent"]), []),
+        (payment(a=[60, "sent"], b=[60, "failed"]), []),
+        (payment(a=[60, "sent"], b=[60, "sent"]), [Breach("120 were refunded of 100 captured", ("a", "b"), 20)]),
+    ],
+)
+def test_not_more_than_was_captured(value: Any, breaches: list[Breach]) -> None:
+    """The excess is how bad it is, and those that were accepted are named."""
+    (invariant,) = SCENARIO.invariants()
+    told = [Operation(refund(60, name), "w", 1, 2, Status.OK, Reply("refunded")) for name in "ab"]
+    told.append(Operation(refund(60, "c"), "w", 1, 2, Status.OK, Reply("refused")))
+    assert breaches == list(invariant.check(Evidence("burst", (KEY,), told, rest={KEY: value})))
+
+
+def test_two_refunds_that_do_not_fit_together() -> None:
+    """Whatever else is asked for."""
+    requests = SCENARIO.burst(Random(1), 4)
+    assert [(one.operation, one.args) for one in requests[:2]] == [("refund", {"amount": 60})] * 2
+    assert ({one.keys for one in requests}, len(requests)) == ({("payment",)}, 4)
