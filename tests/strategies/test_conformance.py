@@ -182,6 +182,7 @@ def test_a_decision_thrown_away_is_wrong_even_alone(world: World, strategy: Stra
 LEASES = st.fixed_dictionaries({"attempt": st.text(alphabet="ab 1-", max_size=5), "until_ms": st.integers(1, 2**53)})
 
 
+@settings(deadline=None)
 @given(LEASES)
 def test_a_lease_survives_its_layouts(lease: dict[str, Any]) -> None:
     """As a string of Redis and as a row of PostgreSQL."""
