@@ -17,6 +17,7 @@ SECTIONS = {
     "Then": {
         "list": "Scenarios and strategies, and what each claims.",
         "verify": "Judge a recorded history, without running anything.",
+        "report": "Results that were kept: a list, two compared, a page.",
         "isolation": "What each isolation level of a PostgreSQL prevents.",
         "new": "A scenario or a strategy to begin with, and its test.",
         "doctor": "Whether race can work here, and what to do where it cannot.",
@@ -31,7 +32,22 @@ usage, 3 inconclusive or no store, 130 interrupted.
 """
 
 
-class Commands(click.Group):
+class Suggesting(click.Group):
+    """A group that answers an unknown command with the nearest ones."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, but an unknown name is answered with the nearest ones."""
+        name = args[0] if args else ""
+        if args and not name.startswith("-") and name not in self.list_commands(ctx):
+            from harness.strategy.loader import nearest
+
+            raise click.UsageError(f"unknown command '{name}'; {nearest(name, self.list_commands(ctx))}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+class Commands(Suggesting):
     """A group whose commands live in modules of their own name."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - as click asks
@@ -44,17 +60,6 @@ class Commands(click.Group):
             return None
         command: click.Command = importlib.import_module(f"harness.cli.{cmd_name}_command").command
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, but an unknown name is answered with the nearest ones."""
-        name = args[0] if args else ""
-        if args and not name.startswith("-") and name not in self.list_commands(ctx):
-            from harness.strategy.loader import nearest
-
-            raise click.UsageError(f"unknown command '{name}'; {nearest(name, self.list_commands(ctx))}", ctx)
-        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as click asks
         """The commands in their sections."""

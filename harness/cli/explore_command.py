@@ -146,12 +146,12 @@ def saved(
 ) -> str | None:
     """Where the smallest schedule was written: to the file asked for, and always among the results."""
     from harness.explore import schedule_document
-    from harness.results.save import save_document, write_file
+    from harness.results.save import write_file
 
     if smallest is None:
         return None
     document = {**schedule_document(cell, options, smallest), "started_at": started_at}
-    kept = save_document(document, output.results)
+    kept = output.results.keep_schedule(document)
     if save is not None:
         write_file(save, json.dumps(document, indent=2) + "\n")
     return str(save or kept)

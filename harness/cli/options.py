@@ -14,6 +14,7 @@ import click
 from click.core import ParameterSource
 
 from harness.model import UsageError
+from harness.results.shelf import Shelf
 
 if TYPE_CHECKING:
     from harness.burst import StoresOptions
@@ -103,16 +104,31 @@ postgres_options = _decorated(
     ]
 )
 
+results_option = click.option(
+    "--results", type=click.Path(path_type=Path), default=Path("results"), metavar="DIR",
+    show_default=True, help="Where results are kept.",
+)  # fmt: skip
+
+table_options = _decorated(
+    [
+        click.option(f"--export-{form}", type=click.Path(path_type=Path), metavar="FILE", help=text)
+        for form, text in (
+            ("json", "Write it to a file."),
+            ("markdown", "Write it as Markdown."),
+            ("csv", "Write it as CSV."),
+        )
+    ]
+)
+
 output_options = _decorated(
     [
         click.option("--json", "as_json", is_flag=True, help="Print one JSON document."),
         click.option("--export-json", type=click.Path(path_type=Path), metavar="FILE", help="Write it to a file."),
-        click.option("--results", type=click.Path(path_type=Path), default=Path("results"), metavar="DIR",
-                     show_default=True, help="Where results are kept."),
+        results_option,
         click.option("--quiet", is_flag=True, help="No progress, no remarks."),
         click.option("--exit-zero", is_flag=True, help="Exit 0 where it would be 1."),
     ]
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,20 +136,26 @@ class Output:
     """Where the document goes, besides the screen."""
 
     as_json: bool
-    results: Path
+    results: Shelf
     quiet: bool
     exit_zero: bool
     exports: Mapping[str, Path]
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Output:
-        """From a command's options; `exports` maps a format to its file."""
-        exports = {
-            name.removeprefix("export_"): path
-            for name, path in options.items()
-            if name.startswith("export_") and path is not None
-        }
-        return cls(options["as_json"], options["results"], options["quiet"], options["exit_zero"], exports)
+        """From a command's options."""
+        return cls(
+            options["as_json"], Shelf(options["results"]), options["quiet"], options["exit_zero"], exports_of(options)
+        )
+
+
+def exports_of(options: Mapping[str, Any]) -> dict[str, Path]:
+    """Format to file, of those that were asked for."""
+    return {
+        name.removeprefix("export_"): path
+        for name, path in options.items()
+        if name.startswith("export_") and path is not None
+    }
 
 
 def seed_or_new(seed: int | None) -> int:

@@ -11,7 +11,7 @@ import click
 
 from harness.cli.failure import FOUND, INCONCLUSIVE, INTERRUPTED, OK
 from harness.report.paint import Paint, coloured, plain
-from harness.results.save import check_file, check_folder, save_document, write_file
+from harness.results.save import check_file, write_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def check(output: Output, *others: Path) -> None:
     """Refuse before any load what could not be written after it. Raises UsageError."""
-    check_folder(output.results)
+    output.results.check()
     for path in (*output.exports.values(), *others):
         check_file(path)
 
@@ -32,11 +32,16 @@ def deliver(document: Document, output: Output, screen: str, exports: Mapping[st
     """Print the document or its screen, then write the files that were asked for. Raises UsageError."""
     click.echo(as_json(document) if output.as_json else screen, nl=False, color=True)
     sys.stdout.flush()
-    for form, path in output.exports.items():
-        write_file(path, exports[form](document))
-    path = save_document(document, output.results)
+    export(document, output.exports, exports)
+    path = output.results.keep(document)
     if not output.quiet and sys.stderr.isatty():
         click.echo(f"saved in {path}", err=True)
+
+
+def export(document: Document, files: Mapping[str, Path], forms: Mapping[str, Callable[[Document], str]]) -> None:
+    """Write the files that were asked for: format to file, format to how it is made. Raises UsageError."""
+    for form, path in files.items():
+        write_file(path, forms[form](document))
 
 
 def as_json(document: Document) -> str:

@@ -1,10 +1,10 @@
-"""A comparison as CSV: figures as they are, one line for each strategy."""
+"""Tables as CSV: figures as they are, one line for each strategy of a comparison."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 Document = Mapping[str, Any]
@@ -19,11 +19,17 @@ FIELDS = (
 
 def comparison_csv(document: Document) -> str:
     """A heading and the rows; what is not known is empty."""
+    return lines_of(FIELDS, (_line(document, row) for row in document["rows"]))
+
+
+def lines_of(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A heading and lines; truth is written as in JSON, what is not known is empty."""
     target = io.StringIO()
     writer = csv.writer(target, lineterminator="\n")
-    writer.writerow(FIELDS)
-    for row in document["rows"]:
-        writer.writerow(_line(document, row))
+    writer.writerow(names)
+    words = {True: "true", False: "false", None: ""}
+    for row in rows:
+        writer.writerow([words[value] if value is None or isinstance(value, bool) else value for value in row])
     return target.getvalue()
 
 
@@ -31,7 +37,7 @@ def _line(document: Document, row: Document) -> list[Any]:
     violations, latency = row["violations"], row["latency_ms"]
     return [
         document["scenario"], row["strategy"], row["rule"], row["store"], row["verdict"], row["claim"]["kind"],
-        {True: "true", False: "false", None: ""}[row["as_claimed"]],
+        row["as_claimed"],
         violations["bursts"], violations["judged"], violations["rate"], violations["low"], violations["high"],
         violations["confidence"], row["starts_per_s"], row["throughput_per_s"], row["relative_throughput"],
         *(latency.get(name) for name in ("p50", "p90", "p99", "p999", "max")),

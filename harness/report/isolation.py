@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from harness.report.comma_separated import lines_of
 from harness.report.comparison_rows import store_heading
 from harness.report.figures import KEPT_SPACE, MISSING
 from harness.report.interleaving import draw
@@ -57,15 +56,11 @@ def isolation_markdown(document: Document) -> str:
 
 def isolation_csv(document: Document) -> str:
     """A heading and a line for each cell; what is not known is empty."""
-    target = io.StringIO()
-    writer = csv.writer(target, lineterminator="\n")
-    writer.writerow(FIELDS)
-    words = {True: "true", False: "false", None: ""}
+    rows = []
     for seen, expected in zip(document["levels"], document["expected"], strict=True):
         for code, name in document["anomalies"].items():
-            cells = (words[seen["prevents"][code]], words[expected["prevents"][code]])
-            writer.writerow([seen["level"], code, name, *cells])
-    return target.getvalue()
+            rows.append([seen["level"], code, name, seen["prevents"][code], expected["prevents"][code]])
+    return lines_of(FIELDS, rows)
 
 
 def _occurs(document: Document, code: str) -> bool:

@@ -12,8 +12,17 @@ SCHEMAS = {
     "verification": "verification-1.json",
     "isolation": "isolation-1.json",
     "doctor": "doctor-1.json",
+    "runs": "runs-1.json",
 }
 """Name on the command line to file; the number is the version in the document's `schema`."""
+
+RESULTS = ("result", "comparison", "exploration", "check", "verification", "isolation")
+"""Those that tell what was measured, and are kept."""
+
+
+def kind_of(schema: str) -> str:
+    """`race.result/1` is a `result`."""
+    return schema.removeprefix("race.").partition("/")[0]
 
 
 def schema_text(name: str) -> str:

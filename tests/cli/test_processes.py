@@ -110,7 +110,7 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path: Path) -> None:
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to everything in the group
         stdout, stderr = process.communicate(timeout=30)
     document = json.loads(stdout)
-    (saved,) = (tmp_path / "results" / "runs").glob("*.json")
+    (saved,) = (tmp_path / "results" / "runs").glob("0001-*.json")
     assert (process.returncode, document["complete"], stderr) == (130, False, "")
     assert json.loads(saved.read_text()) == document
 

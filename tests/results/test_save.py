@@ -1,4 +1,4 @@
-"""Results on disk: named, whole, never on top of another, refused in one line."""
+"""Files on disk: whole, never on top of another, refused in one line; runs under numbers."""
 
 from __future__ import annotations
 
@@ -8,23 +8,46 @@ from pathlib import Path
 import pytest
 
 from harness.model import UsageError
-from harness.results import check_file, check_folder, save_document, write_file
+from harness.results import Shelf, check_file, write_file
 
 DOCUMENT = {"started_at": "2026-11-25T04:21:52+00:00", "scenario": "./my_rule.py", "strategy": "redis-lock:no-token"}
 
 
-def test_a_name_tells_when_and_what(tmp_path: Path) -> None:
-    """Start, scenario and strategy are in the name; a script's path is not."""
-    path = save_document(DOCUMENT, tmp_path)
-    assert path == tmp_path / "runs" / "20261125T042152-my_rule-redis-lock-no-token.json"
-    assert json.loads(path.read_text()) == DOCUMENT
+def names(folder: Path) -> list[str]:
+    """What lies in the folder of runs."""
+    return sorted(path.name for path in (folder / "runs").iterdir())
 
 
-def test_two_runs_of_one_second_are_both_kept(tmp_path: Path) -> None:
-    """A second result of the same second gets a number."""
-    first, second = save_document(DOCUMENT, tmp_path), save_document(DOCUMENT, tmp_path)
-    assert (first.name[-9:], second.name[-11:]) == ("oken.json", "oken-2.json")
-    assert [path.name for path in (tmp_path / "runs").iterdir() if path.name.startswith(".")] == []
+def test_a_run_has_a_number_and_is_the_latest(tmp_path: Path) -> None:
+    """Scenario and strategy are in the name; a script's path is not. A link leads to the last one."""
+    first, second = (Shelf(tmp_path).keep({**DOCUMENT, "seed": seed}) for seed in (1, 2))
+    assert first == tmp_path / "runs" / "0001-my_rule-redis-lock-no-token.json"
+    assert json.loads(first.read_text()) == {**DOCUMENT, "seed": 1}
+    assert names(tmp_path) == [first.name, second.name, "latest.json"]
+    assert (tmp_path / "runs" / "latest.json").resolve() == second.resolve()
+
+
+def test_a_schedule_has_the_number_of_its_run(tmp_path: Path) -> None:
+    """Whatever was written first, and whatever ended meanwhile."""
+    shelf = Shelf(tmp_path)
+    schedule = shelf.keep_schedule(DOCUMENT)
+    other = Shelf(tmp_path).keep(DOCUMENT)
+    path = shelf.keep(DOCUMENT)
+    assert [one.name.removeprefix("000") for one in (schedule, path, other)] == [
+        "1-my_rule-redis-lock-no-token.schedule.json",
+        "1-my_rule-redis-lock-no-token.json",
+        "2-my_rule-redis-lock-no-token.json",
+    ]
+
+
+def test_numbers_go_on_past_what_others_put_there(tmp_path: Path) -> None:
+    """A timestamp is no number, five digits are one, and what was removed gets no second run."""
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    for name in ("20261125T042152-counter-lua.json", "9999-counter-lua.json", "notes.txt"):
+        (runs / name).touch()
+    assert Shelf(tmp_path).keep(DOCUMENT).name.startswith("10000-")
+    assert Shelf(tmp_path).keep(DOCUMENT).name.startswith("10001-")
 
 
 def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
@@ -34,7 +57,7 @@ def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(
         UsageError, match=f"^cannot write results folder {place}: Not a directory; --results chooses another$"
     ):
-        check_folder(place)
+        Shelf(place).check()
 
 
 def test_a_file_that_cannot_be(tmp_path: Path) -> None:

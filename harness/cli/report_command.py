@@ -1,0 +1,35 @@
+"""race report: results that were kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.cli import output as out
+from harness.cli.commands import Suggesting
+from harness.cli.failure import OK
+from harness.cli.options import AtLeast, exports_of, results_option, table_options
+
+
+@click.group("report", cls=Suggesting)
+def command() -> None:
+    """Results that were kept: RUN is a number, latest, latest~1 (the one before it), or a file."""
+
+
+@command.command("list")
+@click.option("--last", type=AtLeast(1), default=30, show_default=True, metavar="N", help="So many.")
+@results_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@table_options
+def list_runs(results: Path, last: int, as_json: bool, **options: Any) -> int:
+    """Runs that were kept, the latest last, and what cannot be read."""
+    from harness.report.kept import runs_csv, runs_markdown, runs_screen
+    from harness.results.runs import runs_document
+
+    document = runs_document(results, last)
+    screen = out.as_json(document) if as_json else runs_screen(document, out.paint())
+    click.echo(screen, nl=False, color=True)
+    out.export(document, exports_of(options), {"json": out.as_json, "markdown": runs_markdown, "csv": runs_csv})
+    return OK

@@ -1,0 +1,62 @@
+"""race report: what was kept, from the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator
+
+from harness.results import Shelf, comparison_document, result_document
+from harness.results.schema import schema_text
+from tests import measurements
+
+Race = Callable[..., Any]
+
+
+def keep() -> None:
+    """A few runs in the current folder, one of them unreadable."""
+    documents = [
+        result_document(measurements.violated(), reproduce="race run double-submit --strategy naive"),
+        result_document(measurements.held(), reproduce="race run double-submit --strategy lua"),
+        comparison_document(measurements.compared(), measurements.held().load, reproduce="race compare double-submit"),
+    ]
+    for document in documents:
+        document["environment"]["commit"] = "3fa2c91b7d04-dirty"
+        Shelf(Path("results")).keep(document)
+    Path("results/runs/0004-counter-lua.json").write_text('{"schema": "race.result/2"}')
+
+
+def test_the_list(race: Race, snapshot: Callable[[str, str], None]) -> None:
+    """One line for each, the latest last; what cannot be read below."""
+    keep()
+    ended = race("report", "list", "--export-csv", "runs.csv", "--export-markdown", "runs.md")
+    assert (ended.code, ended.stderr) == (0, "")
+    snapshot("report-list.txt", ended.stdout)
+    assert Path("runs.csv").read_text().splitlines()[1].startswith("1,results/runs/0001-double-submit-naive.json,")
+    assert Path("runs.md").read_text().count("\n| ") == 4
+
+
+def test_the_list_as_json(race: Race) -> None:
+    """Is what its schema promises."""
+    keep()
+    document = json.loads(race("report", "list", "--json").stdout)
+    Draft202012Validator(json.loads(schema_text("runs"))).validate(document)
+    assert (len(document["runs"]), document["unreadable"][0]["file"]) == (3, "results/runs/0004-counter-lua.json")
+
+
+def test_an_empty_list(race: Race) -> None:
+    """Says where runs would be."""
+    ended = race("report", "list", "--results", "nowhere")
+    assert (ended.code, ended.stdout.split(";")[0]) == (0, "  no runs in nowhere/runs")
+
+
+def test_unknown_commands(race: Race) -> None:
+    """Are answered like those of race itself."""
+    ended = race("report", "lst")
+    assert (ended.code, ended.stderr) == (
+        2,
+        "race: unknown command 'lst'; did you mean list?; see race report --help\n",
+    )
