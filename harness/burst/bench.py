@@ -19,6 +19,8 @@ from harness.burst.evidence import (
 )
 from harness.burst.fleet import Fleet, Round
 from harness.burst.measurement import Progress
+from harness.burst.others import Others
+from harness.burst.parts import Parts
 from harness.burst.plan import Load, Orders, draw, is_control, keys_of
 from harness.burst.tally import Tally
 from harness.judge import Budget, Kind, contradict, explain, judge_evidence
@@ -49,14 +51,20 @@ class Bench:
         self.fleet = fleet
         self.interrupted = False
         self._clock = Clock()
+        self._others = Others()
         self._progress = progress
         self._next_burst = 0
         self._probed: dict[int, int] = {}
+
+    def others(self) -> float | None:
+        """The share of the processors that other programs used so far; None where our server may be one of them."""
+        return self._others.share() if all(info.embedded for info in self.stores.infos) else None
 
     async def bursts(self, tally: Tally, load: Load, count: int, until: float | None = None) -> None:
         """`count` bursts of the cell under test, with its control's among them; fewer past `until` (monotonic s)."""
         chunk = FIRST_CHUNK
         wanted = tally.judged + count
+        tally.parts.append(Parts(tally.judged + tally.apart, wanted + tally.apart))
         at_most = tally.judged + tally.apart + count * MOST_APART
         while tally.judged < wanted and not tally.failures and not self.interrupted:
             if until is not None and time.monotonic() > until:
@@ -210,6 +218,8 @@ class Bench:
         self._account(tally, done)
         for instants in done.releases.values():
             tally.elapsed_s += max(0, done.ended_ns - min(instants)) / 1e9
+        begin_ns = min((at for instants in done.releases.values() for at in instants), default=0)
+        tally.parts.append(Parts.of_time(begin_ns, load.duration_s))
         groups = Groups(self.fleet.readings, done.spans)
         rest, rest_ms = await self._rest(tally, tally.bound, load, groups.keys)
         if await self._lost(tally):

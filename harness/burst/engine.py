@@ -77,6 +77,7 @@ async def run(
                 await _sustained_control(bench, tally, beside, load)
             await bench.sustained(tally, load)
         await bench.probe(tally, load)
+        others = bench.others()
         lost = await stores.lost()
         if recording is not None:
             recording.end(closing(tally, lost, complete=not bench.interrupted))
@@ -84,7 +85,7 @@ async def run(
             tally, load, infos, lost, started_at, time.monotonic() - started, complete=not bench.interrupted
         )
         complete = found.complete and (then is None or await then(bound, stores, found))
-        return dataclasses.replace(found, duration_s=time.monotonic() - started, complete=complete)
+        return dataclasses.replace(found, duration_s=time.monotonic() - started, complete=complete, others=others)
 
 
 async def _sustained_control(bench: Bench, tally: Tally, control: Bound, load: Load) -> None:
@@ -150,6 +151,7 @@ async def compare(
                     await bench.probe(bursts, burst_load)
                 if not bench.interrupted:
                     await bench.sustained(sustained, sustained_load)
+        others = bench.others()
         lost = await stores.lost()
         whole = not bench.interrupted
         rows = []
@@ -162,7 +164,8 @@ async def compare(
         if then is not None:
             for bound in applicable:
                 whole = whole and await then(bound, stores)
-        return Comparison(scenario, rows, apart, list(infos), load.seed, whole, time.monotonic() - started, started_at)
+        duration_s = time.monotonic() - started
+        return Comparison(scenario, rows, apart, list(infos), load.seed, whole, duration_s, started_at, others)
 
 
 def named(names: Sequence[str]) -> list[str]:
@@ -236,6 +239,8 @@ def measured(
         commands=tally.commands,
         elapsed_s=tally.elapsed_s,
         latency_ms=tally.latencies.percentiles(),
+        distribution=tally.latencies.distribution(),
+        parts=[part for parts in tally.parts for part in parts.values()],
         counterexample=tally.counterexample,
         stores=list(infos),
         started_at=started_at,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from harness.burst.parts import Part
 from harness.burst.plan import Cell, Load
 from harness.judge import Contradiction, Explanation
 from harness.model import Claim, Verdict
@@ -76,6 +77,8 @@ class Overlap:
 class Measurement:
     """One cell under one load.
 
+    `distribution` counts latencies by their upper bound in milliseconds, `parts` are repeats within the load.
+    `others` is the share of the processors that other programs used meanwhile.
     `amounts` adds up the domain's own counts for each invariant that broke: how many too many, how much was
     lost. `counterexample` tells one violation step by step, `contradiction` by the operations that show it.
     """
@@ -103,6 +106,9 @@ class Measurement:
     complete: bool
     amounts: dict[str, float] = field(default_factory=dict)
     contradiction: Contradiction | None = None
+    distribution: list[tuple[float, int]] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
+    others: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,3 +134,4 @@ class Comparison:
     complete: bool
     duration_s: float
     started_at: str
+    others: float | None = None

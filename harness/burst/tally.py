@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from harness.burst.cells import Bound
 from harness.burst.measurement import Counts, Overlap
+from harness.burst.parts import Parts
 from harness.burst.perform import STUCK
 from harness.judge import (
     Contradiction,
@@ -44,6 +45,7 @@ class Tally(Score):
     errors: Counter[str] = field(default_factory=Counter)
     spreads_us: list[float] = field(default_factory=list)
     latencies: Latencies = field(default_factory=Latencies)
+    parts: list[Parts] = field(default_factory=list)
     counterexample: Explanation | None = None
     contradiction: Contradiction | None = None
     failures: list[str] = field(default_factory=list)
@@ -58,7 +60,7 @@ class Tally(Score):
                 self.overruns += self.bound.scenario.overruns(evidence)
             except Exception as error:
                 self.checker_error = self.checker_error or failed("overruns", error)
-        self.count(evidence.operations)
+        self.count(evidence.operations, None if burst is None else self.judged + self.apart)
 
     def add_probes(self, evidence: Evidence, burst: int) -> None:
         """Ask the invariants of probes: evidence whose burst was judged before."""
@@ -66,9 +68,13 @@ class Tally(Score):
             self.recording.probes(evidence.probes, burst)
         self.weigh_probes(evidence, self.bound.scenario.invariants())
 
-    def count(self, operations: Iterable[Operation]) -> None:
-        """Count operations by status, decision and error, and their latencies."""
+    def count(self, operations: Iterable[Operation], place: int | None = None) -> None:
+        """Count operations by status, decision and error, and their latencies.
+
+        `place` is where they belong among the parts of the load; without it, when each was answered.
+        """
         attempts = set()
+        parts = self.parts[-1] if self.parts else None
         for operation in operations:
             self.requests += 1
             self.statuses[STUCK if operation.error == STUCK else operation.status] += 1
@@ -76,10 +82,15 @@ class Tally(Score):
                 self.decisions[operation.reply.decision] += 1
             if operation.error:
                 self.errors[operation.error] += 1
-            if operation.request.attempt:
-                attempts.add(operation.request.attempt)
+            attempt = operation.request.attempt
+            start = not attempt or attempt not in attempts
+            if attempt:
+                attempts.add(attempt)
             if operation.returned_ns is not None:
-                self.latencies.add(operation.returned_ns - operation.invoked_ns)
+                duration_ns = operation.returned_ns - operation.invoked_ns
+                self.latencies.add(duration_ns)
+                if parts is not None:
+                    parts.add(operation.returned_ns if place is None else place, duration_ns, start=start)
         self.attempts += len(attempts)
 
     def add_control(self, evidence: Evidence, finding: Finding) -> None:

@@ -33,3 +33,26 @@ def list_runs(results: Path, last: int, as_json: bool, **options: Any) -> int:
     click.echo(screen, nl=False, color=True)
     out.export(document, exports_of(options), {"json": out.as_json, "markdown": runs_markdown, "csv": runs_csv})
     return OK
+
+
+@command.command("diff")
+@click.argument("first", metavar="RUN")
+@click.argument("second", metavar="RUN")
+@results_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@table_options
+def diff(first: str, second: str, results: Path, as_json: bool, **options: Any) -> int:
+    """What changed between two runs, or two comparisons: each figure with an interval, and one of four words.
+
+    improved, regressed: the interval shows it, and it matters. no change: it shows that none matters. within noise:
+    neither, or there is no interval; why is told.
+    """  # fmt: skip
+    from harness.report.difference import difference_csv, difference_markdown, difference_screen
+    from harness.results.difference import difference_document
+    from harness.results.read import find_document
+
+    document = difference_document(find_document(first, results), find_document(second, results))
+    click.echo(out.as_json(document) if as_json else difference_screen(document, out.paint()), nl=False, color=True)
+    forms = {"json": out.as_json, "markdown": difference_markdown, "csv": difference_csv}
+    out.export(document, exports_of(options), forms)
+    return OK

@@ -6,9 +6,7 @@ measured beside it, which met the same machine at the same time.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from harness.gate.rules import NOT_REACHED, Mark, cost_row, rule
 from harness.model import UsageError, Verdict
 from harness.report.figures import milliseconds, per_second
-from harness.results.environment import cpus
+from harness.results.environment import machine
 
 if TYPE_CHECKING:
     from harness.gate.measuring import Measured
@@ -24,21 +22,6 @@ if TYPE_CHECKING:
 
 SCHEMA = "race.check/1"
 Document = dict[str, Any]
-
-
-def machine() -> str:
-    """A name for this machine that tells nothing about it: the same only on the same one.
-
-    Hosts of one image share /etc/machine-id, so the host's name and its processors belong to it, too.
-    """
-    parts = [platform.node(), str(cpus())]
-    for path, wanted in (("/etc/machine-id", ""), ("/proc/cpuinfo", "model name")):
-        try:
-            lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError:
-            continue
-        parts += sorted({line for line in lines if line.startswith(wanted)})
-    return hashlib.sha256("\n".join([*parts, platform.machine()]).encode()).hexdigest()[:16]
 
 
 class Baseline:

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from harness.burst import Progress, StoresOptions
 from harness.explore import read_schedule
-from harness.gate.baseline import SCHEMA, Baseline, machine
+from harness.gate.baseline import SCHEMA, Baseline
 from harness.gate.failures import Failures, Kept, Key
 from harness.gate.measuring import Measured, Measuring, beside, bound_of, cell_of
 from harness.gate.plan import Guarded, Plan
 from harness.gate.replaying import Replayed, replay
 from harness.gate.rules import rule, rules_of
 from harness.model import RaceError, UsageError
-from harness.results.environment import environment
+from harness.results.environment import environment, machine
 from harness.stores import Embedded
 
 if TYPE_CHECKING:

@@ -19,10 +19,12 @@ from harness.judge.states import Rest, freeze
 from harness.judge.statistics import (
     Interval,
     RateComparison,
+    RatioInterval,
     SampleComparison,
     compare_rates,
     compare_samples,
     interval,
+    ratio_interval,
 )
 from harness.judge.turns import Subject
 from harness.judge.verdicts import NEEDED_CONTROL_RATE, Facts, conclude, conclude_part
@@ -49,6 +51,7 @@ __all__ = [
     "Ordered",
     "Piece",
     "RateComparison",
+    "RatioInterval",
     "Recording",
     "Rest",
     "Row",
@@ -71,6 +74,7 @@ __all__ = [
     "order_steps",
     "overlapped",
     "partition",
+    "ratio_interval",
     "verify",
     "weight_of",
 ]

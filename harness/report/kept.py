@@ -9,7 +9,7 @@ from typing import Any
 from harness.report.figures import count, cut, plural, wrapped
 from harness.report.markdown import table_row
 from harness.report.paint import VERDICT_STYLES, Paint, plain
-from harness.report.terminal import WIDTH
+from harness.report.terminal import WIDTH, labelled
 
 Document = Mapping[str, Any]
 Line = Mapping[str, Any]
@@ -69,6 +69,8 @@ def runs_screen(document: Document, paint: Paint = plain) -> str:
     for one in document["unreadable"]:
         lines += [f"  {paint('unreadable', 'yellow')}  {one['file']}"]
         lines += [f"{' ' * 14}{part}" for part in wrapped(one["problem"], WIDTH - 15)]
+    if len(rows) > 1:
+        lines += ["", *labelled("Compare", "race report diff latest~1 latest", paint)]
     return "\n".join(lines) + "\n"
 
 

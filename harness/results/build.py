@@ -47,10 +47,11 @@ def result_document(measured: Measurement, *, reproduce: str) -> Document:
         "throughput_per_s": _per_second(measured.counts.requests, measured.elapsed_s),
         "commands_per_s": _per_second(measured.commands, measured.elapsed_s),
         "latency_ms": dict(measured.latency_ms),
+        **repeats_document(measured),
         "counterexample": counterexample_document(measured.counterexample, measured.contradiction),
         "exploration": None,
         "reproduce": reproduce,
-        "environment": environment(),
+        "environment": {**environment(), "others_cpu": measured.others},
         "started_at": measured.started_at,
         "duration_s": round(measured.duration_s, 3),
         "complete": measured.complete,
@@ -78,7 +79,7 @@ def comparison_document(
         "rows": rows,
         "not_applicable": [{"strategy": strategy, "reason": reason} for strategy, reason in compared.not_applicable],
         "reproduce": reproduce,
-        "environment": environment(),
+        "environment": {**environment(), "others_cpu": compared.others},
         "started_at": compared.started_at,
         "duration_s": round(compared.duration_s, 3),
         "complete": compared.complete,
@@ -118,6 +119,7 @@ def row_document(row: CompareRow, explored: Document | None = None) -> Document:
         "commands_per_s": _per_second(sustained.commands, sustained.elapsed_s),
         "relative_throughput": None,
         "latency_ms": dict(sustained.latency_ms),
+        **repeats_document(sustained),
         "retries": burst.counts.retries + sustained.counts.retries,
         "requests": burst.counts.requests + sustained.counts.requests,
         "errors": shown,
@@ -169,6 +171,14 @@ def overlap_document(overlap: Overlap) -> Document:
         "control_broken": overlap.control_broken,
         "control_rate": _rate(overlap.control_broken, overlap.control_bursts),
         "release_spread_us": overlap.release_spread_us,
+    }
+
+
+def repeats_document(measured: Measurement) -> Document:
+    """How latencies are spread, and what each part of the load showed."""
+    return {
+        "distribution": [list(step) for step in measured.distribution],
+        "parts": [asdict(part) for part in measured.parts],
     }
 
 

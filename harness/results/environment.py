@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 DISTRIBUTION = "race-harness"
@@ -20,14 +22,30 @@ def race_version() -> str:
 
 
 def environment() -> dict[str, Any]:
-    """Python, platform, processors, version of race, and the commit of the folder worked in."""
+    """Python, platform, processors, version of race, the commit of the folder worked in, and which machine it was."""
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpus": cpus(),
         "race": race_version(),
         "commit": commit(),
+        "machine": machine(),
     }
+
+
+def machine() -> str:
+    """A name for this machine that tells nothing about it: the same only on the same one.
+
+    Hosts of one image share /etc/machine-id, so the host's name and its processors belong to it, too.
+    """
+    parts = [platform.node(), str(cpus())]
+    for path, wanted in (("/etc/machine-id", ""), ("/proc/cpuinfo", "model name")):
+        try:
+            lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            continue
+        parts += sorted({line for line in lines if line.startswith(wanted)})
+    return hashlib.sha256("\n".join([*parts, platform.machine()]).encode()).hexdigest()[:16]
 
 
 def cpus() -> int:

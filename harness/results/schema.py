@@ -13,6 +13,7 @@ SCHEMAS = {
     "isolation": "isolation-1.json",
     "doctor": "doctor-1.json",
     "runs": "runs-1.json",
+    "difference": "difference-1.json",
 }
 """Name on the command line to file; the number is the version in the document's `schema`."""
 

@@ -24,6 +24,8 @@ def test_a_violated_sustained_load_is_explained(scenario: str) -> None:
     assert (found.verdict, found.order) == (Verdict.VIOLATED, Verdict.VIOLATED)
     document = result_document(found, reproduce="race")
     validate(document, json.loads(schema_text("result")))
+    assert len(document["parts"]) == 5
+    assert sum(number for _bound, number in document["distribution"]) == document["counts"]["ok"]
     shown = document["counterexample"]
     assert 0 < len(shown["unordered"]) <= 4
     assert shown["longest"]

@@ -60,3 +60,19 @@ def test_unknown_commands(race: Race) -> None:
         2,
         "race: unknown command 'lst'; did you mean list?; see race report --help\n",
     )
+
+
+def test_the_difference(race: Race) -> None:
+    """Of two of a kind; exports as asked; what cannot be compared is one line."""
+    keep()
+    ended = race(
+        "report", "diff", "1", "latest~2", "--export-csv", "diff.csv", "--export-markdown", "diff.md", "--json"
+    )
+    assert (ended.code, ended.stderr) == (0, "")
+    words = {figure["word"] for figure in json.loads(ended.stdout)["figures"]}
+    assert words == {"improved", "within noise"}
+    assert Path("diff.csv").read_text().startswith("strategy,rule,store,figure,")
+    ended = race("report", "diff", "1", "3")
+    assert (ended.code, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
+    ended = race("report", "diff", "1", "4")
+    assert (ended.code, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from harness.gate import Baseline
-from harness.gate.baseline import machine
 from harness.gate.measuring import Measured
 from harness.gate.plan import Guarded
 from harness.gate.thresholds import parse_threshold
 from harness.model import UsageError
+from harness.results.environment import machine
 from tests.gate import documents
 
 CELL = Guarded("double-submit", "lua", thresholds=(parse_threshold("p(99) < 50ms"),))

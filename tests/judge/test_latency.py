@@ -38,3 +38,11 @@ def test_extremes_are_kept_in_range() -> None:
 def test_nothing_recorded_gives_nothing() -> None:
     """No percentiles of nothing."""
     assert Latencies().percentiles() == {}
+
+
+def test_a_distribution_counts_everything() -> None:
+    """Steps of equal width in the logarithm, without a gap; each counts what is up to its bound."""
+    found = recorded(95, 95, 950, 9_500).distribution()
+    assert [step for step in found if step[1]] == [(0.1, 2), (1.0, 1), (10.0, 1)]
+    assert len(found) == 2 * 16 + 1
+    assert Latencies().distribution() == []

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.judge import compare_rates, compare_samples, interval
+from harness.judge import compare_rates, compare_samples, interval, ratio_interval
 from harness.judge.statistics import beta_cdf
 
 
@@ -146,3 +146,25 @@ def test_empty_samples_are_refused() -> None:
     """There is nothing to compare."""
     with pytest.raises(ValueError, match="at least one value"):
         compare_samples([], [1.0])
+
+
+def test_ratios_have_the_interval_of_the_rank_test() -> None:
+    """Of five and five at 95 % the third smallest and largest of all quotients; none for three and three."""
+    found = ratio_interval([1, 2, 4, 8, 16], [2, 4, 8, 16, 32])
+    quotients = sorted(two / one for one in (1, 2, 4, 8, 16) for two in (2, 4, 8, 16, 32))
+    assert found == pytest.approx((2.0, quotients[2], quotients[-3], 0.95))
+    assert ratio_interval([1, 2, 3], [1, 2, 3]) is None
+    assert ratio_interval([1, 2, 0, 4], [1, 2, 3, 4]) is None
+
+
+def test_ratio_intervals_cover() -> None:
+    """In at least 95 of 100 samples the true ratio lies within."""
+    random = Random(7)
+    draws = [
+        ratio_interval(
+            [random.lognormvariate(0, 0.4) for _ in range(8)], [random.lognormvariate(0.5, 0.4) for _ in range(8)]
+        )
+        for _ in range(400)
+    ]
+    covered = sum(found is not None and found.low <= math.exp(0.5) <= found.high for found in draws)
+    assert covered >= 0.93 * 400

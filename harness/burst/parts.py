@@ -1,0 +1,68 @@
+"""A load cut into equal parts: its own repeats, from which intervals are made."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+FEWEST = 100
+"""Answers that a part needs: of fewer, a percentile says little."""
+_SHORTEST_S, _FEW, _MANY = 0.2, 5, 10
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one part showed; rates are None where a load has no pace of its own, as bursts have none."""
+
+    requests_per_s: float | None
+    starts_per_s: float | None
+    p50_ms: float
+    p99_ms: float
+
+
+@dataclass(slots=True)
+class Parts:
+    """From `first` to `last`, in nanoseconds under sustained load, else in bursts; `length_s` is that of one part."""
+
+    first: int
+    last: int
+    length_s: float | None = None
+    number: int = _MANY
+    _durations_us: list[list[int]] = field(init=False)
+    _starts: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """All empty."""
+        self._durations_us = [[] for _ in range(self.number)]
+        self._starts = [0] * self.number
+
+    @classmethod
+    def of_time(cls, begin_ns: int, duration_s: float) -> Parts:
+        """Of so many seconds: ten parts, or five where those would be short."""
+        number = _MANY if duration_s >= _MANY * _SHORTEST_S else _FEW
+        return cls(begin_ns, begin_ns + round(duration_s * 1e9), duration_s / number, number)
+
+    def add(self, place: int, duration_ns: int, *, start: bool) -> None:
+        """Something that was answered there; `start`: an attempt began with it. What came after the end is left out."""
+        if self.first <= place < self.last:
+            part = (place - self.first) * self.number // (self.last - self.first)
+            self._durations_us[part].append(duration_ns // 1000)
+            self._starts[part] += start
+
+    def values(self) -> list[Part]:
+        """One for each part that has enough in it."""
+        return [
+            Part(
+                None if self.length_s is None else round(len(durations) / self.length_s, 1),
+                None if self.length_s is None else round(starts / self.length_s, 1),
+                *_percentiles(durations),
+            )
+            for durations, starts in zip(self._durations_us, self._starts, strict=True)
+            if len(durations) >= FEWEST
+        ]
+
+
+def _percentiles(durations_us: Sequence[int]) -> tuple[float, float]:
+    cuts = statistics.quantiles(durations_us, n=100, method="inclusive")
+    return round(cuts[49] / 1000, 3), round(cuts[98] / 1000, 3)
