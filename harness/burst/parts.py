@@ -7,18 +7,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 FEWEST = 100
-"""Answers that a part needs: of fewer, a percentile says little."""
+"""Answers that a percentile needs: of fewer, it says little."""
 _SHORTEST_S, _FEW, _MANY = 0.2, 5, 10
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one part showed; rates are None where a load has no pace of its own, as bursts have none."""
+    """What one part showed.
+
+    Rates are None where a load has no pace of its own, as bursts have none; percentiles, where a part has too few
+    answers for one: those that have enough would be the fast ones.
+    """
 
     requests_per_s: float | None
     starts_per_s: float | None
-    p50_ms: float
-    p99_ms: float
+    p50_ms: float | None
+    p99_ms: float | None
 
 
 @dataclass(slots=True)
@@ -51,15 +55,18 @@ class Parts:
             self._starts[part] += start
 
     def values(self) -> list[Part]:
-        """One for each part that has enough in it."""
+        """One for each part; those that the bursts did not reach are none."""
+        parts = list(zip(self._durations_us, self._starts, strict=True))
+        while self.length_s is None and parts and len(parts[-1][0]) < FEWEST:
+            parts.pop()
+        enough = all(len(durations) >= FEWEST for durations, _starts in parts)
         return [
             Part(
                 None if self.length_s is None else round(len(durations) / self.length_s, 1),
                 None if self.length_s is None else round(starts / self.length_s, 1),
-                *_percentiles(durations),
+                *(_percentiles(durations) if enough else (None, None)),
             )
-            for durations, starts in zip(self._durations_us, self._starts, strict=True)
-            if len(durations) >= FEWEST
+            for durations, starts in parts
         ]
 
 

@@ -37,14 +37,13 @@ _FILES = ("save_baseline", "junit")
 )
 @store_options
 @output_options
-@click.option("--export-markdown", type=click.Path(path_type=Path), metavar="FILE", help="Write it as Markdown.")
 def command(**options: Any) -> int:
     """Try everything that race.toml (or [tool.race] in pyproject.toml) asks for.
 
     Each rule is printed with its actual value. Exit 1: one failed; 3: one has no answer, or nothing ran.
     """  # fmt: skip
     from harness.gate import FILE, Baseline, Check, find_plan, foretell, write_first
-    from harness.report import check_markdown, check_screen, foretold_screen
+    from harness.report import check_screen, foretold_screen
 
     output = Output.of(options)
     if options["init"]:
@@ -68,7 +67,7 @@ def command(**options: Any) -> int:
     code = _code(document, output)
     screen = check_screen(document, code, out.paint())
     _written(document, options)
-    out.deliver(document, output, screen, {"json": out.as_json, "markdown": check_markdown})
+    out.deliver(document, output, screen)
     wanted = options["github"]
     if wanted or (wanted is None and os.environ.get("GITHUB_ACTIONS") == "true"):
         _tell_github(document)

@@ -61,8 +61,6 @@ KEPT_S = 0.5
 )
 @store_options
 @output_options
-@click.option("--export-markdown", type=click.Path(path_type=Path), metavar="FILE", help="Write it as Markdown.")
-@click.option("--export-csv", type=click.Path(path_type=Path), metavar="FILE", help="Write it as CSV.")
 @click.pass_context
 def command(context: click.Context, /, **options: Any) -> int:
     """Run SCENARIO under many strategies: who breaks, what each costs, what to choose.
@@ -71,7 +69,7 @@ def command(context: click.Context, /, **options: Any) -> int:
     """  # fmt: skip
     from harness.burst import Load, compare
     from harness.explore import explore_briefly
-    from harness.report import comparison_csv, comparison_markdown, comparison_screen
+    from harness.report import comparison_screen
     from harness.results import comparison_document
     from harness.results.exploration import explored_document
 
@@ -114,8 +112,7 @@ def command(context: click.Context, /, **options: Any) -> int:
         )
     document = comparison_document(compared, load, explored, reproduce=command_line(context, seed))
     code = out.comparison_code(document, output)
-    exports = {"json": out.as_json, "markdown": comparison_markdown, "csv": comparison_csv}
-    out.deliver(document, output, comparison_screen(document, code, out.paint()), exports)
+    out.deliver(document, output, comparison_screen(document, code, out.paint()))
     return code
 
 

@@ -111,7 +111,7 @@ def command(context: click.Context, /, **options: Any) -> int:
     file = saved(save, output, bound.cell, asked, smallest, started_at)
     document = _document(bound, asked, found, smallest, infos, file, command_line(context, seed), began, started_at)
     code = out.result_code(document, output)
-    out.deliver(document, output, exploration_screen(document, code, out.paint()), {"json": out.as_json})
+    out.deliver(document, output, exploration_screen(document, code, out.paint()))
     return code
 
 

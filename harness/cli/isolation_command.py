@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,15 +22,13 @@ if TYPE_CHECKING:
 @click.command("isolation")
 @postgres_options
 @output_options
-@click.option("--export-markdown", type=click.Path(path_type=Path), metavar="FILE", help="Write it as Markdown.")
-@click.option("--export-csv", type=click.Path(path_type=Path), metavar="FILE", help="Write it as CSV.")
 @click.pass_context
 def command(context: click.Context, /, **options: Any) -> int:
     """Play every isolation anomaly at every level of a PostgreSQL: which are prevented, which occur.
 
     The cases are Hermitage's, their steps let through one at a time. Exit 1: a cell is not as it is known to be.
     """  # fmt: skip
-    from harness.report import isolation_csv, isolation_markdown, isolation_screen
+    from harness.report import isolation_screen
     from harness.results.isolation import AskedIsolation, isolation_document
 
     output = Output.of(options)
@@ -42,8 +39,7 @@ def command(context: click.Context, /, **options: Any) -> int:
     asked = AskedIsolation(infos, command_line(context, None), started_at, time.monotonic() - began)
     document = isolation_document(table, asked)
     code = out.isolation_code(document, output)
-    exports = {"json": out.as_json, "markdown": isolation_markdown, "csv": isolation_csv}
-    out.deliver(document, output, isolation_screen(document, code, out.paint()), exports)
+    out.deliver(document, output, isolation_screen(document, code, out.paint()))
     return code
 
 

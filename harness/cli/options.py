@@ -109,21 +109,22 @@ results_option = click.option(
     show_default=True, help="Where results are kept.",
 )  # fmt: skip
 
-table_options = _decorated(
-    [
-        click.option(f"--export-{form}", type=click.Path(path_type=Path), metavar="FILE", help=text)
-        for form, text in (
-            ("json", "Write it to a file."),
-            ("markdown", "Write it as Markdown."),
-            ("csv", "Write it as CSV."),
-        )
-    ]
-)
+_EXPORTS = [
+    click.option(f"--export-{form}", type=click.Path(path_type=Path), metavar="FILE", help=text)
+    for form, text in (
+        ("json", "Write it to a file."),
+        ("markdown", "Write it as Markdown."),
+        ("csv", "Write it as CSV."),
+        ("html", "Write it as a page, in one file."),
+    )
+]
+
+table_options = _decorated(_EXPORTS[:-1])
 
 output_options = _decorated(
     [
         click.option("--json", "as_json", is_flag=True, help="Print one JSON document."),
-        click.option("--export-json", type=click.Path(path_type=Path), metavar="FILE", help="Write it to a file."),
+        *_EXPORTS,
         results_option,
         click.option("--quiet", is_flag=True, help="No progress, no remarks."),
         click.option("--exit-zero", is_flag=True, help="Exit 0 where it would be 1."),

@@ -14,7 +14,7 @@ from harness.report.paint import Paint, coloured, plain
 from harness.results.save import check_file, write_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from harness.cli.options import Output
@@ -28,20 +28,22 @@ def check(output: Output, *others: Path) -> None:
         check_file(path)
 
 
-def deliver(document: Document, output: Output, screen: str, exports: Mapping[str, Callable[[Document], str]]) -> None:
+def deliver(document: Document, output: Output, screen: str) -> None:
     """Print the document or its screen, then write the files that were asked for. Raises UsageError."""
     click.echo(as_json(document) if output.as_json else screen, nl=False, color=True)
     sys.stdout.flush()
-    export(document, output.exports, exports)
+    export(document, output.exports)
     path = output.results.keep(document)
     if not output.quiet and sys.stderr.isatty():
         click.echo(f"saved in {path}", err=True)
 
 
-def export(document: Document, files: Mapping[str, Path], forms: Mapping[str, Callable[[Document], str]]) -> None:
-    """Write the files that were asked for: format to file, format to how it is made. Raises UsageError."""
+def export(document: Document, files: Mapping[str, Path]) -> None:
+    """Write the files that were asked for: format to file. Raises UsageError."""
+    from harness.report import forms_of
+
     for form, path in files.items():
-        write_file(path, forms[form](document))
+        write_file(path, as_json(document) if form == "json" else forms_of(document)[form](document))
 
 
 def as_json(document: Document) -> str:

@@ -25,13 +25,13 @@ def command() -> None:
 @table_options
 def list_runs(results: Path, last: int, as_json: bool, **options: Any) -> int:
     """Runs that were kept, the latest last, and what cannot be read."""
-    from harness.report.kept import runs_csv, runs_markdown, runs_screen
+    from harness.report.kept import runs_screen
     from harness.results.runs import runs_document
 
     document = runs_document(results, last)
     screen = out.as_json(document) if as_json else runs_screen(document, out.paint())
     click.echo(screen, nl=False, color=True)
-    out.export(document, exports_of(options), {"json": out.as_json, "markdown": runs_markdown, "csv": runs_csv})
+    out.export(document, exports_of(options))
     return OK
 
 
@@ -47,12 +47,32 @@ def diff(first: str, second: str, results: Path, as_json: bool, **options: Any) 
     improved, regressed: the interval shows it, and it matters. no change: it shows that none matters. within noise:
     neither, or there is no interval; why is told.
     """  # fmt: skip
-    from harness.report.difference import difference_csv, difference_markdown, difference_screen
+    from harness.report.difference import difference_screen
     from harness.results.difference import difference_document
     from harness.results.read import find_document
 
     document = difference_document(find_document(first, results), find_document(second, results))
     click.echo(out.as_json(document) if as_json else difference_screen(document, out.paint()), nl=False, color=True)
-    forms = {"json": out.as_json, "markdown": difference_markdown, "csv": difference_csv}
-    out.export(document, exports_of(options), forms)
+    out.export(document, exports_of(options))
+    return OK
+
+
+@command.command("html")
+@click.argument("run", metavar="RUN")
+@click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="Instead of NAME-OF-THE-RUN.html.")
+@results_option
+def html(run: str, output: Path | None, results: Path) -> int:
+    """A run as a page: one file without network or script, light and dark, for the screen and for paper."""
+    from harness.model import UsageError
+    from harness.report import forms_of
+    from harness.results.read import find_document
+    from harness.results.save import write_file
+
+    path, document = find_document(run, results)
+    make = forms_of(document).get("html")
+    if make is None:
+        raise UsageError(f"there is no page of a {document['schema']}")
+    file = output or Path(f"{path.stem}.html")
+    write_file(file, make(document))
+    click.echo(f"wrote {file}")
     return OK

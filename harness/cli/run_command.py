@@ -115,7 +115,7 @@ def command(context: click.Context, /, **options: Any) -> int:
         file = saved(None, output, measured.cell, smallest.found.options, smallest.found.smallest, measured.started_at)
         document = minimised(document, smallest.found, file)
     code = out.result_code(document, output)
-    out.deliver(document, output, result_screen(document, code, out.paint()), {"json": out.as_json})
+    out.deliver(document, output, result_screen(document, code, out.paint()))
     if history is not None and not output.quiet:
         click.echo(f"history saved in {history}", err=True)
     return code

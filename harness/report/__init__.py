@@ -5,6 +5,7 @@ from harness.report.check_screen import check_screen, foretold_screen
 from harness.report.comma_separated import comparison_csv
 from harness.report.comparison_screen import comparison_screen
 from harness.report.exploration import exploration_screen
+from harness.report.exports import forms_of, page
 from harness.report.github import github_annotations
 from harness.report.isolation import isolation_csv, isolation_markdown, isolation_screen
 from harness.report.markdown import comparison_markdown
@@ -21,10 +22,12 @@ __all__ = [
     "comparison_screen",
     "exploration_screen",
     "foretold_screen",
+    "forms_of",
     "github_annotations",
     "isolation_csv",
     "isolation_markdown",
     "isolation_screen",
+    "page",
     "plain",
     "result_screen",
     "verification_screen",

@@ -7,6 +7,8 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from harness.model import ABORTED
+
 Document = Mapping[str, Any]
 
 FIELDS = (
@@ -20,6 +22,36 @@ FIELDS = (
 def comparison_csv(document: Document) -> str:
     """A heading and the rows; what is not known is empty."""
     return lines_of(FIELDS, (_line(document, row) for row in document["rows"]))
+
+
+def result_csv(document: Document) -> str:
+    """One line with the fields of a comparison's, so that runs can be put below each other."""
+    counts, pace = document["counts"], document["throughput_per_s"]
+    if document["load"]["mode"] != "sustained" or not counts["requests"]:
+        pace = None
+    elif pace is not None and counts["attempts"]:
+        pace = round(pace * counts["attempts"] / counts["requests"], 1)
+    shown = {**counts["errors"], ABORTED.decision: counts["by_decision"].get(ABORTED.decision, 0)}
+    row = {**document, "starts_per_s": pace, "relative_throughput": None, "retries": counts["retries"], "errors": shown}
+    return lines_of(FIELDS, [_line(document, row)])
+
+
+def exploration_csv(document: Document) -> str:
+    """One line; faults are joined by a plus sign."""
+    names = (
+        "scenario", "strategy", "rule", "verdict", "as_claimed", "search", "faults", "size", "processes", "schedules",
+        "violated", "pruned", "exhausted", "schedules_per_s", "seed",
+    )  # fmt: skip
+    row = {**document, "faults": "+".join(document["faults"])}
+    return lines_of(names, [[row[name] for name in names]])
+
+
+def check_csv(document: Document) -> str:
+    """One line for each rule."""
+    names = ("rule", "mark", "actual", "why", "reproduce")
+    rules = [("saved schedule", one) for one in document["schedules"]]
+    rules += [(cell["name"], one) for cell in document["cells"] for one in cell["rules"]]
+    return lines_of(("cell", *names), ([cell, *(one[name] for name in names)] for cell, one in rules))
 
 
 def lines_of(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -10,7 +10,7 @@ from harness.report.advice import advice, failures
 from harness.report.comparison_rows import COLUMNS, cells, control_line, groups, not_applicable
 from harness.report.figures import plural
 from harness.report.paint import VERDICT_STYLES, Paint, plain
-from harness.report.terminal import WIDTH, labelled, last_line
+from harness.report.terminal import WIDTH, labelled, last_line, minded
 
 Document = Mapping[str, Any]
 
@@ -39,7 +39,7 @@ def comparison_screen(document: Document, exit_code: int, paint: Paint = plain) 
         lines += [paint("  <= is the one-sided 95 % bound where no burst broke", "dim"), ""]
     for left_out in not_applicable(document):
         lines += labelled("Left out", left_out, paint, _INDENT)
-    for label, text in [*failures(document), *advice(document)]:
+    for label, text in [*failures(document), *advice(document), *minded(document)]:
         lines += labelled(label, text, paint, _INDENT)
     lines += last_line("Again", document["reproduce"], exit_code, document["duration_s"], paint, _INDENT)
     return "\n".join(lines) + "\n"

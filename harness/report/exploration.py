@@ -19,19 +19,20 @@ def exploration_screen(document: Document, exit_code: int | None, paint: Paint =
     verdict, found = document["verdict"], document["counterexample"]
     word = verdict.upper()
     indent = max(len("VIOLATED"), len(word)) + 4
-    first, *rest = [*wrapped(_sentence(document), WIDTH - indent), *wrapped(_extent(document), WIDTH - indent)]
+    first, *rest = [*wrapped(sentence(document), WIDTH - indent), *wrapped(extent(document), WIDTH - indent)]
     lines = [f"  {paint(word, VERDICT_STYLES[verdict])}{' ' * (indent - 2 - len(word))}{first}"]
     lines += [*(" " * indent + line for line in rest), ""]
     if found is not None:
         lines += [*draw({**found, "fits": True}, WIDTH, paint, note="as it was scheduled"), ""]
-    below = list(_below(document))
+    below = list(lines_below(document))
     for label, text in below[:-1]:
         lines += labelled(label, text, paint)
     lines += last_line(*below[-1], exit_code, document["duration_s"], paint)
     return "\n".join(lines) + "\n"
 
 
-def _sentence(document: Document) -> str:
+def sentence(document: Document) -> str:
+    """What the verdict says."""
     if document["counterexample"] is not None:
         return str(document["counterexample"]["says"])
     if document["verdict"] == "proved":
@@ -42,7 +43,8 @@ def _sentence(document: Document) -> str:
     return str(document["reason"])
 
 
-def _extent(document: Document) -> str:
+def extent(document: Document) -> str:
+    """How many schedules were run, and how many of them broke."""
     number = plural(document["schedules"], "schedule")
     if document["violated"]:
         return f"{count(document['violated'])} of {number}"
@@ -50,7 +52,8 @@ def _extent(document: Document) -> str:
     return f"{number} run{others}"
 
 
-def _below(document: Document) -> Iterator[tuple[str, str]]:
+def lines_below(document: Document) -> Iterator[tuple[str, str]]:
+    """Label and text of each line below the diagram."""
     found = document["counterexample"]
     if found is not None:
         if found["why"]:

@@ -31,7 +31,7 @@ def draw(counterexample: Mapping[str, Any], width: int = 80, paint: Paint = plai
     Of many callers only those are drawn whom the explanation names; how many were left out is said.
     """
     every = [letter for letter, _name in counterexample["columns"]]
-    steps, letters, left_out = _fewer(counterexample["steps"], every, counterexample.get("why") or "")
+    steps, letters, left_out = fewer(counterexample["steps"], every, counterexample.get("why") or "")
     if not steps:
         return []
     note = note or (
@@ -44,7 +44,7 @@ def draw(counterexample: Mapping[str, Any], width: int = 80, paint: Paint = plai
     return [*lines, *(paint(f"{' ' * _NUMBER}{line}", "dim") for line in wrapped(left_out, width - _NUMBER) if line)]
 
 
-def _fewer(steps: Steps, letters: Sequence[str], why: str) -> tuple[Steps, Sequence[str], str]:
+def fewer(steps: Steps, letters: Sequence[str], why: str) -> tuple[Steps, Sequence[str], str]:
     """The steps to draw with the letters of their callers, and who is left out, in words."""
     if len(letters) <= _MOST_CALLERS or len(steps) <= _MOST_STEPS:
         return steps, letters, ""
@@ -104,7 +104,7 @@ def _side_by_side(steps: Steps, letters: Sequence[str], width: int, paint: Paint
     if share is None:
         return []
     room = width - _NUMBER - share * (len(letters) - 1)
-    heads = "".join(_head(letter).ljust(share) for letter in letters)
+    heads = "".join(head(letter).ljust(share) for letter in letters)
     lines = [paint((" " * _NUMBER + heads).rstrip(), "bold")]
     for step in steps:
         before = " " * share * letters.index(step["caller"])
@@ -116,7 +116,8 @@ def _side_by_side(steps: Steps, letters: Sequence[str], width: int, paint: Paint
     return lines
 
 
-def _head(letter: str) -> str:
+def head(letter: str) -> str:
+    """`request A`; an owner's name is what it is."""
     return f"request {letter}" if letter[:1].isupper() else letter
 
 

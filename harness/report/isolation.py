@@ -33,7 +33,7 @@ def isolation_screen(document: Document, exit_code: int, paint: Paint = plain) -
     width = max(map(len, occurring), default=0)
     lines += [f"  {name:<{width}}  {paint(means, 'dim')}" for name, means in occurring.items()]
     lines += [""] if occurring else []
-    for label, text in _below(document):
+    for label, text in lines_below(document):
         lines += labelled(label, text, paint, _INDENT)
     lines += last_line("Again", document["reproduce"], exit_code, document["duration_s"], paint, _INDENT)
     return "\n".join(lines) + "\n"
@@ -49,7 +49,7 @@ def isolation_markdown(document: Document) -> str:
         words = [word for word, _style in _cells(document, code)]
         lines.append(table_row([name, code, *words, document["means"][code]]))
     lines += ["", *(f"* Differs: {escaped(differing['says'])}" for differing in document["differs"])]
-    lines += [f"* {label}: {escaped(text)}" for label, text in _below(document)]
+    lines += [f"* {label}: {escaped(text)}" for label, text in lines_below(document)]
     lines += ["", f"Again: `{document['reproduce']}`"]
     return "\n".join(lines) + "\n"
 
@@ -104,16 +104,21 @@ def _cells(document: Document, code: str) -> Iterator[tuple[str, str]]:
 
 def _drawn(differing: Document, paint: Paint) -> list[str]:
     """The steps of a case, a column for each transaction."""
-    names = {one: f"transaction {one.removeprefix('T')}" for one in differing["ends"]}
+    return draw(counterexample_of_case(differing), paint=paint, note="as it was played")
+
+
+def counterexample_of_case(case: Document) -> Document:
+    """A case as what a diagram is drawn of."""
+    names = {one: f"transaction {one.removeprefix('T')}" for one in case["ends"]}
     steps = [
         {**step, "caller": names[step["caller"]], "reply": step["reply"].replace(" ", KEPT_SPACE), "outcome": ""}
-        for step in differing["steps"]
+        for step in case["steps"]
     ]
-    columns = [[name, ""] for name in names.values()]
-    return draw({"columns": columns, "steps": steps, "fits": True}, paint=paint, note="as it was played")
+    return {"columns": [[name, ""] for name in names.values()], "steps": steps, "fits": True, "as_sent": True}
 
 
-def _below(document: Document) -> Iterator[tuple[str, str]]:
+def lines_below(document: Document) -> Iterator[tuple[str, str]]:
+    """Label and text of each line below the table."""
     seen = [entry["prevents"] for entry in document["levels"]]
     expected = [entry["prevents"] for entry in document["expected"]]
     cells = [(found[code], wanted[code]) for found, wanted in zip(seen, expected, strict=True) for code in found]

@@ -69,8 +69,11 @@ def runs_screen(document: Document, paint: Paint = plain) -> str:
     for one in document["unreadable"]:
         lines += [f"  {paint('unreadable', 'yellow')}  {one['file']}"]
         lines += [f"{' ' * 14}{part}" for part in wrapped(one["problem"], WIDTH - 15)]
+    if rows:
+        last = runs[-1]["run"] if runs[-1]["run"] is not None else "latest"
+        lines += ["", *labelled("Show", f"race report html {last}", paint)]
     if len(rows) > 1:
-        lines += ["", *labelled("Compare", "race report diff latest~1 latest", paint)]
+        lines += [*labelled("Compare", "race report diff latest~1 latest", paint)]
     return "\n".join(lines) + "\n"
 
 
@@ -136,7 +139,7 @@ def _isolated(document: Document) -> str:
 
 def _checked(document: Document) -> str:
     counts = document["counts"]
-    return f"{document['outcome']}, {counts['passed']} of {sum(counts.values())} rules{_cut_short(document)}"
+    return f"{document['outcome']}, {counts['passed']} of {sum(counts.values())}{_cut_short(document)}"
 
 
 def _cut_short(document: Document) -> str:

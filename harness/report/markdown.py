@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.report.advice import advice, failures
+from harness.report.caveats import caveats
 from harness.report.comparison_rows import COLUMNS, cells, control_line, groups, not_applicable
 
 Document = Mapping[str, Any]
@@ -32,6 +33,7 @@ def comparison_markdown(document: Document) -> str:
     lines += ["", "`<=` is the one-sided 95 % bound where no burst broke.", ""]
     lines += [f"* Left out: {escaped(left_out)}" for left_out in not_applicable(document)]
     lines += [f"* {label}: {escaped(text)}" for label, text in [*failures(document), *advice(document)]]
+    lines += [f"* {one.kind}: {escaped(one.says)}" for one in caveats(document)]
     lines += ["", f"Again: `{document['reproduce']}`"]
     return "\n".join(lines) + "\n"
 

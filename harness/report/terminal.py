@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from harness.report.caveats import caveats
 from harness.report.contradiction import BARS, draw_contradiction
 from harness.report.figures import (
     bound,
@@ -34,23 +35,23 @@ def result_screen(document: Document, exit_code: int | None, paint: Paint = plai
     """What `race run` prints, from its document."""
     lines = [*_headline(document, paint), ""]
     found = document["counterexample"]
-    if found is not None and _timed(document):
+    if found is not None and timed(document):
         lines += draw_contradiction(found, paint)
     elif found is not None:
-        lines += [*draw(found, WIDTH, paint, note=SMALLEST if _minimised(document) else ""), ""]
-    below = list(_below(document))
+        lines += [*draw(found, WIDTH, paint, note=SMALLEST if minimised(document) else ""), ""]
+    below = list(lines_below(document))
     for label, text in below[:-1]:
         lines += labelled(label, text, paint)
     lines += last_line(*below[-1], exit_code, document["duration_s"], paint)
     return "\n".join(lines) + "\n"
 
 
-def _timed(document: Document) -> bool:
+def timed(document: Document) -> bool:
     """Whether the counterexample is a timeline: under sustained load no steps are traced."""
     return document["load"]["mode"] == "sustained" and "unordered" in document["counterexample"]
 
 
-def _minimised(document: Document) -> bool:
+def minimised(document: Document) -> bool:
     """Whether the counterexample is the smallest schedule rather than what the load met."""
     return "observed" in document["counterexample"]
 
@@ -81,13 +82,13 @@ def _headline(document: Document, paint: Paint) -> list[str]:
     verdict = document["verdict"]
     word = verdict.upper()
     indent = max(len("VIOLATED"), len(word)) + 4
-    parts = wrapped(_sentence(document), WIDTH - indent)
+    parts = wrapped(sentence(document), WIDTH - indent)
     first = f"  {paint(word, VERDICT_STYLES[verdict])}{' ' * (indent - 2 - len(word))}{parts[0]}"
-    rest = [*parts[1:], *wrapped(_evidence(document), WIDTH - indent)]
+    rest = [*parts[1:], *wrapped(evidence(document), WIDTH - indent)]
     return [first, *(" " * indent + line for line in rest)]
 
 
-def _sentence(document: Document) -> str:
+def sentence(document: Document) -> str:
     """What the verdict says of the rule: in the words of what the load met, since its rate follows."""
     if document["verdict"] == "violated":
         found = document["counterexample"]
@@ -105,7 +106,7 @@ def _broken_names(document: Document) -> str:
     return f"broken: {'; '.join(names)}" if names else str(document["reason"])
 
 
-def _evidence(document: Document) -> str:
+def evidence(document: Document) -> str:
     """How often it broke, with the interval."""
     violations, judged = document["violations"], document["violations"]["judged"]
     part = " of an interrupted run" if not document["complete"] else ""
@@ -135,7 +136,8 @@ def _pieces(document: Document, number: int) -> str:
 # The lines below
 
 
-def _below(document: Document) -> Iterator[tuple[str, str]]:
+def lines_below(document: Document) -> Iterator[tuple[str, str]]:
+    """Label and text of each line below the diagram; the last two are commands."""
     found = document["counterexample"]
     if document["verdict"] == "inconclusive":
         yield "Do", what_to_do(document)
@@ -144,12 +146,13 @@ def _below(document: Document) -> Iterator[tuple[str, str]]:
     yield from _explored(document)
     if document["violations"]["judged"]:
         yield "Judged", _judged(document)
-    if found is not None and _timed(document):
+    if found is not None and timed(document):
         yield "Bars", BARS
     if document["verdict"] != "violated":
         yield from _control(document)
         yield from _cost(document)
     yield from _unpleasant(document)
+    yield from minded(document)
     yield "Load", _load(document)
     yield "Claim", claim(document)
     yield "Again", document["reproduce"]
@@ -157,9 +160,15 @@ def _below(document: Document) -> Iterator[tuple[str, str]]:
     yield label, _others(document)
 
 
+def minded(document: Document) -> Iterator[tuple[str, str]]:
+    """What a reader has to mind before believing a figure."""
+    for one in caveats(document):
+        yield "Mind", f"{one.kind}: {one.says}"
+
+
 def _others(document: Document) -> str:
     """The comparison with the others: under the same rule, and with the user's own script among them."""
-    asked = shlex.split(document["reproduce"])
+    asked = document["reproduce"].split()
     words = ["race", "compare", document["scenario"]]
     words += ["--rules", document["rule"]] if "--rule" in asked else []
     script = document["strategy"].partition(":")[0].partition("#")[0].endswith(".py")
@@ -172,10 +181,10 @@ def _explored(document: Document) -> Iterator[tuple[str, str]]:
     explored, found = document["exploration"], document["counterexample"]
     if explored is None:
         return
-    if found is None or not _minimised(document):
+    if found is None or not minimised(document):
         yield "Explored", _not_reproduced(explored)
         return
-    if found["says"] != _sentence(document):
+    if found["says"] != sentence(document):
         yield "Shown", found["says"]
     yield "Replay", f"race replay {shlex.quote(found['file'])}"
 

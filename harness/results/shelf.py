@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 RUNS, LATEST, SCHEDULE = "runs", "latest.json", ".schedule.json"
 
-_NUMBER = re.compile(r"(\d{4,6})-")
+_NUMBER = re.compile(r"(\d{4,6})[-.]")
 """At the beginning of a name; a timestamp, by which runs once were named, has more digits."""
 
 
@@ -44,7 +44,7 @@ class Shelf:
 
     def keep(self, document: Document) -> Path:
         """Write the document of the run; it is the latest now. Raises UsageError."""
-        path = self._write(document, ".json")
+        path = self._write(document, f"-{_what(document)}.json")
         with contextlib.suppress(OSError):  # a convenience for others, on file systems that have links
             draft = path.with_name(f".{LATEST}-{os.getpid()}")
             draft.symlink_to(path.name)
@@ -63,7 +63,7 @@ class Shelf:
             with _alone(runs):
                 if self._number is None:
                     self._number = 1 + max(filter(None, map(number_of, runs.iterdir())), default=0)
-                path = runs / f"{self._number:04}-{_what(document)}{ending}"
+                path = runs / f"{self._number:04}{ending}"
                 write_file(path, text)
         return path
 

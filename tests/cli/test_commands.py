@@ -95,6 +95,18 @@ def test_json_is_exactly_one_document(race: Race, engine: Engine) -> None:
     assert document == json.loads(saved.read_text()) == json.loads(Path("out.json").read_text())
 
 
+@pytest.mark.parametrize("command", [NAIVE, ("compare", "double-submit")])
+def test_every_export(race: Race, engine: Engine, command: tuple[str, ...]) -> None:
+    """Each format in a file of its own; nothing of it is printed, and it is no part of the command to repeat."""
+    forms = {"json": "{", "markdown": "# double-submit", "csv": "scenario,", "html": "<!doctype html>"}
+    asked = [word for form in forms for word in (f"--export-{form}", f"out.{form}")]
+    ended = race(*command, *asked)
+    assert ended.stderr == ""
+    assert "--export" not in ended.stdout
+    for form, begin in forms.items():
+        assert Path(f"out.{form}").read_text().lstrip().startswith(begin)
+
+
 def test_options_reach_the_engine(race: Race, engine: Engine) -> None:
     """Every option ends up where it belongs."""
     race(

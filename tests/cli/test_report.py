@@ -76,3 +76,15 @@ def test_the_difference(race: Race) -> None:
     assert (ended.code, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
     ended = race("report", "diff", "1", "4")
     assert (ended.code, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
+
+
+def test_a_page(race: Race) -> None:
+    """Of any run that was kept, into the current folder or where it is asked for."""
+    keep()
+    ended = race("report", "html", "2")
+    assert (ended.code, ended.stdout) == (0, "wrote 0002-double-submit-lua.html\n")
+    assert "lua kept double-submit right in every burst" in Path("0002-double-submit-lua.html").read_text()
+    assert race("report", "html", "latest~1", "--output", "page.html").stdout == "wrote page.html\n"
+    assert "under 9 ways of protecting it" in Path("page.html").read_text()
+    ended = race("report", "html", "1", "--output", "nowhere/page.html")
+    assert (ended.code, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)

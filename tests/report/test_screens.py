@@ -35,6 +35,9 @@ STATEMENTS = Explanation(
     says="two attempts of one user were at work at once",
 )  # fmt: skip
 
+PLACE = {"python": "3.14.0", "platform": "Linux-x86_64", "cpus": 2, "race": "0.1.0", "commit": None}
+"""No particular machine."""
+
 TOLD = "G decided at 23 on what it read at 7; step 18 had made that untrue."
 CONDITIONS = " AND ".join(f"column_{number} = {number}" for number in range(20))
 LONG = Explanation(
@@ -105,7 +108,7 @@ def test_screen_of_a_run(name: str, snapshot: Snapshot) -> None:
     """Verdict, interleaving, and the lines below, for every kind of result."""
     measured, code = RESULTS[name]
     reproduce = f"race run {measured.cell.scenario} --strategy {measured.cell.strategy} --seed 7"
-    document = result_document(measured, reproduce=reproduce)
+    document = {**result_document(measured, reproduce=reproduce), "environment": PLACE}
     snapshot(f"run-{name}.txt", in_80_columns(result_screen(document, code)))
 
 
@@ -117,8 +120,7 @@ def comparison(**changes: Any) -> dict[str, Any]:
         measurements.explored()[: len(changes.get("rows", [0] * 7))],
         reproduce="race compare double-submit --seed 7",
     )
-    place = {"python": "3.14.0", "platform": "Linux-x86_64", "cpus": 2, "race": "0.1.0", "commit": None}
-    return {**document, "environment": place}
+    return {**document, "environment": PLACE}
 
 
 def test_screen_of_a_comparison(snapshot: Snapshot) -> None:

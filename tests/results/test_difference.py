@@ -214,10 +214,22 @@ def test_renderings(snapshot: Callable[[str, str], None]) -> None:
 
 
 def test_a_load_in_parts() -> None:
-    """Equal parts by time; what came after the end is in none, what has too few answers is no repeat."""
+    """Equal parts by time; what came after the end is in none. An empty part is slow, not missing."""
     load = Parts.of_time(1_000, 1.0)
     for place in range(1_000, 800_001_000, 1_000_000):
         load.add(place, 2_000_000, start=place % 2_000_000 == 1_000)
     load.add(1_000_001_000, 9_000_000, start=True)
-    assert load.values() == [Part(1000.0, 500.0, 2.0, 2.0)] * 4
+    assert load.values() == [*[Part(1000.0, 500.0, None, None)] * 4, Part(0.0, 0.0, None, None)]
+    for place in range(800_001_000, 1_000_001_000, 1_000_000):
+        load.add(place, 2_000_000, start=True)
+    assert load.values() == [*[Part(1000.0, 500.0, 2.0, 2.0)] * 4, Part(1000.0, 1000.0, 2.0, 2.0)]
+
+
+def test_bursts_in_parts() -> None:
+    """They have no pace; those that were not made are in no part."""
+    bursts = Parts(0, 1000)
+    for burst in range(250):
+        for _request in range(2):
+            bursts.add(burst, 3_000_000, start=True)
+    assert bursts.values() == [Part(None, None, 3.0, 3.0)] * 3
     assert Parts(0, 30).values() == []

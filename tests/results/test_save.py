@@ -34,7 +34,7 @@ def test_a_schedule_has_the_number_of_its_run(tmp_path: Path) -> None:
     other = Shelf(tmp_path).keep(DOCUMENT)
     path = shelf.keep(DOCUMENT)
     assert [one.name.removeprefix("000") for one in (schedule, path, other)] == [
-        "1-my_rule-redis-lock-no-token.schedule.json",
+        "1.schedule.json",
         "1-my_rule-redis-lock-no-token.json",
         "2-my_rule-redis-lock-no-token.json",
     ]

@@ -1,0 +1,99 @@
+"""A document of every kind that has a page, of no particular machine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from harness.burst import Load
+from harness.burst.parts import Part
+from harness.results import comparison_document, result_document
+from harness.results.read import read_document
+from tests import measurements
+from tests.gate import documents as gate
+
+Document = dict[str, Any]
+
+OLD = Path(__file__).parents[1] / "results" / "old"
+PLACE = {"python": "3.14.0", "platform": "Linux-x86_64", "cpus": 2, "race": "0.1.0", "commit": "3fa2c91"}
+SPREAD = {
+    "distribution": [(0.1, 3), (0.1155, 40), (0.1334, 12), (0.154, 0), (0.1778, 1)],
+    "parts": [Part(900.0 + 20 * place, 600.0 + 20 * place, 0.2, 1.1) for place in range(5)],
+}
+
+
+def result(measured: Any = None, **changes: Any) -> Document:
+    """A run, violated unless another is given."""
+    document = result_document(
+        measured or replace(measurements.violated(), **SPREAD), reproduce="race run double-submit --strategy naive"
+    )
+    return {**document, "environment": PLACE, **changes}
+
+
+def comparison() -> Document:
+    """A comparison on both stores."""
+    whole = measurements.compared()
+    rows = [replace(row, sustained=replace(row.sustained, **SPREAD)) for row in whole.rows]
+    document = comparison_document(
+        replace(whole, rows=rows), Load(seed=7), measurements.explored(), reproduce="race compare double-submit"
+    )
+    return {**document, "environment": PLACE}
+
+
+def exploration() -> Document:
+    """An exploration with a pause, as an earlier version kept it."""
+    return read_document(OLD / "exploration-1.json")
+
+
+def isolation() -> Document:
+    """A table of two levels and two anomalies, one cell of which is not as documented."""
+    steps = [
+        ("T1", "UPDATE test SET value = 11 WHERE id = 1", "1 row", False),
+        ("T2", "UPDATE test SET value = 12 WHERE id = 1", "1 row", True),
+        ("T1", "COMMIT", "", False),
+        ("T2", "COMMIT", "", False),
+    ]
+    case = {
+        "level": "read committed", "anomaly": "G0", "case": "", "expected": True, "prevents": False,
+        "ends": {"T1": "COMMIT", "T2": "COMMIT"},
+        "steps": [
+            {"step": place, "caller": caller, "command": command, "reply": reply, "blocked": blocked}
+            for place, (caller, command, reply, blocked) in enumerate(steps, 1)
+        ],
+    }  # fmt: skip
+    seen = {"G0": False, "P4": None}
+    return {
+        "schema": "race.isolation/1",
+        "levels": [{"level": "read committed", "prevents": seen}],
+        "expected": [{"level": "read committed", "prevents": {"G0": True, "P4": False}}],
+        "as_expected": False,
+        "anomalies": {"G0": "dirty write", "P4": "lost update"},
+        "means": {"G0": "one writes over the other", "P4": "one write is lost"},
+        "differs": [{**case, "says": "dirty write occurred at read committed, which should prevent it"}],
+        "cases": [case],
+        "reason": "",
+        "sources": ["Hermitage"],
+        "stores": result()["stores"],
+        "reproduce": "race isolation",
+        "environment": PLACE,
+        "started_at": "2026-11-25T04:21:52+00:00",
+        "duration_s": 2.0,
+        "complete": True,
+    }
+
+
+def check() -> Document:
+    """A gate in which one cell failed, with its diagram."""
+    return gate.check()
+
+
+def every() -> dict[str, Document]:
+    """One of each kind."""
+    return {
+        "result": result(),
+        "comparison": comparison(),
+        "exploration": exploration(),
+        "isolation": isolation(),
+        "check": check(),
+    }
