@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -40,6 +41,7 @@ _VERDICT_ONLY = Budget(seconds=_JUDGE_S, explain_s=0.0)
 """Explanations are made for the one violation that is shown."""
 _SHOW_S = 3.0
 _SPARE_S = 30.0
+_TICK_S = 0.5
 
 
 class Bench:
@@ -144,7 +146,8 @@ class Bench:
     ) -> None:
         """Judge each burst of a chunk, and count it for the cell that it belongs to."""
         offset = monotonic_to_unix_ns()
-        broken: list[tuple[int, Evidence]] = []
+        broken: dict[int, Evidence] = {}
+        sharp: set[int] = set()
         for burst in sorted(records):
             record = records[burst]
             names = keys[burst]
@@ -165,26 +168,28 @@ class Bench:
             if bound is tally.bound:
                 tally.add(evidence, finding, burst)
                 if finding.broken:
-                    broken.append((burst, evidence))
+                    broken[burst] = evidence
+                if any(finding.breaches.values()):
+                    sharp.add(burst)
             else:
                 tally.add_control(evidence, finding)
         if broken and tally.counterexample is None:
-            self._explain(tally, broken)
+            self._explain(tally, {burst: one for burst, one in broken.items() if burst in sharp} or broken)
         self.fleet.forget_steps()
         for burst in records:
             if bounds[orders.cell_of(burst)] is tally.bound:
                 tally.last_bursts[burst] = keys[burst]
 
-    def _explain(self, tally: Tally, broken: list[tuple[int, Evidence]]) -> None:
+    def _explain(self, tally: Tally, broken: Mapping[int, Evidence]) -> None:
         """The violated burst with the fewest steps, as data."""
-        numbers = {burst for burst, _evidence in broken[:50]}
+        numbers = set(itertools.islice(broken, 50))
         steps: dict[int, list[Step]] = {}
         for burst, step in steps_from(self.fleet.steps_of(numbers.__contains__)):
             steps.setdefault(burst, []).append(step)
         if not steps:
             return
         burst = min(steps, key=lambda number: len(steps[number]))
-        self._show(tally, dict(broken)[burst], "burst", steps[burst])
+        self._show(tally, broken[burst], "burst", steps[burst])
 
     def _show(self, tally: Tally, evidence: Evidence, kind: Kind, steps: Sequence[Step] = ()) -> None:
         """Look at what broke again, for as little as possible that shows it."""
@@ -214,7 +219,11 @@ class Bench:
         hot = [f"{key.rsplit(':', 1)[0]}:h{first}-{number}" for key in names for number in range(load.keys)]
         if not await self._seed(tally, tally.bound, load, hot):
             return
-        done = await self.fleet.load(orders, tally.bound.cell if tally.bound.strategy.owned else None)
+        ticking = asyncio.create_task(self._tick(tally, load))
+        try:
+            done = await self.fleet.load(orders, tally.bound.cell if tally.bound.strategy.owned else None)
+        finally:
+            ticking.cancel()
         self._account(tally, done)
         for instants in done.releases.values():
             tally.elapsed_s += max(0, done.ended_ns - min(instants)) / 1e9
@@ -235,9 +244,17 @@ class Bench:
                 shown = (rank, evidence) if shown is None or rank < shown[0] else shown
             if judged % 8 == 0:
                 self._progress(Progress("judging", judged, len(groups), "keys", tally.broken))
-                await asyncio.sleep(0)  # let Ctrl-C through
+            await asyncio.sleep(0)  # let Ctrl-C through
         if shown is not None and tally.counterexample is None:
             self._show(tally, shown[1], "sustained")
+
+    async def _tick(self, tally: Tally, load: Load) -> None:
+        """Tell how long the load has lasted, until cancelled."""
+        began = time.monotonic()
+        while True:
+            passed_s = min(time.monotonic() - began, load.duration_s)
+            self._progress(Progress(tally.bound.strategy.title, passed_s, load.duration_s, "s"))
+            await asyncio.sleep(_TICK_S)
 
     async def probe(self, tally: Tally, load: Load) -> None:
         """Ask a sample of keys whether they still work, once every lease has passed."""

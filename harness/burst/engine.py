@@ -26,6 +26,8 @@ from harness.stores import StoreInfo, Stores, require, require_connections
 from harness.strategy import store_of
 from harness.strategy.loader import strategies as bundled
 
+_LEAST = 2
+"""So many processes and requests at least: fewer share nothing."""
 _ROUNDS = 2
 _BURST_SHARE = 0.45
 _OVERHEAD_S = 4.0
@@ -75,7 +77,8 @@ async def run(
         else:
             if beside is not None:
                 await _sustained_control(bench, tally, beside, load)
-            await bench.sustained(tally, load)
+            if not bench.interrupted:
+                await bench.sustained(tally, load)
         await bench.probe(tally, load)
         others = bench.others()
         lost = await stores.lost()
@@ -268,6 +271,14 @@ def _check(infos: Sequence[StoreInfo], bounds: Sequence[Bound], load: Load) -> N
     for info in infos:
         for bound in bounds:
             if bound.strategy.store == info.kind:
-                require(info, bound.strategy.needs)
-        wanted = max(load.connections, load.size + load.processes)
-        require_connections(info, wanted + 4)
+                require(info, bound.strategy.needs, bound.cell.strategy)
+        require_connections(info, max(load.connections, load.size + load.processes) + 4, _less(load))
+
+
+def _less(load: Load) -> str:
+    """What would need fewer connections; "" where it cannot be asked for less."""
+    if load.connections > load.size + load.processes:
+        return "use fewer --connections"
+    if load.size > max(_LEAST, load.processes):
+        return "use a smaller --size"
+    return "use fewer --processes" if load.processes > _LEAST else ""

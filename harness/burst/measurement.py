@@ -32,13 +32,17 @@ class StoresOptions:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run has come: `done` of `total` (both in the unit named), `broken` so far."""
+    """How far a run has come: `done` of `total` (both in the unit named), `broken` so far.
+
+    `total` is 0 where nobody knows it; `share` is then how far it is on its way to one of its limits.
+    """
 
     what: str
     done: float
     total: float
     unit: str = "bursts"
     broken: int = 0
+    share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,9 @@ import json
 import mmap
 import os
 import struct
+import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from harness.model import NOTHING, Effect, Operation, Reply, Request, Status, UsageError
@@ -48,6 +50,23 @@ Mark = tuple[mmap.mmap, int]
 """Where the tail of an entry goes."""
 
 
+@contextmanager
+def _room() -> Iterator[None]:
+    """Say that the disk is full. Raises UsageError: no script of the user's is to blame."""
+    try:
+        yield
+    except OSError as error:
+        place = tempfile.gettempdir()
+        raise UsageError(f"cannot record in {place}: {error.strerror}; make room, or set TMPDIR") from None
+
+
+def write_whole(fd: int, data: bytes) -> None:
+    """All of it, though a file may take less at a time. Raises UsageError."""
+    with _room():
+        while data:
+            data = data[os.write(fd, data) :]
+
+
 class _Words:
     """Strings and values by number from 1; each new one is written to the side file at once."""
 
@@ -65,7 +84,7 @@ class _Words:
         number = self._next
         self._next += 1
         self.known[key] = number
-        os.write(self._fd, json.dumps(value, separators=(",", ":")).encode() + b"\n")
+        write_whole(self._fd, json.dumps(value, separators=(",", ":")).encode() + b"\n")
         return number
 
 
@@ -84,7 +103,8 @@ class Recorder:
 
     def _segment(self, start: int) -> None:
         # Reserve first: writing to a mapped hole of a full disk would kill the process.
-        _reserve(self._fd, start, _SEGMENT * SIZE)
+        with _room():
+            _reserve(self._fd, start, _SEGMENT * SIZE)
         self._map = mmap.mmap(self._fd, _SEGMENT * SIZE, offset=start)
 
     def place(self, keys: tuple[str, ...]) -> int:

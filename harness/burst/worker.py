@@ -23,7 +23,7 @@ import uvloop
 from harness.burst.owner import Owner, OwnerClient
 from harness.burst.perform import BrokenScript, Performer
 from harness.burst.plan import Cell, Load, Orders, draw, orders_from, rename
-from harness.burst.record import PROBE, Recorder
+from harness.burst.record import PROBE, Recorder, write_whole
 from harness.burst.rendezvous import Rendezvous, spin
 from harness.burst.session import LoadSession, VirtualProcess
 from harness.model import ConnectionLost, RaceError, StoreFault, UsageError, described
@@ -305,9 +305,7 @@ class Worker:
     def _dump(self, trace: list[tuple[int, Any]]) -> None:
         if trace:
             text = "".join(f"{json.dumps([burst, *step], default=str)}\n" for burst, step in trace)
-            data = text.encode()
-            while data:
-                data = data[os.write(self.steps_fd, data) :]
+            write_whole(self.steps_fd, text.encode())
 
     async def carry_out(self, line: str) -> dict[str, Any]:
         """One order, and what came of it."""
@@ -425,6 +423,7 @@ def _say(answer: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    for number in (signal.SIGINT, signal.SIGTERM):  # the parent decides what Ctrl-C means, and ends its workers
+        signal.signal(number, signal.SIG_IGN)
     _keep_answers_apart()
     uvloop.run(main())

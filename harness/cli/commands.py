@@ -26,6 +26,15 @@ SECTIONS = {
 }
 """Section of the help to name to one line: they are read without importing the command."""
 
+_HELP = """
+One business rule under every way of protecting it, on real stores.
+
+race starts Valkey and PostgreSQL by itself. Begin with:
+
+\b
+  race run double-submit --strategy naive    one that breaks, step by step
+  race compare double-submit                 all the ways, side by side; 40 s
+"""
 _EPILOG = """\b
 Exit codes: 0 held or all as claimed, 1 violated or a claim failed, 2 wrong
 usage, 3 inconclusive or no store, 130 interrupted.
@@ -76,10 +85,7 @@ def _version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> N
         ctx.exit()
 
 
-@click.command(cls=Commands, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=Commands, help=_HELP, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 def race() -> None:
-    """One business rule under every way of protecting it, on real stores.
-
-    race starts Valkey and PostgreSQL by itself. Begin with: race compare double-submit
-    """
+    """All of it."""

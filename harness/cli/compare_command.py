@@ -15,8 +15,10 @@ from harness.cli.options import (
     WORK_US,
     AtLeast,
     Output,
+    Sectioned,
     command_line,
     load_options,
+    names,
     output_options,
     seed_or_new,
     store_options,
@@ -37,7 +39,7 @@ KEPT_S = 0.5
 """Seconds of the budget kept for that."""
 
 
-@click.command("compare")
+@click.command("compare", cls=Sectioned)
 @click.argument("scenario", shell_complete=completion.scenario)
 @click.option(
     "--strategies",
@@ -114,11 +116,6 @@ def command(context: click.Context, /, **options: Any) -> int:
     code = out.comparison_code(document, output)
     out.deliver(document, output, comparison_screen(document, code, out.paint()))
     return code
-
-
-def names(text: str) -> list[str]:
-    """`a,b` as names, each once."""
-    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
 def rules_of(scenario: str, text: str) -> list[str]:

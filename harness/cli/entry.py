@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import signal
 import sys
@@ -12,6 +14,20 @@ import click
 from harness.cli.commands import race
 from harness.cli.failure import INTERRUPTED, OK, WRONG_USAGE, bug, tell
 from harness.model import RaceError, blamed
+
+_SHORTAGES = {
+    errno.ENOSPC: "make room on the disk",
+    errno.EDQUOT: "make room on the disk",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "close what holds them",
+}
+"""What a machine can be out of, wherever that is noticed, to what to do."""
+
+_MISSING = {
+    "scenario": "SCENARIO is missing: double-submit, counter ...",
+    "strategy": "--strategy is missing: naive, lua, pg-for-update ...",
+}
+"""What a newcomer leaves out."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -43,21 +59,35 @@ def run(arguments: Sequence[str]) -> int:
         _forget_stdout()
         return OK
     except Exception as error:  # the last net: nothing a user sees is a traceback
-        fault = blamed(error)
-        if fault is None:
-            return bug(error)
-        tell(fault)
-        return WRONG_USAGE
+        return _unforeseen(error)
     return code if isinstance(code, int) else OK
 
 
+def _unforeseen(error: Exception) -> int:
+    """A mistake of the user's script, something that the machine is out of, or a bug of race."""
+    fault = blamed(error)
+    if fault is None and isinstance(error, OSError) and error.errno in _SHORTAGES:
+        _forget_stdout()  # it may be what has no room
+        fault = f"{os.strerror(error.errno)}: {_SHORTAGES[error.errno]}, then run it again"
+    if fault is None:
+        return bug(error)
+    tell(fault)
+    return WRONG_USAGE
+
+
 def _as_interrupt(_number: int, _frame: object) -> None:
-    """Being told to end is like Ctrl-C: servers are stopped, what was measured is kept."""
+    """Being told to end is like Ctrl-C: servers are stopped, what was measured is kept.
+
+    Once: timeout(1) tells the process and then its group, and a second Ctrl-C would end it with nothing kept.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.raise_signal(signal.SIGINT)
 
 
 def _usage(error: click.ClickException) -> str:
     """One line: what is wrong, and where to read more."""
+    if isinstance(error, click.MissingParameter) and error.param is not None and error.param.name in _MISSING:
+        return f"{_MISSING[error.param.name]}; race list has all"
     message = " ".join(error.format_message().split()).rstrip(".")
     message = message[:1].lower() + message[1:]
     context = getattr(error, "ctx", None)
@@ -67,4 +97,5 @@ def _usage(error: click.ClickException) -> str:
 
 def _forget_stdout() -> None:
     """The reader has gone (`race list | head -1`): let the interpreter flush into nothing."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with contextlib.suppress(OSError):  # it may be no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

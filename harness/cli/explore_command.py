@@ -17,7 +17,9 @@ from harness.cli.options import (
     AtLeast,
     BurstSize,
     Output,
+    Sectioned,
     command_line,
+    names,
     output_options,
     seed_or_new,
     store_options,
@@ -27,18 +29,17 @@ from harness.cli.progress import shown
 from harness.model import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from harness.burst import Cell, StoresOptions
+    from harness.burst import Cell
     from harness.burst.cells import Bound
     from harness.explore import Exploration, Options, Schedule
     from harness.results.build import Document
-    from harness.stores import StoreInfo, Stores
+    from harness.stores import StoreInfo
 
+_MOST_CALLERS = 64
 _FAULTS = "crash,pause,lost-reply,duplicate"
 
 
-@click.command("explore")
+@click.command("explore", cls=Sectioned)
 @click.argument("scenario", shell_complete=completion.scenario)
 @click.option(
     "--strategy",
@@ -48,7 +49,13 @@ _FAULTS = "crash,pause,lost-reply,duplicate"
     help="How the rule is protected.",
 )
 @click.option("--rule", default="", metavar="NAME", help="One of the scenario's rules; the first without it.")
-@click.option("--size", type=BurstSize(), default=2, show_default=True, help="Requests in the burst.")
+@click.option(
+    "--size",
+    type=BurstSize(most=_MOST_CALLERS, reason="the orders of a burst of three can take minutes"),
+    default=2,
+    show_default=True,
+    help="Requests in the burst.",
+)
 @click.option("--faults", default="", metavar="LIST", help=f"Of {_FAULTS}; or all. One in a schedule.")
 @click.option("--all", "every", is_flag=True, help="Go on after the first violation, and count.")
 @click.option(
@@ -56,7 +63,8 @@ _FAULTS = "crash,pause,lost-reply,duplicate"
     type=click.Choice(["exhaustive", "random", "pct"]),
     default="exhaustive",
     show_default=True,
-    help="Which schedules.",
+    metavar="HOW",
+    help="exhaustive, random or pct.",
 )
 @click.option(
     "--max-schedules", "most", type=AtLeast(1), default=100_000, show_default=True, help="Stop after so many."
@@ -84,14 +92,16 @@ def command(context: click.Context, /, **options: Any) -> int:
 
     The orders that differ only in independent steps are run once. Stops at the first violation.
     """  # fmt: skip
+    import uvloop
+
     from harness.burst.cells import bind
     from harness.burst.plan import Cell, Load
-    from harness.explore import FAULTS, Options
+    from harness.explore import FAULTS, Options, explore_alone
     from harness.report import exploration_screen
 
     output, seed = Output.of(options), seed_or_new(options["seed"])
-    faults = tuple(filter(None, options["faults"].split(",")))
-    faults = FAULTS if faults == ("all",) else faults
+    faults = tuple(names(options["faults"]))
+    faults = FAULTS if "all" in faults else faults
     for fault in faults:
         if fault not in FAULTS:
             raise UsageError(f"unknown fault '{fault}'; there are: {', '.join(FAULTS)}")
@@ -107,38 +117,18 @@ def command(context: click.Context, /, **options: Any) -> int:
         raise UsageError(f"{options['strategy']} does not apply to {options['scenario']}: {bound.claim.reason}")
     began, started_at = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     with shown(Path(bound.cell.scenario).stem, quiet=output.quiet) as progress:
-        found, smallest, infos = _explored(bound, asked, stores_of(options), progress)
-    file = saved(save, output, bound.cell, asked, smallest, started_at)
+        found, smallest, infos = uvloop.run(explore_alone(bound, stores_of(options), asked, progress))
+    file, unsaved = None, None
+    try:
+        file = saved(save, output, bound.cell, asked, smallest, started_at)
+    except UsageError as error:  # a disk that was filled meanwhile: what was found is shown first
+        unsaved = error
     document = _document(bound, asked, found, smallest, infos, file, command_line(context, seed), began, started_at)
     code = out.result_code(document, output)
     out.deliver(document, output, exploration_screen(document, code, out.paint()))
+    if unsaved is not None:
+        raise unsaved
     return code
-
-
-def _explored(
-    bound: Bound, options: Options, stores_options: StoresOptions, progress: Callable[[Any], None]
-) -> tuple[Exploration, Schedule | None, list[StoreInfo]]:
-    import uvloop
-
-    from harness.burst import Progress
-    from harness.explore import Explorer, searching
-
-    def tell(schedules: int, broken: int) -> None:
-        progress(Progress(bound.strategy.title, schedules, options.most_schedules, "schedules", broken))
-
-    async def go() -> tuple[Exploration, Schedule | None, list[StoreInfo]]:
-        async with opened(bound, stores_options) as stores, Explorer(bound, stores, options) as explorer:
-            found = await explorer.explore(searching(options), tell)
-            smallest = None if found.first is None else await explorer.shrunk(found.first)
-            lost = await stores.lost()
-            return found if lost is None else found.lost(lost), smallest, list(stores.infos)
-
-    return uvloop.run(go())
-
-
-def opened(bound: Bound, options: StoresOptions) -> Stores:
-    """The one store that a cell needs."""
-    return options.stores({bound.strategy.store})
 
 
 def saved(

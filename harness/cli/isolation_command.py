@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from harness.explore import IsolationTable
     from harness.stores import StoreInfo
 
+_CONNECTIONS = 6
+"""Of three transactions, who looks on, who guards the schema, and who asks at the end."""
+
 
 @click.command("isolation")
 @postgres_options
@@ -48,12 +51,14 @@ def _played(options: StoresOptions, progress: Callable[[Any], None]) -> tuple[Is
 
     from harness.burst import Progress
     from harness.explore import ANOMALIES, play_anomalies
-    from harness.stores import Stores
+    from harness.stores import Stores, require_connections
 
     async def go() -> tuple[IsolationTable, list[StoreInfo]]:
         async with Stores(
             postgres_url=options.postgres_url, allow_hosts=options.allow_hosts, need={"postgres"}
         ) as stores:
+            for info in stores.infos:
+                require_connections(info, _CONNECTIONS)
             table = await play_anomalies(
                 stores, ANOMALIES, lambda done, total: progress(Progress("playing", done, total, "cases"))
             )

@@ -104,7 +104,7 @@ def _one_lines(document: dict[str, Any]) -> Iterator[str]:
         yield from _entry(row["name"], f"{row['claim']}: {row['reason']}" if row["reason"] else row["claim"])
 
 
-def _entry(name: str, text: str, column: int = 21) -> Iterator[str]:
+def _entry(name: str, text: str, column: int = 22) -> Iterator[str]:
     """`  name    text`, wrapped under itself."""
     lead = f"  {name:<{column - 2}}"
     if len(name) > column - 4:

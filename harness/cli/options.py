@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
 import click
@@ -25,13 +25,16 @@ BURST_SIZE, PROCESSES, WORK_US, THINK_MS, KEYS, SUSTAINED_CONNECTIONS = 2, 2, 30
 
 
 class AtLeast(click.ParamType[Any]):
-    """A number with a lower limit, refused in one plain sentence."""
+    """A number with a lower limit, refused in one plain sentence; also with an upper one, where there is a reason."""
 
-    def __init__(self, least: float, kind: type[int | float] = int, hint: str = "") -> None:
-        """`hint` is added where the number is too small."""
+    def __init__(
+        self, least: float, kind: type[int | float] = int, *, most: float = float("inf"), reason: str = ""
+    ) -> None:
+        """`reason` says why there may be no more than `most`."""
         self.least = least
+        self.most = most
         self.kind = kind
-        self.hint = hint
+        self.reason = reason
         self.name = "number"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ARG002
@@ -43,24 +46,24 @@ class AtLeast(click.ParamType[Any]):
             what = "a whole number" if self.kind is int else "a number"
             raise UsageError(f"{name} must be {what}, not '{value}'") from None
         if not self.least <= number < float("inf"):
-            hint = f": {self.hint}" if self.hint else ""
-            raise UsageError(f"{name} must be {self.least:g} or more, not {value}{hint}")
+            raise UsageError(f"{name} must be {self.least:g} or more, not {value}")
+        if number > self.most:
+            raise UsageError(f"{name} must be {self.most:,.0f} or less, not {value}: {self.reason}")
         return number
 
 
 class BurstSize(AtLeast):
     """How many requests meet; one alone meets nobody."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, most: float = float("inf"), reason: str = "") -> None:
         """Two or more."""
-        super().__init__(1)
+        super().__init__(2, most=most, reason=reason)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The size. Raises UsageError."""
-        size = super().convert(value, param, ctx)
-        if size == 1:
+        if str(value).strip() == "1":
             raise UsageError("a burst of 1 cannot overlap: use --size 2 or more")
-        return size
+        return super().convert(value, param, ctx)
 
 
 def _decorated(options: Iterable[Callable[[Function], Function]]) -> Callable[[Function], Function]:
@@ -72,15 +75,53 @@ def _decorated(options: Iterable[Callable[[Function], Function]]) -> Callable[[F
     return decorate
 
 
+class Sectioned(click.Command):
+    """A command whose options are told in sections."""
+
+    _SECTIONS: ClassVar = {
+        "What": ("strategy", "strategies", "rule", "rules", "mode"),
+        "Search": ("faults", "every", "search", "most", "switches", "save"),
+        "How much": ("bursts", "size", "processes", "connections", "keys", "work_us", "think_ms", "duration_s", "seed",
+                     "budget_s"),
+        "Stores": ("redis_url", "postgres_url", "allow_hosts"),
+        "Output": (),
+    }  # fmt: skip
+    """The title of a section to the options in it; the last takes all others."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """As click does, section by section, with all their columns at one width."""
+        titles = {name: title for title, names in self._SECTIONS.items() for name in names}
+        sections: dict[str, list[tuple[str, str]]] = {title: [] for title in self._SECTIONS}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx) if isinstance(parameter, click.Option) else None
+            if record is not None:
+                sections[titles.get(parameter.name or "", "Output")].append(record)
+        width = max((len(option) for records in sections.values() for option, _help in records), default=0)
+        for title, records in sections.items():
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl([(option.ljust(width), help_) for option, help_ in records])
+
+
+def _address(_context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Refuse an address that is none: mostly a variable that is not set. Raises UsageError."""
+    if value is not None and not value.strip():
+        raise UsageError(f"{parameter.opts[-1]} is empty: give an address, or leave it out for the embedded server")
+    return value
+
+
+_KEYS = AtLeast(1, most=1_000_000, reason="each is prepared before, and read after")
+_PROCESSES = AtLeast(1, most=32, reason="each is a Python of its own that waits without sleeping")
+
 load_options = _decorated(
     [
-        click.option("--processes", type=AtLeast(1), default=PROCESSES, show_default=True, help="OS processes."),
+        click.option("--processes", type=_PROCESSES, default=PROCESSES, show_default=True, help="OS processes."),
         click.option("--connections", type=AtLeast(1), help="Of all processes; under sustained load 16."),
         click.option("--size", type=BurstSize(), default=BURST_SIZE, show_default=True, help="Requests in a burst."),
         click.option("--work", "work_us", type=AtLeast(0), help="Length of the effect, microseconds.  [300]"),
         click.option("--think", "think_ms", type=AtLeast(0, float), default=THINK_MS,
                      help="Milliseconds added between check and write."),
-        click.option("--keys", type=AtLeast(1), default=KEYS, show_default=True, help="Hot keys, sustained."),
+        click.option("--keys", type=_KEYS, default=KEYS, show_default=True, help="Hot keys, sustained."),
         click.option("--seed", type=int, help="Draws the bursts; chosen and printed without it."),
     ]
 )  # fmt: skip
@@ -91,15 +132,33 @@ _ALLOW_HOST = click.option(
 
 store_options = _decorated(
     [
-        click.option("--redis-url", envvar="RACE_REDIS_URL", help="Your Redis, for the embedded one."),
-        click.option("--postgres-url", envvar="RACE_POSTGRES_URL", help="Your PostgreSQL, likewise."),
+        click.option(
+            "--redis-url",
+            envvar="RACE_REDIS_URL",
+            callback=_address,
+            metavar="URL",
+            help="Your Redis, for the embedded one.",
+        ),
+        click.option(
+            "--postgres-url",
+            envvar="RACE_POSTGRES_URL",
+            callback=_address,
+            metavar="URL",
+            help="Your PostgreSQL, likewise.",
+        ),
         _ALLOW_HOST,
     ]
 )
 
 postgres_options = _decorated(
     [
-        click.option("--postgres-url", envvar="RACE_POSTGRES_URL", help="Your PostgreSQL, in place of our own."),
+        click.option(
+            "--postgres-url",
+            envvar="RACE_POSTGRES_URL",
+            callback=_address,
+            metavar="URL",
+            help="Your PostgreSQL, in place of our own.",
+        ),
         _ALLOW_HOST,
     ]
 )
@@ -157,6 +216,11 @@ def exports_of(options: Mapping[str, Any]) -> dict[str, Path]:
         for name, path in options.items()
         if name.startswith("export_") and path is not None
     }
+
+
+def names(text: str) -> list[str]:
+    """`a,b` as names, each once."""
+    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
 def seed_or_new(seed: int | None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from harness.burst import Progress
+
+_ROOM, _NARROWEST = 3, 40
 
 
 @contextmanager
@@ -27,16 +30,20 @@ def shown(title: str, *, quiet: bool) -> Iterator[Callable[[Progress], None]]:
         TextColumn("{task.fields[figures]}"),
         TimeRemainingColumn(compact=True),
     )
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+    # Room for the terminal's own ^C: on a full line it would begin another, and the bar would stay on the screen.
+    console = Console(stderr=True, width=max(_NARROWEST, shutil.get_terminal_size().columns - _ROOM))
+    with Bar(*columns, console=console, transient=True) as bar:
         task = bar.add_task(f"{title}: starting", total=None, figures="")
         whole: dict[str, float] = {}
 
         def tell(progress: Progress) -> None:
             if progress.unit == "turns" or "turns" not in whole:
                 whole[progress.unit] = progress.total
-                bar.update(task, completed=progress.done, total=progress.total)
+                done, total = (progress.done, progress.total) if progress.total else (progress.share, 1.0)
+                bar.update(task, completed=done, total=total)
             broken = f", {progress.broken:,} broken" if progress.broken else ""
-            figures = f"{progress.done:,.0f} of {progress.total:,.0f} {progress.unit}{broken}"
+            of = f" of {progress.total:,.0f}" if progress.total else ""
+            figures = f"{progress.done:,.0f}{of} {progress.unit}{broken}"
             bar.update(task, description=f"{title}: {progress.what}", figures=figures)
 
         yield tell

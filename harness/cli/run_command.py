@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from harness.cli.options import (
     WORK_US,
     AtLeast,
     Output,
+    Sectioned,
     command_line,
     load_options,
     output_options,
@@ -24,6 +26,7 @@ from harness.cli.options import (
     stores_of,
 )
 from harness.cli.progress import shown
+from harness.model import UsageError
 
 if TYPE_CHECKING:
     from harness.burst import Load, Measurement
@@ -36,7 +39,7 @@ MINIMISE_S = 2.0
 """Seconds in which the smallest schedule is looked for, once the load has broken something."""
 
 
-@click.command("run")
+@click.command("run", cls=Sectioned)
 @click.argument("scenario", shell_complete=completion.scenario)
 @click.option(
     "--strategy",
@@ -112,8 +115,10 @@ def command(context: click.Context, /, **options: Any) -> int:
         )
     document = result_document(measured, reproduce=command_line(context, seed))
     if smallest.found is not None:
-        file = saved(None, output, measured.cell, smallest.found.options, smallest.found.smallest, measured.started_at)
-        document = minimised(document, smallest.found, file)
+        found, file = smallest.found, None
+        with contextlib.suppress(UsageError):  # the result, kept in the same folder, is shown first
+            file = saved(None, output, measured.cell, found.options, found.smallest, measured.started_at)
+        document = minimised(document, found, file)
     code = out.result_code(document, output)
     out.deliver(document, output, result_screen(document, code, out.paint()))
     if history is not None and not output.quiet:

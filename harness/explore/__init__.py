@@ -15,6 +15,7 @@ from harness.explore.event import Choice, Event
 from harness.explore.exhaustive import Exhaustive
 from harness.explore.files import commands, read_schedule, schedule_document
 from harness.explore.isolation import IsolationTable, Played, play_anomalies
+from harness.explore.opening import explore_alone, opened
 from harness.explore.replay import Replay
 from harness.explore.shrink import switches
 
@@ -37,7 +38,9 @@ __all__ = [
     "Replay",
     "Schedule",
     "commands",
+    "explore_alone",
     "explore_briefly",
+    "opened",
     "play_anomalies",
     "read_schedule",
     "schedule_document",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from harness.burst.cells import Bound
 from harness.burst.plan import Load
 from harness.explore.engine import Exploration, Explorer, Options, Schedule, searching
+from harness.explore.world import unusable
 from harness.model import RaceError, StoreFault, Verdict
 from harness.stores import Stores
 
@@ -44,7 +45,9 @@ async def explore_briefly(
         options = Options(size=size, processes=load.processes, seed=load.seed, budget_s=left_s)
         try:
             brief = await _explored(bound, stores, options)
-        except (RaceError, StoreFault) as error:
+        except StoreFault as fault:
+            return Brief(Verdict.INCONCLUSIVE, unusable(fault), options)
+        except RaceError as error:
             return Brief(Verdict.INCONCLUSIVE, str(error), options)
         if brief.verdict is not Verdict.PROVED or not brief.complete:
             break

@@ -21,7 +21,7 @@ from harness.explore.random_walk import RandomWalk
 from harness.explore.replay import Replay
 from harness.explore.search import Search
 from harness.explore.shrink import shrink
-from harness.explore.world import World
+from harness.explore.world import World, unusable
 from harness.judge import Budget, Explanation, Finding, explain, judge_evidence
 from harness.model import (
     ABORTED,
@@ -40,7 +40,7 @@ from harness.strategy import Scenario
 
 FAULTS = ("crash", "pause", "lost-reply", "duplicate")
 SEARCHES = ("exhaustive", "random", "pct")
-_PROGRESS_EVERY = 50
+_TELL_S = 0.25
 _TRIES = 4
 """A schedule in which something happened that nobody chose is run again, so often in all."""
 _MOST_DIFFERED = 20
@@ -168,7 +168,7 @@ class Explorer:
         self, search: Search, progress: Callable[[int, int], None] = lambda _n, _broken: None
     ) -> Exploration:
         """Until the search is at its end, or the first violation, or the budget."""
-        began = time.monotonic()
+        began = told = time.monotonic()
         so_far = Conclusion()
         outcomes: set[Any] = set()
         first: Schedule | None = None
@@ -187,7 +187,8 @@ class Explorer:
                         first, since = found, so_far.schedules
                 if more:
                     so_far.stopped = self._stop(so_far.schedules, time.monotonic() - began)
-                if so_far.schedules % _PROGRESS_EVERY == 0:
+                if time.monotonic() - told > _TELL_S:
+                    told = time.monotonic()
                     progress(so_far.schedules, so_far.violated)
             if first is not None and not await self._again(first):
                 so_far.violated, first = 0, None
@@ -267,12 +268,12 @@ class Explorer:
                     return found
                 why = self.disturbed
             except StoreFault as fault:
-                why = f"a store was lost: {fault}"
+                why = unusable(fault)
             search.again()
             try:
                 await self.world.reconnect()
             except (StoreFault, RaceError) as fault:
-                raise Disturbed(f"a store was lost: {fault}") from None
+                raise Disturbed(unusable(fault)) from None
         raise Disturbed(why)
 
     async def play(self, search: Search, without: Collection[str] = ()) -> Schedule | None:

@@ -12,7 +12,14 @@ from typing import Any
 from harness.explore.blocking import either
 from harness.explore.touch import CommandKind, Touch
 from harness.model import CommandRefused, StatementRefused
-from harness.stores import DirectConnection, PostgresConnection, RedisConnection, Stores, connect
+from harness.stores import (
+    DirectConnection,
+    PostgresConnection,
+    RedisConnection,
+    Stores,
+    connect,
+    refused_by_redis,
+)
 from harness.strategy import Strategy
 
 BASE_MS = 4_102_444_800_000
@@ -23,6 +30,17 @@ _WORLDS = itertools.count(1)
 """Worlds that share a namespace have keys of their own."""
 _BATCH = 200
 """Rows are made for so many schedules at once."""
+
+
+def unusable(fault: Exception) -> str:
+    """Why a store cannot be explored on: it said no to the explorer, or it is gone."""
+    match fault:
+        case StatementRefused():
+            return f"PostgreSQL refuses: {fault}"
+        case CommandRefused():
+            return refused_by_redis("Redis", fault)
+        case _:
+            return f"a store was lost: {fault}"
 
 
 class World:

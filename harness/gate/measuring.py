@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.burst import Cell, Load, Progress, StoresOptions, compare, run
 from harness.burst.cells import Bound, bind
-from harness.explore import Brief, Explorer, Options, Schedule, explore_briefly, searching
+from harness.explore import Brief, Options, Schedule, explore_alone, explore_briefly
 from harness.gate.plan import Guarded
 from harness.model import UsageError, Verdict
 from harness.results.build import Document, comparison_document, result_document
@@ -23,8 +23,7 @@ from harness.results.exploration import Explored, exploration_document, minimise
 
 if TYPE_CHECKING:
     from harness.burst import Measurement
-    from harness.explore import Exploration
-    from harness.stores import StoreInfo, Stores
+    from harness.stores import Stores
 
 SHARES = {"explored": 0.3, "load": 0.2, "cost": 0.5}
 """How a cell's budget is shared among what is measured; what is not asked for gets none."""
@@ -134,23 +133,7 @@ class Measuring:
             budget_s=budget_s,
         )  # fmt: skip
         began, started_at = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
-
-        def tell(schedules: int, broken: int) -> None:
-            self._progress(Progress(bound.strategy.title, schedules, options.most_schedules, "schedules", broken))
-
-        async def go() -> tuple[Exploration, Schedule | None, list[StoreInfo]]:
-            async with (
-                self._stores.stores({bound.strategy.store}) as stores,
-                Explorer(bound, stores, options) as explorer,
-            ):
-                found = await explorer.explore(searching(options), tell)
-                smallest = None if found.first is None else await explorer.shrunk(found.first)
-                lost = await stores.lost()
-                return found if lost is None else found.lost(lost), smallest, list(stores.infos)
-
-        found, smallest, infos = uvloop.run(go())
-        if found.verdict is not Verdict.VIOLATED:
-            smallest = None
+        found, smallest, infos = uvloop.run(explore_alone(bound, self._stores, options, self._progress))
         again = explore_command(cell_of(guarded, self._folder), options)
         asked = Explored(bound.cell, options, bound.claim, infos, again, started_at, time.monotonic() - began)
         measured.explored = exploration_document(asked, found, smallest)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from harness.burst.cells import bind
 from harness.burst.plan import Load
-from harness.explore import Explorer, Replay, Schedule, commands, read_schedule
+from harness.explore import Replay, Schedule, commands, opened, read_schedule
 from harness.results.build import counterexample_document
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def replay(path: Path, stores: StoresOptions, cell: Cell | None = None, bound: B
     bound = bound or bind(cell, Load(processes=options.processes))
 
     async def go() -> Schedule | None:
-        async with stores.stores({bound.strategy.store}) as opened, Explorer(bound, opened, options) as explorer:
+        async with opened(bound, stores, options) as (_stores, explorer):
             return await explorer.steady(Replay(choices), tuple(data.get("without", ())))
 
     return _said(cell, uvloop.run(go()), data)

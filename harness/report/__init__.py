@@ -4,7 +4,7 @@ from harness.report.check_markdown import check_markdown
 from harness.report.check_screen import check_screen, foretold_screen
 from harness.report.comma_separated import comparison_csv
 from harness.report.comparison_screen import comparison_screen
-from harness.report.exploration import exploration_screen
+from harness.report.exploration import exploration_screen, replay_screen
 from harness.report.exports import forms_of, page
 from harness.report.github import github_annotations
 from harness.report.isolation import isolation_csv, isolation_markdown, isolation_screen
@@ -29,6 +29,7 @@ __all__ = [
     "isolation_screen",
     "page",
     "plain",
+    "replay_screen",
     "result_screen",
     "verification_screen",
 ]

@@ -44,9 +44,13 @@ def failures(document: Document) -> Iterator[tuple[str, str]]:
             by_order = row["verdict"] != "violated" and row["explored"] == "violated"
             command = again(row, document, explore=True) if by_order else again(row, document)
             yield "Failed", f"{title(row, document)} {_difference(row)}; {command}"
+    unclear: dict[str, list[Document]] = {}
     for row in document["rows"]:
         if row["as_claimed"] is None:
-            yield "Unclear", f"{title(row, document)}: {row['reason']}; {again(row, document)}"
+            unclear.setdefault(row["reason"], []).append(row)
+    for reason, rows in unclear.items():
+        names = ", ".join(title(row, document) for row in rows)
+        yield "Unclear", f"{names}: {reason}" + (f"; {again(rows[0], document)}" if len(rows) == 1 else "")
 
 
 def title(row: Document, document: Document) -> str:
@@ -79,8 +83,10 @@ def _choice(store: str, rows: Sequence[Document]) -> str:
         and row["strategy"].partition(":")[0] not in _NEVER_ADVISED
     ]
     if not good:
-        claimed = any(row["claim"]["kind"] == "holds" for row in rows)
-        return "none of these held as it claims" if claimed else "none of these claims to hold"
+        met = [row["as_claimed"] for row in rows if row["claim"]["kind"] == "holds"]
+        if met and set(met) == {None}:
+            return "nothing to choose yet: none of these was shown to hold"
+        return "none of these held as it claims" if met else "none of these claims to hold"
     fastest = max(good, key=lambda row: row["starts_per_s"] or 0)
     simple = [
         row

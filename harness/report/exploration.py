@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from harness.report.figures import count, plural, wrapped
@@ -15,20 +15,38 @@ Document = Mapping[str, Any]
 
 
 def exploration_screen(document: Document, exit_code: int | None, paint: Paint = plain) -> str:
-    """What `race explore` and `race replay` print, from their document."""
-    verdict, found = document["verdict"], document["counterexample"]
-    word = verdict.upper()
-    indent = max(len("VIOLATED"), len(word)) + 4
-    first, *rest = [*wrapped(sentence(document), WIDTH - indent), *wrapped(extent(document), WIDTH - indent)]
-    lines = [f"  {paint(word, VERDICT_STYLES[verdict])}{' ' * (indent - 2 - len(word))}{first}"]
-    lines += [*(" " * indent + line for line in rest), ""]
-    if found is not None:
-        lines += [*draw({**found, "fits": True}, WIDTH, paint, note="as it was scheduled"), ""]
+    """What `race explore` prints, from its document."""
+    found = document["counterexample"]
+    lines = _headline(document["verdict"], (sentence(document), extent(document)), paint)
+    lines += _drawn(found, paint)
     below = list(lines_below(document))
     for label, text in below[:-1]:
         lines += labelled(label, text, paint)
     lines += last_line(*below[-1], exit_code, document["duration_s"], paint)
     return "\n".join(lines) + "\n"
+
+
+def replay_screen(
+    outcome: str, says: str, what: str, found: Document | None, again: str, exit_code: int, duration_s: float,
+    paint: Paint = plain,
+) -> str:  # fmt: skip
+    """What `race replay` prints: `violated`, `fixed` or `inconclusive`, of what, and `found` drawn where it broke."""
+    lines = [*_headline(outcome, (says, what), paint), *_drawn(found, paint)]
+    if found is not None and found["why"]:
+        lines += labelled("Why", found["why"], paint)
+    return "\n".join([*lines, *last_line("Again", again, exit_code, duration_s, paint)]) + "\n"
+
+
+def _headline(verdict: str, sentences: Sequence[str], paint: Paint) -> list[str]:
+    word = verdict.upper()
+    indent = max(len("VIOLATED"), len(word)) + 4
+    first, *rest = [line for sentence in sentences for line in wrapped(sentence, WIDTH - indent)]
+    lines = [f"  {paint(word, VERDICT_STYLES[verdict])}{' ' * (indent - 2 - len(word))}{first}"]
+    return [*lines, *(" " * indent + line for line in rest), ""]
+
+
+def _drawn(found: Document | None, paint: Paint) -> list[str]:
+    return [] if found is None else [*draw({**found, "fits": True}, WIDTH, paint, note="as it was scheduled"), ""]
 
 
 def sentence(document: Document) -> str:

@@ -14,6 +14,7 @@ VERDICT_STYLES: Mapping[Any, str] = {
     "violated": "red",
     "held": "green",
     "proved": "green",
+    "fixed": "green",
     "bounded": "green",
     "inconclusive": "yellow",
 }

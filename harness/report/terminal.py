@@ -28,6 +28,17 @@ SMALLEST = "the smallest that breaks"
 _LABEL = 11
 """Indent and label of a line of the lower part."""
 
+_REFUSED = {
+    "NOPERM": "give this user the rights +@all -@admin ~race:*, and INFO",
+    "READONLY": "give the address of the primary",
+    "OOM": "raise the server's maxmemory",
+    "MISCONF": "make room on the server's disk",
+    "25006": "give the address of the primary",
+    "53100": "make room on the server's disk",
+    "53300": "raise the server's max_connections",
+}
+"""Errors that are the server's state rather than the strategy's doing, to what to do."""
+
 Document = Mapping[str, Any]
 
 
@@ -186,7 +197,8 @@ def _explored(document: Document) -> Iterator[tuple[str, str]]:
         return
     if found["says"] != sentence(document):
         yield "Shown", found["says"]
-    yield "Replay", f"race replay {shlex.quote(found['file'])}"
+    if found["file"] is not None:
+        yield "Replay", f"race replay {shlex.quote(found['file'])}"
 
 
 def _not_reproduced(explored: Document) -> str:
@@ -300,6 +312,10 @@ def what_to_do(document: Document) -> str:
         return f"let it run to its end, or ask for less: {'--duration' if sustained else '--bursts, --budget'}"
     if document["reason"].startswith("the judge failed"):
         return "mend what the scenario's script says wrong, then run it again"
+    if document["reason"].startswith("the run was disturbed"):
+        return "see that nothing comes between: the store stays up, the clock is not set; then run it again"
+    if refused := [_REFUSED[code] for code in counts["errors"] if code in _REFUSED]:
+        return f"{refused[0]}, then run it again"
     if counts["unknown"] or counts["stuck"] or not counts["requests"]:
         return "see that the store stays up and answers, then run it again"
     control = overlap["control_rate"] if overlap["control"] is not None else document["violations"]["rate"]
@@ -314,7 +330,10 @@ def _more_overlap(load: Document) -> str:
     """What of this load to change so that more requests meet."""
     wider = "--think 1 between check and write"
     if load["mode"] == "sustained":
-        return f"fewer hot keys (--keys {max(1, load['keys'] // 8)}), more --connections, or {wider}"
+        # What meets on one key depends on how many are at work: an eighth of very many is still very many.
+        fewer = max(1, min(load["keys"] // 8, 4 * load["connections"]))
+        fewer_keys = [f"fewer hot keys (--keys {fewer})"] if fewer < load["keys"] else []
+        return f"{', '.join([*fewer_keys, 'more --connections'])}, or {wider}"
     more = [f"--size {max(8, 2 * load['burst_size'])}"]
     more += ["--processes 2"] if load["processes"] == 1 else []
     return f"{', '.join(more)}, or {wider}"

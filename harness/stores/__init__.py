@@ -19,7 +19,7 @@ from harness.stores.health import (
     require,
     require_connections,
 )
-from harness.stores.namespace import PostgresNamespace, RedisNamespace, new_run_id
+from harness.stores.namespace import PostgresNamespace, RedisNamespace, new_run_id, refused_by_redis
 from harness.stores.postgres import PostgresConnection
 from harness.stores.redis import RedisConnection
 from harness.stores.targets import (
@@ -43,6 +43,7 @@ __all__ = [
     "connect",
     "parse_postgres",
     "parse_redis",
+    "refused_by_redis",
     "require",
     "require_connections",
     "sweep",

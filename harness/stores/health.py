@@ -16,6 +16,8 @@ from harness.stores.targets import PostgresTarget, RedisTarget
 from harness.strategy import Store
 
 OLDEST = {"Redis": (6, 2), "Valkey": (7, 2), "PostgreSQL": (14,)}
+_FORKED = (7, 2, 4)
+"""The Redis that Valkey was made from (valkey.io, 7.2.4-rc1): no command of a later Redis can be taken for granted."""
 _PATIENCE_S = 4.0
 # Connections are counted by database: of others' a plain user sees no more than that they are there.
 _SQL = """
@@ -119,8 +121,13 @@ async def look_postgres(target: PostgresTarget, *, embedded: bool) -> StoreInfo:
     except StatementRefused as refused:
         raise StoreUnavailable(_refusal(where, target, refused)) from None
     version, started, recovering, read_only, fsync, commit, pages, room, may_create, database = row
-    if recovering or read_only == "on":
+    if recovering:
         raise StoreUnavailable(f"{where} is read-only: give the address of its primary")
+    if read_only == "on":
+        raise StoreUnavailable(
+            f"{where} is read-only for {target.user}: turn default_transaction_read_only off for this user and"
+            " database, or name others in --postgres-url"
+        )
     number = version.split(" ", 1)[0]
     _refuse_old(where, "PostgreSQL", number)
     if not may_create:
@@ -169,19 +176,30 @@ def _refuse_old(where: str, product: str, version: str) -> None:
 
 
 def require(info: StoreInfo, needs: Mapping[str, str], who: str = "this strategy") -> None:
-    """Refuse a strategy that needs a newer server. Valkey counts as Redis 7.2 or newer. Raises UsageError."""
-    wanted = needs.get(info.kind)
-    if wanted is None or info.product == "Valkey":
+    """Refuse a strategy that needs a newer server. Raises UsageError.
+
+    Valkey is Redis 7.2.4 and what came to it since then: of a later Redis it has nothing by its number. Where
+    `needs` names a version of `valkey` as well, that decides.
+    """
+    wanted, valkey = needs.get(info.kind), needs.get("valkey")
+    if wanted is None:
         return
-    if _numbers(info.version) < _numbers(wanted):
-        raise UsageError(f"{who} needs {info.product} {wanted} or newer; this is {info.version}")
+    product, there = info.product, _numbers(info.version)
+    if product == "Valkey" and valkey is None:
+        product, there = "Redis", _FORKED
+    elif product == "Valkey":
+        wanted = str(valkey)
+    if there < _numbers(wanted):
+        fork = ", and Valkey is one of Redis 7.2" if product != info.product else ""
+        raise UsageError(f"{who} needs {product} {wanted} or newer; this is {info.title}{fork}")
 
 
-def require_connections(info: StoreInfo, wanted: int) -> None:
-    """Refuse more connections than the server has room for. Raises UsageError."""
+def require_connections(info: StoreInfo, wanted: int, instead: str = "") -> None:
+    """Refuse more connections than the server has room for; `instead` says what would need less. Raises UsageError."""
     if wanted > info.room:
         raise UsageError(
-            f"{wanted} connections are more than {info.title} has room for ({info.room}): use fewer --connections"
+            f"{wanted} connections are more than {info.title} has room for ({info.room}):"
+            f" {instead or 'raise its limits, or end other clients'}"
         )
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from harness.burst.evidence import Groups
 from harness.burst.record import SIZE, Reading, Recorder
-from harness.model import Reply, Request, Status
+from harness.model import Reply, Request, Status, UsageError
 
 
 @pytest.fixture
@@ -56,6 +57,13 @@ def test_an_operation_without_its_end_is_unknown(files: tuple[int, int]) -> None
     ((number, entry),) = reading.entries()
     operation = reading.operation(number, entry)
     assert (operation.status, operation.returned_ns, operation.reply) == (Status.UNKNOWN, None, None)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
+def test_a_full_disk(files: tuple[int, int]) -> None:
+    """One line that blames no script."""
+    with Path("/dev/full").open("wb") as full, pytest.raises(UsageError, match=r"cannot record in .*: No space left"):
+        Recorder(0, files[0], full.fileno()).place(("user:1",))
 
 
 def test_entries_continue_over_segments(files: tuple[int, int]) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +18,7 @@ import pytest
 
 import harness.burst
 from harness.burst import Cell, Load, StoresOptions
-from harness.model import StoreUnavailable
+from harness.model import StoreUnavailable, UsageError
 from tests import measurements
 
 Race = Callable[..., Any]
@@ -209,13 +213,37 @@ def test_rules_of_compare(race: Race, engine: Engine) -> None:
     ("arguments", "line"),
     [
         (("run", "counter", "--strategy", "naive", "--size", "1"), "a burst of 1 cannot overlap: use --size 2 or more"),
-        (("run", "counter", "--strategy", "naive", "--size", "0"), "--size must be 1 or more, not 0"),
+        (("run", "counter", "--strategy", "naive", "--size", "0"), "--size must be 2 or more, not 0"),
         (("run", "counter", "--strategy", "naive", "--bursts", "-3"), "--bursts must be 1 or more, not -3"),
         (("run", "counter", "--strategy", "naive", "--keys", "x"), "--keys must be a whole number, not 'x'"),
         (("run", "counter", "--strategy", "naive", "--think", "nan"), "--think must be 0 or more, not nan"),
         (("run", "counter", "--strategy", "naive", "--duration", "inf"), "--duration must be 0.1 or more, not inf"),
-        (("run", "counter"), "missing option '--strategy'; see race run --help"),
-        (("run",), "missing argument 'SCENARIO'; see race run --help"),
+        (
+            ("run", "counter", "--strategy", "naive", "--processes", "33"),
+            "--processes must be 32 or less, not 33: each is a Python of its own that waits without sleeping",
+        ),
+        (
+            ("run", "counter", "--strategy", "naive", "--keys", "2000000"),
+            "--keys must be 1,000,000 or less, not 2000000: each is prepared before, and read after",
+        ),
+        (
+            ("explore", "counter", "--strategy", "naive", "--size", "65"),
+            "--size must be 64 or less, not 65: the orders of a burst of three can take minutes",
+        ),
+        (
+            ("run", "counter", "--strategy", "naive", "--redis-url", ""),
+            "--redis-url is empty: give an address, or leave it out for the embedded server",
+        ),
+        (
+            ("isolation", "--postgres-url", " "),
+            "--postgres-url is empty: give an address, or leave it out for the embedded server",
+        ),
+        (
+            ("run", "counter"),
+            "--strategy is missing: naive, lua, pg-for-update ...; race list has all",
+        ),
+        (("run",), "SCENARIO is missing: double-submit, counter ...; race list has all"),
+        (("replay",), "missing argument 'FILE'; see race replay --help"),
         (("rnu",), "unknown command 'rnu'; did you mean run?; see race --help"),
         (("schema", "reslut"), "unknown schema 'reslut'; did you mean result?"),
         (("list", "cuonter"), "unknown scenario 'cuonter'; did you mean counter?"),
@@ -297,6 +325,60 @@ def test_being_told_to_end_is_like_ctrl_c(race: Race, engine: Engine, monkeypatc
     assert (ended.code, ended.stderr) == (130, "\nrace: interrupted\n")
 
 
+def test_being_told_twice_keeps_what_was_measured(race: Race, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """timeout(1) tells the process, and then the group that it leads."""
+
+    async def told_twice(cell: Cell, load: Load, **_options: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return measurements.violated(cell=cell, load=load, complete=False)
+
+    monkeypatch.setattr(harness.burst, "run", told_twice)
+    ended = race(*NAIVE)
+    assert (ended.code, ended.stderr) == (130, "")
+    assert "of an interrupted run" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("number", "line"),
+    [
+        (errno.ENOSPC, "No space left on device: make room on the disk, then run it again"),
+        (errno.EMFILE, "Too many open files: raise the limit of open files (ulimit -n), then run it again"),
+    ],
+)
+def test_what_a_machine_is_out_of(race: Race, engine: Engine, number: int, line: str) -> None:
+    """It is no bug of race's."""
+    engine.error = OSError(number, os.strerror(number))
+    ended = race(*NAIVE)
+    assert (ended.code, ended.stderr) == (2, f"race: {line}\n")
+
+
+def test_a_full_disk_costs_no_result(race: Race, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was measured is shown, though it cannot be kept."""
+
+    def full(*_arguments: Any) -> Path:
+        raise UsageError("cannot write results folder results: No space left on device")
+
+    monkeypatch.setattr("harness.cli.output.save_document", full)
+    ended = race(*NAIVE)
+    assert (ended.code, ended.stderr) == (2, "race: cannot write results folder results: No space left on device\n")
+    assert ended.stdout.startswith("  VIOLATED")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
+def test_nowhere_to_print() -> None:
+    """The full disk may be where the output goes."""
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "harness", "list"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
+    assert "No space left on device" in ended.stderr
+
+
 def test_help(race: Race, snapshot: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """The commands in the order in which one needs them."""
     monkeypatch.setenv("COLUMNS", "80")
@@ -305,7 +387,7 @@ def test_help(race: Race, snapshot: Callable[[str, str], None], monkeypatch: pyt
     snapshot("help.txt", ended.stdout)
 
 
-@pytest.mark.parametrize("command", ["run", "compare"])
+@pytest.mark.parametrize("command", ["run", "compare", "explore"])
 def test_help_of_a_command(
     race: Race, snapshot: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
@@ -323,8 +405,8 @@ def test_list(race: Race) -> None:
     """Scenarios and strategies in 80 columns; with a scenario, the claims for it."""
     everything, claims = race("list"), race("list", "double-submit")
     assert "  double-submit" in everything.stdout
-    assert "  pg-read-committed  BEGIN" in everything.stdout
-    assert "  mutex              breaks: each process has a lock of its own" in claims.stdout
+    assert "  pg-read-committed   BEGIN" in everything.stdout
+    assert "  mutex               breaks: each process has a lock of its own" in claims.stdout
     assert max(map(len, (everything.stdout + claims.stdout).splitlines())) <= 80
     names = [entry["name"] for entry in json.loads(race("list", "--json").stdout)["strategies"]]
     assert names[:3] == ["naive", "atomic", "lua"]

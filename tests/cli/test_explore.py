@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pytest
 from jsonschema import Draft202012Validator
 
+from harness.model import UsageError
 from harness.results.schema import schema_text
 
 
@@ -41,6 +45,17 @@ def test_json(tmp_path: Path) -> None:
     Draft202012Validator(json.loads(schema_text("exploration"))).validate(document)
     assert (document["verdict"], document["exhausted"]) == ("violated", True)
     assert document["counterexample"]["context_switches"] == 2
+
+
+def test_a_disk_filled_meanwhile(race: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was found is shown, though its schedule cannot be saved."""
+
+    def full(path: Path, _text: str) -> None:
+        raise UsageError(f"cannot write {path}: No space left on device")
+
+    monkeypatch.setattr("harness.results.save.write_file", full)
+    ended = race("explore", "counter", "--strategy", "naive", "--seed", "1", "--save", "it.json")
+    assert (ended.code, ended.stdout[:10], ended.stderr.count("\n")) == (2, "  VIOLATED", 1)
 
 
 def test_bad_input(tmp_path: Path) -> None:

@@ -142,6 +142,36 @@ def test_screen_of_a_failed_comparison(snapshot: Snapshot) -> None:
     snapshot("compare-failed.txt", in_80_columns(comparison_screen(document, 1)))
 
 
+def test_screen_of_a_comparison_that_was_disturbed(snapshot: Snapshot) -> None:
+    """What all rows have in common is said once, and nobody is said not to hold."""
+    lost = "the run was disturbed: Redis was restarted or failed over during the run"
+    rows = [
+        measurements.row("naive", measurements.violated(), 15000),
+        *(measurements.row(name, measurements.inconclusive(reason=lost), 9) for name in ("lua", "watch", "redis-lock")),
+    ]
+    document = comparison(rows=rows, not_applicable=[])
+    snapshot("compare-disturbed.txt", in_80_columns(comparison_screen(document, 3)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"reason": "the run was disturbed: Redis was restarted"}, "see that nothing comes between"),
+        ({"counts": Counts(unknown=9, requests=9, errors={"NOPERM": 9})}, "give this user the rights +@all -@admin"),
+        ({"counts": Counts(failed=9, requests=9, errors={"OOM": 9})}, "raise the server's maxmemory, then run it"),
+        ({"counts": Counts(unknown=9, requests=9)}, "see that the store stays up and answers, then run it again"),
+        ({"load": Load(mode="sustained", keys=5000, connections=16)}, "fewer hot keys (--keys 64), more"),
+        ({"load": Load(mode="sustained", keys=8, connections=16)}, "fewer hot keys (--keys 1), more"),
+        ({"load": Load(mode="sustained", keys=1)}, "make requests overlap more: more --connections, or --think 1"),
+    ],
+)
+def test_what_to_do(changes: dict[str, Any], line: str) -> None:
+    """The next step depends on what kept the run from saying anything."""
+    measured = measurements.inconclusive(**{"counts": Counts(requests=9), **changes})
+    screen = result_screen(result_document(measured, reproduce="race run"), 3)
+    assert line in " ".join(screen.split())
+
+
 def test_exports_of_a_comparison(snapshot: Snapshot) -> None:
     """Markdown for a pull request, CSV for a spreadsheet."""
     snapshot("compare.md", comparison_markdown(comparison()))

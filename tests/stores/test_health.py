@@ -250,11 +250,24 @@ def test_requirements() -> None:
     info = StoreInfo("redis", "Redis", "6.2.1", embedded=False, durability="", room=10)
     require(info, {"redis": "6.2", "postgres": "18"})
     require_connections(info, 10)
-    require(dataclasses.replace(info, product="Valkey", version="7.2"), {"redis": "7.4"})
-    with pytest.raises(UsageError, match=r"lua needs Redis 7.0 or newer; this is 6.2.1"):
+    with pytest.raises(UsageError, match=r"^lua needs Redis 7.0 or newer; this is Redis 6.2.1$"):
         require(info, {"redis": "7.0"}, "lua")
     with pytest.raises(UsageError, match=r"11 connections are more than Redis 6.2.1 has room for \(10\)"):
         require_connections(info, 11)
+
+
+@pytest.mark.parametrize("version", ["7.2.4", "9.1.2"])
+def test_a_valkey_is_a_redis_7_2(version: str) -> None:
+    """By its own number it has nothing of a later Redis; what of that it has, `needs` may say."""
+    info = StoreInfo("redis", "Valkey", version, embedded=False, durability="", room=10)
+    for wanted in ("6.2", "7.0", "7.2.4"):
+        require(info, {"redis": wanted})
+    for wanted in ("7.4", "8.0"):
+        with pytest.raises(UsageError, match=f"needs Redis {wanted} or newer; this is Valkey {version}, and Valkey is"):
+            require(info, {"redis": wanted})
+    require(info, {"redis": "8.0", "valkey": "7.2"})
+    with pytest.raises(UsageError, match=f"needs Valkey 10.0 or newer; this is Valkey {version}$"):
+        require(info, {"redis": "6.2", "valkey": "10.0"})
 
 
 def test_changes() -> None:
