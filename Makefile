@@ -17,14 +17,16 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 UV_VERSION := 0.13.9
 
 # The first Python on the PATH that is new enough; a name on the PATH may be an empty shim.
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
-	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+	$$p -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$p && break; done)
 
 .PHONY: demo test check matrix bench results lock clean
 .DELETE_ON_ERROR:
 
 demo: $(DEMO)
 	$(BIN)/race compare double-submit
+	@echo "next: . $(BIN)/activate, then race run double-submit --strategy naive"
 
 test: $(TOOLS)
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not load"
@@ -93,14 +95,16 @@ $(TOOLS): requirements-dev.lock pyproject.toml | $(VENV)
 	@touch $@ $(DEMO)
 
 define needs_python
-if [ -z "$(PYTHON)" ]; then \
-	echo "race needs Python 3.11 or newer: install python3, or say make PYTHON=/path/to/python" >&2; exit 1; fi
+if ! "$(PYTHON)" -c '$(NEW_ENOUGH)' 2>/dev/null; then echo "race needs Python 3.11 or newer$(if $(PYTHON),; \
+	$(PYTHON) is none): install python3, or say make PYTHON=/path/to/python" >&2; exit 1; fi
 endef
 
 # hatchling comes from the lock, too: nothing is installed that the lock does not name.
 define install
+$(BIN)/python -c '' 2>/dev/null || { echo "the Python that $(VENV) was made with is gone: make clean, then again" >&2; \
+	exit 1; }; \
 echo "installing from $(1)"; \
 $(PIP) install --require-hashes --no-deps -r $(1) && $(PIP) install --no-build-isolation --no-deps -e . || { \
-	echo "could not install: without a network, connect; where no wheel fits this platform, install" \
+	echo "could not install: without a network, connect; on musl (Alpine), take a system with glibc; else install" \
 		"a C compiler and Python's headers (Debian, Ubuntu: apt install gcc python3-dev)" >&2; exit 1; }
 endef
