@@ -1,12 +1,16 @@
-"""A user may have one attempt at work; a second one is dropped.
+"""A user may have one attempt at work; what becomes of a second one is a rule.
 
 The second click on "generate", the job that is handed out twice, the form sent from two
 tabs: both requests see nobody at work and both begin. An attempt is a `start`, the work
 (an effect that cannot be taken back) and a `finish`. A start takes a lease, so that a
 crashed worker does not lock its user out for ever.
+
+The second one is dropped, or waits for its turn, or joins: it is given what the first one
+made; or it replaces the first, whose work is then for nothing. All four are as easy to break,
+and no strategy can choose among them.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -17,6 +21,7 @@ from harness import (
     CommandForm,
     Evidence,
     Flow,
+    Forms,
     Invariant,
     NotExpressible,
     Outcome,
@@ -34,26 +39,69 @@ from harness import (
 )
 
 LEASE_MS = 2_000
+KEPT_MS = 86_400_000
+"""A result is kept for a day, or until the next start."""
 SLACK_MS = 50
 """So close to the end of a lease both answers are right: the clocks of caller and store differ."""
 
 CLICK = Attempt(("user",))
-ACCEPTED, REJECTED = Reply("accepted"), Reply("rejected")
-FINISHED, LOST = Reply("finished"), Reply("lost")
+ACCEPTED, REJECTED, WAIT = Reply("accepted"), Reply("rejected"), Reply("wait")
+FINISHED, LOST, GONE = Reply("finished"), Reply("lost"), Reply("gone")
+REFUSALS = {"rejected", "wait", "join"}
 
 
-def drop(state: State, request: Request, now_ms: int) -> Outcome:
-    """Start where nobody is at work, else refuse; finish gives back what is still one's own."""
-    held = state[request.key]
-    live = held is not None and held["until_ms"] > now_ms
-    if request.operation == "start":
-        if live:
-            return Outcome({}, REJECTED)
-        lease = {"attempt": request.attempt, "until_ms": now_ms + LEASE_MS}
-        return Outcome({request.key: lease}, ACCEPTED)
-    if live and held["attempt"] == request.attempt:
-        return Outcome({request.key: None}, FINISHED)
-    return Outcome({}, LOST)
+def begin(request: Request, now_ms: int) -> Outcome:
+    """Take the lease."""
+    return Outcome({request.key: {"attempt": request.attempt, "until_ms": now_ms + LEASE_MS}}, ACCEPTED)
+
+
+def turning_away(meanwhile: Reply) -> Rule:
+    """The rule that tells a second one so: start where nobody is at work; finish gives back what is still one's own."""
+
+    def rule(state: State, request: Request, now_ms: int) -> Outcome:
+        held = state[request.key]
+        live = held is not None and held["until_ms"] > now_ms
+        if request.operation == "start":
+            return Outcome({}, meanwhile) if live else begin(request, now_ms)
+        if live and held["attempt"] == request.attempt:
+            return Outcome({request.key: None}, FINISHED)
+        return Outcome({}, LOST)
+
+    return rule
+
+
+drop, wait = turning_away(REJECTED), turning_away(WAIT)
+
+
+def replace_first(state: State, request: Request, now_ms: int) -> Outcome:
+    """Whoever starts takes over; the first one finds out when it wants to finish."""
+    return begin(request, now_ms) if request.operation == "start" else drop(state, request, now_ms)
+
+
+def joined(attempt: str) -> Reply:
+    """Told to a second one: wait for what this one makes."""
+    return Reply("join", {"attempt": attempt})
+
+
+def answered(attempt: str) -> Reply:
+    """Here is what this one has made."""
+    return Reply("answered", {"attempt": attempt})
+
+
+def join(state: State, request: Request, now_ms: int) -> Outcome:
+    """A second one asks for the first one's result, which stays after a finish: it is told by `until_ms` 0."""
+    held = state[request.key] or {"attempt": "", "until_ms": 1}
+    live = held["until_ms"] > now_ms
+    match request.operation:
+        case "start":
+            if live:
+                return Outcome({}, ACCEPTED if held["attempt"] == request.attempt else joined(held["attempt"]))
+            return begin(request, now_ms)
+        case "finish" if live and held["attempt"] == request.attempt:
+            return Outcome({request.key: {**held, "until_ms": 0}}, FINISHED)
+        case "result" if held["attempt"] == request.args["of"] and (live or held["until_ms"] == 0):
+            return Outcome({}, joined(held["attempt"]) if live else answered(held["attempt"]))
+    return Outcome({}, LOST if request.operation == "finish" else GONE)
 
 
 # In Redis a lease is the string "attempt until_ms", and the store forgets it when it ends.
@@ -70,9 +118,20 @@ def decode(raw: str) -> dict[str, Any]:
     return {"attempt": attempt, "until_ms": int(until_ms)}
 
 
+def lives_ms(lease: Mapping[str, Any], now_ms: int) -> int:
+    """How long a store keeps a lease, or a result."""
+    left: int = lease["until_ms"] - now_ms
+    return left if lease["until_ms"] else KEPT_MS
+
+
 def take(key: str, request: Request, now_ms: int) -> tuple[str | int, ...]:
     """Start in one command: only where there is no lease."""
     return ("SET", key, f"{request.attempt} {now_ms + LEASE_MS}", "NX", "PX", LEASE_MS)
+
+
+def take_over(key: str, request: Request, now_ms: int) -> tuple[str | int, ...]:
+    """Start in one command, whatever there is."""
+    return ("SET", key, f"{request.attempt} {now_ms + LEASE_MS}", "PX", LEASE_MS)
 
 
 COMPARE_AND_DELETE = """
@@ -102,6 +161,18 @@ if live and attempt == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0
 """
 
+TAKE_OVER = START.replace("if live then return 0 end\n", "")
+JOIN = START.replace("return 0", "return attempt")
+KEEP_RESULT = f"""{NOW}{HELD}
+if not live or attempt ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], attempt .. ' 0', 'PX', {KEPT_MS})
+return 1
+"""
+RESULT = f"""{NOW}{HELD}
+if attempt ~= ARGV[1] or not (live or ends == '0') then return -1 end
+return live and 0 or 1
+"""
+
 # In PostgreSQL a user is a row, which is NULL while nobody is at work.
 
 TAKE_ROW = """
@@ -112,12 +183,31 @@ FREE_ROW = """
 UPDATE users SET attempt = NULL, until_ms = NULL
 WHERE key = $1 AND attempt = $2 AND until_ms > $3
 """
-
+TAKE_OVER_ROW = "UPDATE users SET attempt = $2, until_ms = $3 WHERE key = $1"
+JOIN_ROW = """
+UPDATE users SET
+  attempt = CASE WHEN until_ms > $4 THEN attempt ELSE $2 END,
+  until_ms = CASE WHEN until_ms > $4 THEN until_ms ELSE $3 END
+WHERE key = $1 RETURNING attempt
+"""
+KEEP_ROW = "UPDATE users SET until_ms = 0 WHERE key = $1 AND attempt = $2 AND until_ms > $3 RETURNING key"
+RESULT_ROW = "SELECT until_ms > $3 FROM users WHERE key = $1 AND attempt = $2 AND (until_ms = 0 OR until_ms > $3)"
 
 # A unique index lets one of several new rows in; a lease that ran out is taken over.
 CLAIM_ROW = """
 INSERT INTO claims (key, attempt, until_ms) VALUES ($1, $2, $3)
 ON CONFLICT (key) DO UPDATE SET attempt = $2, until_ms = $3 WHERE claims.until_ms <= $4
+"""
+TAKE_CLAIM = """
+INSERT INTO claims (key, attempt, until_ms) VALUES ($1, $2, $3)
+ON CONFLICT (key) DO UPDATE SET attempt = $2, until_ms = $3
+"""
+JOIN_CLAIM = """
+INSERT INTO claims (key, attempt, until_ms) VALUES ($1, $2, $3)
+ON CONFLICT (key) DO UPDATE SET
+  attempt = CASE WHEN claims.until_ms > $4 THEN claims.attempt ELSE $2 END,
+  until_ms = CASE WHEN claims.until_ms > $4 THEN claims.until_ms ELSE $3 END
+RETURNING attempt
 """
 UNCLAIM_ROW = "DELETE FROM claims WHERE key = $1 AND attempt = $2 AND until_ms > $3"
 
@@ -127,9 +217,26 @@ def started(raw: Any, _request: Request) -> Reply:
     return ACCEPTED if raw else REJECTED
 
 
+def waiting(raw: Any, _request: Request) -> Reply:
+    """The same, where the second one waits."""
+    return ACCEPTED if raw else WAIT
+
+
+def joining(holder: Any, request: Request) -> Reply:
+    """Read who holds the lease now; 1 is whoever asks."""
+    name = holder.decode() if isinstance(holder, bytes) else holder
+    return ACCEPTED if name in (1, request.attempt) else joined(name)
+
+
 def finished(raw: Any, _request: Request) -> Reply:
     """Read what the store answered to a finish: how many leases were given back."""
     return FINISHED if raw else LOST
+
+
+def resulting(raw: Any, request: Request) -> Reply:
+    """Read whether there is a result: -1 where that attempt is not known any more, 0 while it is at work."""
+    attempt = request.args["of"]
+    return GONE if raw == -1 else answered(attempt) if raw else joined(attempt)
 
 
 def own_attempt(request: Request, _now_ms: int) -> tuple[str]:
@@ -142,31 +249,92 @@ def claim(request: Request, now_ms: int) -> tuple[Any, ...]:
     return (request.key, request.attempt, now_ms + LEASE_MS, now_ms)
 
 
+def claim_blindly(request: Request, now_ms: int) -> tuple[Any, ...]:
+    """The arguments of a statement that does not ask whether it may."""
+    return claim(request, now_ms)[:3]
+
+
 def live_attempt(request: Request, now_ms: int) -> tuple[Any, ...]:
-    """The arguments of a statement that gives one's own back."""
-    return (request.key, request.attempt, now_ms)
+    """The arguments of a statement that gives one's own back, or asks for another's result."""
+    return (request.key, request.args.get("of", request.attempt), now_ms)
 
 
-def row_started(rows: Rows, request: Request) -> Reply:
-    """Read how many rows were taken."""
-    return started(rows.count, request)
+def counted(reply: Callable[[Any, Request], Reply]) -> Callable[[Rows, Request], Reply]:
+    """Read how many rows were taken or given back."""
+    return lambda rows, request: reply(rows.count, request)
 
 
-def row_finished(rows: Rows, request: Request) -> Reply:
-    """Read how many rows were given back."""
-    return finished(rows.count, request)
+def row_joined(rows: Rows, request: Request) -> Reply:
+    """Read who holds the lease now."""
+    return joining(rows.rows[0][0], request)
+
+
+def row_result(rows: Rows, request: Request) -> Reply:
+    """Read whether that attempt is still at work, if it is known."""
+    return resulting(int(not rows.rows[0][0]) if rows.rows else -1, request)
+
+
+def forms_of(rule: str) -> dict[str, Forms | NotExpressible]:
+    """The native forms of the rules that differ in what a start does: how it is answered, and whether it asks."""
+    reply = waiting if rule == "wait" else started
+    blind = rule == "replace"
+    starting = ScriptForm(TAKE_OVER if blind else START, lambda request, _now_ms: (request.attempt, LEASE_MS), reply)
+    row, new_row, args = (TAKE_OVER_ROW, TAKE_CLAIM, claim_blindly) if blind else (TAKE_ROW, CLAIM_ROW, claim)
+    return {
+        "command": {
+            "start": CommandForm(take_over if blind else take, reply),
+            "finish": ScriptForm(COMPARE_AND_DELETE, own_attempt, finished),
+        },
+        "multi": NotExpressible("a finish looks before it deletes"),
+        "lua": {"start": starting, "finish": ScriptForm(FINISH, own_attempt, finished)},
+        "sql": {
+            "start": StatementForm(row, args, counted(reply)),
+            "finish": StatementForm(FREE_ROW, live_attempt, counted(finished)),
+        },
+        "unique": {
+            "start": StatementForm(new_row, args, counted(reply)),
+            "finish": StatementForm(UNCLAIM_ROW, live_attempt, counted(finished)),
+        },
+    }  # fmt: skip
+
+
+def row_forms(start: str, table: str) -> Forms:
+    """The statements of a rule that keeps results."""
+    finish, result = KEEP_ROW.replace("users", table), RESULT_ROW.replace("users", table)
+    return {
+        "start": StatementForm(start, claim, row_joined),
+        "finish": StatementForm(finish, live_attempt, lambda rows, request: finished(rows.rows, request)),
+        "result": StatementForm(result, live_attempt, row_result),
+    }
+
+
+JOINING: dict[str, Forms | NotExpressible] = {
+    "command": NotExpressible("where a result is kept, SET NX takes it for somebody at work"),
+    "multi": NotExpressible("a finish looks before it writes"),
+    "lua": {
+        "start": ScriptForm(JOIN, lambda request, _now_ms: (request.attempt, LEASE_MS), joining),
+        "finish": ScriptForm(KEEP_RESULT, own_attempt, finished),
+        "result": ScriptForm(RESULT, lambda request, _now_ms: (request.args["of"],), resulting),
+    },
+    "sql": row_forms(JOIN_ROW, "users"),
+    "unique": row_forms(JOIN_CLAIM, "claims"),
+}
 
 
 class DoubleSubmit(Scenario):
     """One attempt per user at work."""
 
     name = "double-submit"
-    summary = "a user may have one attempt at work; a second one is dropped"
+    summary = "a user may have one attempt at work; a second one is dropped, waits, joins or replaces it"
     invariant = "at most one attempt per user is at work"
-    operations = {"start": Signature(decision=""), "finish": Signature(decision="")}
-    rules = {"drop": drop}
+    operations = {
+        "start": Signature({}, {"attempt": str}, ""),
+        "finish": Signature(decision=""),
+        "result": Signature({"of": str}, {"attempt": str}, ""),
+    }
+    rules = {"drop": drop, "wait": wait, "join": join, "replace": replace_first}
     leases_ms = LEASE_MS
-    values = ValueLayout(encode, decode, lambda lease, now_ms: lease["until_ms"] - now_ms)
+    values = ValueLayout(encode, decode, lives_ms)
     rows = RowLayout(
         {"attempt": "text", "until_ms": "bigint"},
         lambda lease: (lease["attempt"], lease["until_ms"]),
@@ -174,45 +342,46 @@ class DoubleSubmit(Scenario):
         "users",
     )
     layouts = {"unique": replace(rows, table="claims", absent=True)}
-    forms = {
-        "command": {
-            "start": CommandForm(take, started),
-            "finish": ScriptForm(COMPARE_AND_DELETE, own_attempt, finished),
-        },
-        "multi": NotExpressible("a finish looks before it deletes"),
-        "lua": {
-            "start": ScriptForm(START, lambda request, _now_ms: (request.attempt, LEASE_MS), started),
-            "finish": ScriptForm(FINISH, own_attempt, finished),
-        },
-        "sql": {
-            "start": StatementForm(TAKE_ROW, claim, row_started),
-            "finish": StatementForm(FREE_ROW, live_attempt, row_finished),
-        },
-        "unique": {
-            "start": StatementForm(CLAIM_ROW, claim, row_started),
-            "finish": StatementForm(UNCLAIM_ROW, live_attempt, row_finished),
-        },
-    }
+    forms = forms_of("drop")
+    other_forms = {"wait": forms_of("wait"), "join": JOINING, "replace": forms_of("replace")}
 
     def burst(self, rng: Random, size: int) -> Sequence[Attempt]:
         """The same user, several times at once."""
         return [CLICK] * size
 
     async def flow(self, flow: Flow) -> None:
-        """Start; work where that was accepted; finish."""
-        if (await flow.apply("start")).decision == "accepted":
+        """Start, or wait for one's turn or for another's result; work where that was accepted; finish."""
+        told = await flow.apply("start")
+        while told.decision in {"wait", "join"} and await flow.wait():
+            told = await (flow.apply("start") if told == WAIT else flow.apply("result", of=told.values["attempt"]))
+            if told == GONE:
+                told = await flow.apply("start")
+        if told == ACCEPTED:
             await flow.effect("work")
             await flow.apply("finish")
 
     def invariants(self) -> Sequence[Invariant]:
-        """One at work, somebody got in, free again."""
+        """One at work, somebody got in, free again; of who replaces, whose work counts."""
         got_in = "on an idle user somebody gets in"
         free = "after the lease a new start is accepted"
-        return [
+        last = "the work of the last one counts, and no other's"
+        one, counts = (
             Invariant("one at work", self.invariant, one_at_work),
+            Invariant("the last counts", last, miscounted),
+        )
+        return [
+            counts if self.executed == "replace" else one,
             Invariant("somebody got in", got_in, nobody_got_in, ("burst",)),
             Invariant("free again", free, not_free_again, ("probe",)),
         ]
+
+    def final(self, reply: Reply) -> bool:
+        """Who is told to wait is to ask again."""
+        return reply.decision not in {"wait", "join"}
+
+    def running(self, value: Any) -> bool:
+        """A result has no lease."""
+        return value is not None and value["until_ms"] > 0
 
     def overruns(self, evidence: Evidence) -> int:
         """How many works ended after their lease."""
@@ -228,8 +397,10 @@ class DoubleSubmit(Scenario):
         return Request("start", (key,), attempt="probe")
 
     def view(self, value: Any, now_ms: int) -> Any:
-        """Who is at work, if anybody: a lease that ran out is no lease."""
-        return None if value is None or value["until_ms"] <= now_ms else value["attempt"]
+        """Who is at work, if anybody, or whose result is there: a lease that ran out is no lease."""
+        if value is None or 0 < value["until_ms"] <= now_ms:
+            return None
+        return value["attempt"] if value["until_ms"] else ("done", value["attempt"])
 
     def allowed(self, state: State, request: Request, now_ms: int, reply: Reply | None, rule: Rule) -> Iterable[State]:
         """What the rule says; at the end of a lease also what it says a moment before or after."""
@@ -285,10 +456,32 @@ def one_at_work(evidence: Evidence) -> Iterator[Breach]:
 def nobody_got_in(evidence: Evidence) -> Iterator[Breach]:
     """On an idle user somebody must get in, unless nobody can know what became of a start."""
     starts = [asked for asked in evidence.operations if asked.request.operation == "start"]
-    refused = tuple(start.request.id for start in starts if start.reply == REJECTED)
+    refused = tuple(start.request.id for start in starts if start.reply and start.reply.decision in REFUSALS)
     possible = any(start.reply == ACCEPTED or start.status == "unknown" for start in starts)
     if refused and not possible:
         yield Breach("everybody was refused although nobody was at work", refused)
+
+
+def miscounted(evidence: Evidence) -> Iterator[Breach]:
+    """Whose work was replaced has not finished, and whose was not has: where either is certain."""
+    starts = [one for one in evidence.operations if one.request.operation == "start"]
+    for finish in evidence.operations:
+        attempt, end_ns = finish.request.attempt, finish.returned_ns
+        own = next((one for one in starts if one.request.attempt == attempt and one.returned_ns is not None), None)
+        if finish.request.operation != "finish" or end_ns is None or own is None:
+            continue
+        others = [one for one in starts if one.request.attempt != attempt and one.reply in (ACCEPTED, None)]
+        replaced = [
+            one.request.attempt
+            for one in others
+            if own.returned_ns < one.invoked_ns and (one.returned_ns or end_ns) < finish.invoked_ns
+        ]
+        if finish.reply == FINISHED and replaced:
+            yield Breach("the work of an attempt counted that had been replaced", (attempt, replaced[0]))
+        possible = any(one.invoked_ns < end_ns and (one.returned_ns or end_ns) > own.invoked_ns for one in others)
+        in_time = finish.now_max_ms < own.now_ms + LEASE_MS - SLACK_MS
+        if finish.reply == LOST and in_time and not possible:
+            yield Breach("the work of an attempt was thrown away that nobody had replaced", (attempt,))
 
 
 def not_free_again(evidence: Evidence) -> Iterator[Breach]:

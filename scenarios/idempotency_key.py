@@ -137,12 +137,12 @@ WHERE key = $1 AND attempt = $2 AND (answer IS NOT NULL OR until_ms > $4) RETURN
 # A unique index lets one of several new rows in. Who comes too late for a row, and too early to see it, looks again.
 CLAIM_ROW = """
 WITH claimed AS (
-  INSERT INTO claimed_requests (key, attempt, body, until_ms) VALUES ($1, $2, $3, $5)
+  INSERT INTO claimed_keys (key, attempt, body, until_ms) VALUES ($1, $2, $3, $5)
   ON CONFLICT (key) DO UPDATE SET attempt = $2, body = $3, until_ms = $5
-  WHERE claimed_requests.answer IS NULL AND claimed_requests.until_ms <= $4 RETURNING key
+  WHERE claimed_keys.answer IS NULL AND claimed_keys.until_ms <= $4 RETURNING key
 )
 SELECT NULL, NULL, NULL, NULL FROM claimed UNION ALL
-SELECT attempt, body, until_ms, answer FROM claimed_requests WHERE key = $1 AND NOT EXISTS (SELECT FROM claimed)
+SELECT attempt, body, until_ms, answer FROM claimed_keys WHERE key = $1 AND NOT EXISTS (SELECT FROM claimed)
 """
 COLUMNS = {"attempt": "text", "body": "text", "until_ms": "bigint", "answer": "text"}
 VALUES = ValueLayout(lives_ms=lives_ms)
@@ -213,7 +213,7 @@ def forms_of(rule: str) -> dict[str, Forms | NotExpressible]:
         },
         "unique": {
             "begin": StatementForm(CLAIM_ROW, begun, lambda rows, request: row_told(rows, request, rule)),
-            "complete": replace(complete_row, statement=COMPLETE_ROW.replace("requests", "claimed_requests")),
+            "complete": replace(complete_row, statement=COMPLETE_ROW.replace("requests", "claimed_keys")),
         },
     }  # fmt: skip
 
@@ -239,7 +239,7 @@ class IdempotencyKey(Scenario):
     repeatable = True
     values = VALUES
     rows = RowLayout(COLUMNS, lambda held: [held[name] for name in COLUMNS], from_row, "requests")
-    layouts = {"unique": replace(rows, table="claimed_requests", absent=True)}
+    layouts = {"unique": replace(rows, table="claimed_keys", absent=True)}
     forms = forms_of("conflict")
     other_forms = {"wait": forms_of("wait"), "kept": forms_of("kept")}
 

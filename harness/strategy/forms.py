@@ -56,6 +56,11 @@ class StatementForm:
     args: Callable[[Request, int], Sequence[Any]]
     reply: Callable[[Rows, Request], Reply | None]
 
+    @property
+    def counts(self) -> bool:
+        """Whether the row count is the decision, there being no rows to look at."""
+        return "RETURNING" not in self.statement and "SELECT" not in self.statement
+
 
 @dataclass(frozen=True, slots=True)
 class NotExpressible:

@@ -14,7 +14,8 @@ LEASE_MS = 2_000
 MS = 1_000_000
 KEY = "user:1"
 SCENARIO = find_scenario("double-submit")()
-DROP = SCENARIO.all_rules()["drop"]
+RULES = SCENARIO.all_rules()
+DROP = RULES["drop"]
 
 
 def ask(operation: str, attempt: str = "a") -> Request:
@@ -68,6 +69,45 @@ def test_the_rule(value: Any, request_: Request, reply: str, after: Any) -> None
     """What a start and a finish do at 5,000 ms."""
     outcome = DROP({KEY: value}, request_, 5_000)
     assert (Reply(reply), after) == (outcome.reply, {KEY: value, **outcome.changes}[KEY])
+
+
+def result(of: str) -> Request:
+    """Somebody asks for what an attempt has made."""
+    return Request("result", (KEY,), {"of": of}, id="r", attempt="z")
+
+
+DONE = {"attempt": "b", "until_ms": 0}
+
+
+@pytest.mark.parametrize(
+    ("rule", "value", "request_", "reply", "after"),
+    [
+        ("wait", lease("b", 5_001), ask("start"), Reply("wait"), lease("b", 5_001)),
+        ("wait", None, ask("start"), Reply("accepted"), lease("a", 7_000)),
+        ("replace", lease("b", 5_001), ask("start"), Reply("accepted"), lease("a", 7_000)),
+        ("replace", lease("b", 5_001), ask("finish"), Reply("lost"), lease("b", 5_001)),
+        ("join", lease("b", 5_001), ask("start"), Reply("join", {"attempt": "b"}), lease("b", 5_001)),
+        ("join", lease("a", 5_001), ask("start"), Reply("accepted"), lease("a", 5_001)),
+        ("join", lease("a", 5_001), ask("finish"), Reply("finished"), {"attempt": "a", "until_ms": 0}),
+        ("join", DONE, ask("finish", "b"), Reply("lost"), DONE),
+        ("join", DONE, ask("start"), Reply("accepted"), lease("a", 7_000)),
+        ("join", DONE, result("b"), Reply("answered", {"attempt": "b"}), DONE),
+        ("join", DONE, result("c"), Reply("gone"), DONE),
+        ("join", lease("b", 5_001), result("b"), Reply("join", {"attempt": "b"}), lease("b", 5_001)),
+        ("join", lease("b", 5_000), result("b"), Reply("gone"), lease("b", 5_000)),
+        ("join", None, result("b"), Reply("gone"), None),
+    ],
+)
+def test_what_becomes_of_the_second(rule: str, value: Any, request_: Request, reply: Reply, after: Any) -> None:
+    """Three more rules at 5,000 ms; what is not here is as `drop` has it."""
+    outcome = RULES[rule]({KEY: value}, request_, 5_000)
+    assert (reply, after) == (outcome.reply, {KEY: value, **outcome.changes}[KEY])
+
+
+def test_a_result_stays() -> None:
+    """It has no lease that could run out, and no probe has to wait for it."""
+    assert SCENARIO.view(DONE, 5_000) == ("done", "b")
+    assert (SCENARIO.running(DONE), SCENARIO.running(lease("b", 1)), SCENARIO.running(None)) == (False, True, False)
 
 
 def test_a_lease_that_ran_out_is_no_lease() -> None:
@@ -142,6 +182,38 @@ def test_a_crashed_worker_is_at_work_until_its_lease_ends() -> None:
     assert [breach.operations for breach in breaches("one at work", crashed)] == [("a", "b")]
 
 
+def finished(attempt: str, at_ms: int, decision: str) -> Operation:
+    """A finish that was decided at `at_ms`."""
+    return started(attempt, at_ms, decision)._replace(request=ask("finish", attempt))
+
+
+THROWN_AWAY = "the work of an attempt was thrown away that nobody had replaced"
+
+
+@pytest.mark.parametrize(
+    ("operations", "says"),
+    [
+        ([started("a", 10), started("b", 12), finished("a", 14, "lost"), finished("b", 15, "finished")], None),
+        ([started("a", 10), finished("a", 11, "finished"), started("b", 12), finished("b", 13, "finished")], None),
+        ([started("a", 10), started("b", 12, None), finished("a", 14, "lost")], None),
+        ([started("a", 10), started("b", 12, None), finished("a", 14, "finished")], None),
+        ([started("a", 10), finished("a", 2_010, "lost")], None),
+        (
+            [started("a", 10), started("b", 12), finished("a", 14, "finished")],
+            "the work of an attempt counted that had been replaced",
+        ),
+        ([started("a", 10), finished("a", 14, "lost")], THROWN_AWAY),
+        ([started("a", 10), started("b", 12), finished("a", 14, "lost"), finished("b", 15, "lost")], THROWN_AWAY),
+        ([started("b", 8), started("a", 10), finished("a", 14, "lost")], THROWN_AWAY),
+    ],
+)
+def test_whose_work_counts(operations: list[Operation], says: str | None) -> None:
+    """Where attempts replace each other, the last one's; what nobody can know is held against nobody."""
+    scenario = find_scenario("double-submit")().under("replace")
+    (counts,) = [known for known in scenario.invariants() if known.name == "the last counts"]
+    assert [says] * (says is not None) == [breach.says for breach in counts.check(evidence(operations))]
+
+
 def test_work_beyond_its_lease_is_an_overrun() -> None:
     """Counted, whoever else was at work."""
     operations = [started("a", 10), started("b", 10)]
@@ -156,6 +228,7 @@ def test_work_beyond_its_lease_is_an_overrun() -> None:
         (("rejected", None), []),
         (("aborted", "aborted"), []),
         (("rejected", "rejected"), ["everybody was refused although nobody was at work"]),
+        (("wait", "wait"), ["everybody was refused although nobody was at work"]),
         (("rejected", "aborted"), ["everybody was refused although nobody was at work"]),
     ],
 )

@@ -45,6 +45,10 @@ operations: dict[str, st.SearchStrategy[Asked]] = {
     "double-submit": st.tuples(
         st.sampled_from(["start", "start", "finish", "lapse"]), st.sampled_from(["a", "b b", "c"]), NONE
     ),
+    "double-submit join": st.one_of(
+        st.tuples(st.sampled_from(["start", "finish", "lapse"]), st.sampled_from(["a", "b b"]), NONE),
+        st.tuples(st.just("result"), st.just("c"), st.fixed_dictionaries({"of": st.sampled_from(["a", "b b"])})),
+    ),
     "counter": st.tuples(st.just("add"), st.just(""), NONE),
     "register": st.one_of(
         st.tuples(st.just("read"), st.just(""), NONE),
@@ -148,8 +152,10 @@ def lapsed(held: dict[str, Any]) -> dict[str, Any]:
 
 
 def of(strategy: Strategy) -> st.SearchStrategy[list[Asked]]:
-    """Requests for the strategy's scenario."""
-    return st.lists(operations[strategy.scenario.name], min_size=1, max_size=8)
+    """Requests for the strategy's scenario, under its rule."""
+    scenario = strategy.scenario
+    asked = operations.get(f"{scenario.name} {scenario.executed}", operations[scenario.name])
+    return st.lists(asked, min_size=1, max_size=8)
 
 
 @pytest.mark.parametrize(("strategy", "rule"), RIGHT)
@@ -166,7 +172,7 @@ def test_alone_a_strategy_does_what_the_rule_says(
 @pytest.mark.parametrize(("strategy", "rule"), WRONG)
 def test_a_decision_thrown_away_is_wrong_even_alone(world: World, strategy: Strategy, rule: str) -> None:
     """A start that finds another's lease is let in; a cas that finds another value claims to have swapped it."""
-    asked: list[Asked] = [("start", "a", {}), ("start", "c", {})]
+    asked: list[Asked] = [("start", "a", {}), ("start", "c", {}), ("finish", "a", {})]
     match strategy.scenario.name:
         case "register":
             asked = [("cas", "", {"old": 1, "new": 2})]
