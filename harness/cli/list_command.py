@@ -89,7 +89,8 @@ def _everything_lines(document: dict[str, Any]) -> Iterator[str]:
 
 
 def _one_lines(document: dict[str, Any]) -> Iterator[str]:
-    yield f"{document['scenario']}: {document['summary']}" if document["summary"] else document["scenario"]
+    title = f"{document['scenario']}: {document['summary']}" if document["summary"] else document["scenario"]
+    yield from textwrap.wrap(title, _WIDTH, break_on_hyphens=False)
     yield ""
     yield f"Rules: {', '.join(document['rules'])}"
     yield ""

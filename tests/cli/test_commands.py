@@ -206,7 +206,7 @@ def test_exit_codes_of_compare(race: Race, engine: Engine, rows: Any, complete: 
 def test_rules_of_compare(race: Race, engine: Engine) -> None:
     """`all` stands for every rule of the scenario."""
     race("compare", "double-submit", "--rules", "all")
-    assert engine.asked["rules"] == ["drop"]
+    assert engine.asked["rules"] == ["drop", "wait", "join", "replace"]
 
 
 @pytest.mark.parametrize(
@@ -362,7 +362,7 @@ def test_a_full_disk_costs_no_result(race: Race, engine: Engine, monkeypatch: py
     def full(*_arguments: Any) -> Path:
         raise UsageError("cannot write results folder results: No space left on device")
 
-    monkeypatch.setattr("harness.cli.output.save_document", full)
+    monkeypatch.setattr("harness.results.shelf.Shelf.keep", full)
     ended = race(*NAIVE)
     assert (ended.code, ended.stderr) == (2, "race: cannot write results folder results: No space left on device\n")
     assert ended.stdout.startswith("  VIOLATED")
