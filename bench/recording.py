@@ -73,12 +73,16 @@ class Silent(Recorder):
 
 
 async def recording(rounds: int, seconds: float) -> list[Figure]:
+    """A command a request, and the worst there is: an attempt of two commands with an effect in between."""
+    return [await _cost(Cell(scenario, "atomic"), rounds, seconds) for scenario in ("counter", "double-submit")]
+
+
+async def _cost(cell: Cell, rounds: int, seconds: float) -> Figure:
     """The same sustained load with and without a record, in many short pairs of neighbours in time.
 
     What else the machine does slows a pair down as a whole, or one half of it: the median of the pairs' ratios
     is not moved by the few that were hit, and which half comes first changes from pair to pair.
     """
-    cell = Cell("double-submit", "atomic")
     pairs = max(_FEWEST, round(rounds * seconds / (2 * _SLICE_S)))
     load = Load(mode="sustained", processes=1, connections=_CONNECTIONS, keys=1000, duration_s=_SLICE_S, work_us=0)
     rates: dict[str, list[float]] = {"recorded": [], "not recorded": []}
@@ -112,14 +116,14 @@ async def recording(rounds: int, seconds: float) -> list[Figure]:
                 for session in sessions:
                     await session.close()
     compares = (
-        f"store commands a second of atomic's sustained load in one process of {_CONNECTIONS} connections, recorded,"
-        f" over the same with a recorder that writes nothing, {pairs} pairs of {_SLICE_S:g} s; not judged"
+        f"store commands a second of {cell.scenario} under {cell.strategy} in one process of {_CONNECTIONS} connections"
+        f", sustained and recorded, over the same with a recorder that writes nothing, {pairs} pairs of {_SLICE_S:g} s;"
+        " not judged"
     )
-    figure = Figure(
-        "recorded / not recorded", compares, value=ratio(rates["recorded"], rates["not recorded"]), target=0.9,
+    return Figure(
+        f"{cell.scenario}, recorded / not", compares, value=ratio(rates["recorded"], rates["not recorded"]), target=0.9,
         parts={
             **{f"{name}, commands/s": Spread.over(found) for name, found in rates.items()},
             **{f"{name}, processor time a command, us": Spread.over(found) for name, found in costs.items()},
         },
     )  # fmt: skip
-    return [figure]
