@@ -15,6 +15,7 @@ from harness.cli import output as out
 from harness.cli.failure import FOUND, INCONCLUSIVE, INTERRUPTED, OK, tell
 from harness.cli.options import Output, output_options, quoted, store_options, stores_of, without_secret
 from harness.cli.progress import shown
+from harness.model import UsageError
 
 if TYPE_CHECKING:
     from harness.burst import Progress, StoresOptions
@@ -42,6 +43,17 @@ def command(**options: Any) -> int:
 
     Each rule is printed with its actual value. Exit 1: one failed; 3: one has no answer, or nothing ran.
     """  # fmt: skip
+    try:
+        return _run(options)
+    except UsageError as error:
+        if _on_github(options):
+            from harness.report.github import github_refusal
+
+            click.echo(github_refusal(str(error), os.environ.get("GITHUB_WORKSPACE", ".")), err=True)
+        raise
+
+
+def _run(options: dict[str, Any]) -> int:
     from harness.gate import FILE, Baseline, Check, find_plan, foretell, write_first
     from harness.report import check_screen, foretold_screen
 
@@ -68,10 +80,15 @@ def command(**options: Any) -> int:
     screen = check_screen(document, code, out.paint())
     _written(document, options)
     out.deliver(document, output, screen)
-    wanted = options["github"]
-    if wanted or (wanted is None and os.environ.get("GITHUB_ACTIONS") == "true"):
+    if _on_github(options):
         _tell_github(document)
     return code
+
+
+def _on_github(options: dict[str, Any]) -> bool:
+    """Asked for, or by itself."""
+    wanted: bool | None = options["github"]
+    return os.environ.get("GITHUB_ACTIONS") == "true" if wanted is None else wanted
 
 
 def _nobody(_title: str, _progress: Progress) -> None:

@@ -6,12 +6,15 @@ The form and its escapes are those of the runner's own toolkit (actions/toolkit,
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from harness.report.check_screen import counterexample_of
 
 Document = Mapping[str, Any]
+
+_PLACE = re.compile(r"([^\s:]+\.(?:py|toml)):(\d+): ")
 
 MOST = 10
 """GitHub shows so many errors, and so many warnings, of each step."""
@@ -25,6 +28,13 @@ def github_annotations(document: Document, root: str) -> list[str]:
         f"::{level} file={_property(os.path.relpath(file, root))},line={line},title={_property(title)}::{_data(text)}"
         for level, file, line, title, text in kept
     ]
+
+
+def github_refusal(message: str, root: str) -> str:
+    """The line for what was refused before anything ran: at the script's own line, where the message names one."""
+    found = _PLACE.search(message)
+    place = f" file={_property(os.path.relpath(found[1], root))},line={found[2]}," if found else " "
+    return f"::error{place}title=race check::{_data(message)}"
 
 
 def _all(document: Document) -> Iterator[tuple[str, str, int, str, str]]:

@@ -167,3 +167,20 @@ def test_bad_input(race: Race, text: str | None, words: tuple[str, ...]) -> None
         Path("race.toml").write_text(text)
     ended = race("check", *words)
     assert (ended.code, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        ("x = (", "::error file=fix.py,line=1,title=race check::counter under fix.py: fix.py:1: SyntaxError"),
+        (None, "::error title=race check::counter under fix.py: script fix.py not found"),
+    ],
+)
+def test_what_is_refused_on_github(race: Race, script: str | None, says: str) -> None:
+    """Before anything ran: one annotation, where there is a line to point at, beside the one line."""
+    Path("race.toml").write_text(CELL.replace("naive", "fix.py"))
+    if script is not None:
+        Path("fix.py").write_text(script)
+    ended = race("check", "--github")
+    annotation, line = ended.stderr.splitlines()
+    assert (ended.code, annotation.startswith(says), line.startswith("race: ")) == (2, True, True), ended.stderr
