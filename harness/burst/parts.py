@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import statistics
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 FEWEST = 100
 """Answers that a percentile needs: of fewer, it says little."""
+_MOST_US = 0xFFFF_FFFF
 _SHORTEST_S, _FEW, _MANY = 0.2, 5, 10
 
 
@@ -33,12 +35,12 @@ class Parts:
     last: int
     length_s: float | None = None
     number: int = _MANY
-    _durations_us: list[list[int]] = field(init=False)
+    _durations_us: list[array[int]] = field(init=False)
     _starts: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
         """All empty."""
-        self._durations_us = [[] for _ in range(self.number)]
+        self._durations_us = [array("I") for _ in range(self.number)]
         self._starts = [0] * self.number
 
     @classmethod
@@ -51,7 +53,7 @@ class Parts:
         """Something that was answered there; `start`: an attempt began with it. What came after the end is left out."""
         if self.first <= place < self.last:
             part = (place - self.first) * self.number // (self.last - self.first)
-            self._durations_us[part].append(duration_ns // 1000)
+            self._durations_us[part].append(min(duration_ns // 1000, _MOST_US))
             self._starts[part] += start
 
     def values(self) -> list[Part]:

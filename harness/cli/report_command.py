@@ -49,9 +49,11 @@ def diff(first: str, second: str, results: Path, as_json: bool, **options: Any) 
     """  # fmt: skip
     from harness.report.difference import difference_screen
     from harness.results.difference import difference_document
-    from harness.results.read import find_document
+    from harness.results.read import find_document, making_sense
 
-    document = difference_document(find_document(first, results), find_document(second, results))
+    one, other = find_document(first, results), find_document(second, results)
+    with making_sense(Path(f"{one[0]} or {other[0]}")):
+        document = difference_document(one, other)
     click.echo(out.as_json(document) if as_json else difference_screen(document, out.paint()), nl=False, color=True)
     out.export(document, exports_of(options))
     return OK
@@ -65,7 +67,7 @@ def html(run: str, output: Path | None, results: Path) -> int:
     """A run as a page: one file without network or script, light and dark, for the screen and for paper."""
     from harness.model import UsageError
     from harness.report import forms_of
-    from harness.results.read import find_document
+    from harness.results.read import find_document, making_sense
     from harness.results.save import write_file
 
     path, document = find_document(run, results)
@@ -73,6 +75,8 @@ def html(run: str, output: Path | None, results: Path) -> int:
     if make is None:
         raise UsageError(f"there is no page of a {document['schema']}")
     file = output or Path(f"{path.stem}.html")
-    write_file(file, make(document))
+    with making_sense(path):
+        text = make(document)
+    write_file(file, text)
     click.echo(f"wrote {file}")
     return OK

@@ -222,7 +222,7 @@ def _verdicts(name: str, old: str, new: str) -> Document:
 def _broken(old: Row, new: Row, doubt: str) -> Document:
     """Two rates of what breaks are compared only where requests met alike; that something breaks now needs no such."""
     before, after = ((row.violations["bursts"], row.violations["judged"]) for row in (old, new))
-    found = _rate("broken bursts", before, after)
+    found = _rate("broken", before, after)
     if not (before[0] and after[0]) or found["word"] not in {"improved", "regressed"}:
         return found
     why = doubt or ("" if _met_alike(old, new) else OTHER_LOAD)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -98,14 +101,53 @@ def read_document(path: Path) -> Document:
     known = SCHEMAS[name].removesuffix(".json").rpartition("-")[2]
     if version != known:
         raise UsageError(f"{path} is a {schema}: this version of race reads race.{name}/{known}")
+    for part in _parts(document):
+        problem = _problem(part)
+        if problem:
+            raise UsageError(f"{path} is no {part['schema']}{problem}")
+    return dict(document)
+
+
+@contextmanager
+def making_sense(path: Path) -> Iterator[None]:
+    """Around what is made of a document: its schema cannot say all, that each step has a caller, say.
+
+    Raises UsageError that names the file.
+    """
+    try:
+        yield
+    except UsageError:
+        raise
+    except Exception as error:
+        raise UsageError(f"{path} makes no sense: {type(error).__name__}: {_short(str(error))}") from error
+
+
+def _parts(document: Document) -> Iterator[Document]:
+    """The document, and those of runs, comparisons and explorations that a check consists of."""
+    yield document
+    for cell in document["cells"] if document["schema"].startswith("race.check/") else ():
+        for part in (cell["explored"], cell["load"], cell["cost"]):
+            if part is not None:
+                yield {"schema": "race.unknown/0", **part}
+
+
+def _problem(document: Document) -> str:
+    """What is wrong with it, and where; empty where nothing is."""
     from jsonschema.exceptions import best_match
 
+    name = kind_of(str(document["schema"]))
+    if name not in RESULTS:
+        return ": unknown"
     wrong = best_match(_validator(name).iter_errors(document))
     if wrong is not None:
         where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in wrong.absolute_path)
         at = f" at {where.lstrip('.')}" if where else ""
-        raise UsageError(f"{path} is no {schema}{at}: {_short(wrong.message)}")
-    return dict(document)
+        return f"{at}: {_short(wrong.message)}"
+    try:
+        datetime.fromisoformat(document.get("started_at", "2026-01-01"))
+    except ValueError:
+        return " at started_at: it is no time"
+    return ""
 
 
 @cache

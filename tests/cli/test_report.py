@@ -88,3 +88,15 @@ def test_a_page(race: Race) -> None:
     assert "under 9 ways of protecting it" in Path("page.html").read_text()
     ended = race("report", "html", "1", "--output", "nowhere/page.html")
     assert (ended.code, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
+
+
+def test_a_page_of_nonsense(race: Race) -> None:
+    """What its schema allows may still contradict itself: one line that names the file."""
+    keep()
+    path = Path("results/runs/0001-double-submit-naive.json")
+    document = json.loads(path.read_text())
+    document["counterexample"]["columns"] = []
+    path.write_text(json.dumps(document))
+    ended = race("report", "html", "1")
+    assert (ended.code, ended.stdout) == (2, "")
+    assert ended.stderr.startswith(f"race: {path} makes no sense: ")

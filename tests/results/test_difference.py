@@ -137,16 +137,16 @@ def test_on_a_busy_machine_times_say_nothing(share: float | None, why: str) -> N
 def test_rates(before: tuple[int, int], after: tuple[int, int], word: str, verdict: str) -> None:
     """By Fisher's test; a verdict that turns is told even where a rate shows nothing."""
     found = words(compared(bursts(*before), bursts(*after)))
-    assert (found["broken bursts"], found["verdict"]) == (word, verdict)
+    assert (found["broken"], found["verdict"]) == (word, verdict)
 
 
 @pytest.mark.parametrize("other", [{"apart_us": 90.0}, {"control": 150}])
 def test_a_rate_of_another_load_says_nothing(other: dict[str, float]) -> None:
     """Where requests met less often, fewer bursts break, whatever the strategy; that one breaks at all is news."""
     found = compared(bursts(900), bursts(300, **other))  # type: ignore[arg-type]
-    (figure,) = (one for one in found["figures"] if one["figure"] == "broken bursts")
+    (figure,) = (one for one in found["figures"] if one["figure"] == "broken")
     assert (figure["word"], figure["why"]) == ("within noise", OTHER_LOAD)
-    assert words(compared(bursts(0), bursts(300, **other)))["broken bursts"] == "regressed"  # type: ignore[arg-type]
+    assert words(compared(bursts(0), bursts(300, **other)))["broken"] == "regressed"  # type: ignore[arg-type]
 
 
 def test_an_unclear_verdict_is_no_change() -> None:
