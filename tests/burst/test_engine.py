@@ -8,16 +8,19 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from harness.burst import Cell, Load, Measurement, compare, run
+from harness.burst import Cell, Load, Measurement, StoresOptions, compare, run
 from harness.burst.plan import draw
 from harness.model import Attempt, Claim, UsageError, Verdict
 from harness.strategy.loader import find_scenario
+from tests.servers import PrivateValkey
 
 pytestmark = [pytest.mark.load, pytest.mark.xdist_group("load")]
 SCRIPTS = {
@@ -173,6 +176,28 @@ def test_a_comparison_has_a_row_for_every_strategy_that_applies() -> None:
     ]
     assert all(row.sustained.commands > 0 for row in found.rows)
     assert found.rows[0].burst.claim == Claim("breaks", found.rows[0].burst.claim.reason)
+
+
+def test_a_store_that_dies_under_a_comparison() -> None:
+    """No row is violated or held, whenever it had its turn, and all give one reason."""
+    with tempfile.TemporaryDirectory(prefix="rt-") as folder:
+        server = PrivateValkey(Path(folder), ())
+
+        def befalls() -> None:
+            server.at_work()
+            server.kill()
+
+        thread = threading.Thread(target=befalls)
+        thread.start()
+        try:
+            options = StoresOptions(redis_url=server.url)
+            found = asyncio.run(compare("counter", ["atomic", "lua"], [], Load(), budget_s=6, stores_options=options))
+        finally:
+            thread.join()
+    verdicts = {row.burst.verdict for row in found.rows}
+    (reason,) = {row.burst.reason for row in found.rows}
+    assert verdicts == {Verdict.INCONCLUSIVE}, reason
+    assert reason.startswith("the run was disturbed")
 
 
 def test_kill_9_leaves_no_process_behind(tmp_path: Path) -> None:
