@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.burst import Cell, Load, Measurement, StoresOptions, compare, run
+from harness.burst import Cell, Load, Measurement, Progress, StoresOptions, compare, run
 from harness.burst.plan import draw
 from harness.model import Attempt, Claim, UsageError, Verdict
 from harness.strategy.loader import find_scenario
@@ -198,6 +198,21 @@ def test_a_store_that_dies_under_a_comparison() -> None:
     (reason,) = {row.burst.reason for row in found.rows}
     assert verdicts == {Verdict.INCONCLUSIVE}, reason
     assert reason.startswith("the run was disturbed")
+
+
+def test_ctrl_c_while_the_control_is_loaded() -> None:
+    """The load itself, which would come next, does not begin any more."""
+    told: list[Progress] = []
+
+    def progress(one: Progress) -> None:
+        told.append(one)
+        if len(told) == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    load = Load(mode="sustained", duration_s=30, connections=8, keys=8)
+    found = asyncio.run(run(Cell("counter", "lua"), load, progress=progress))
+    assert {one.what for one in told if one.unit == "s"} == {"naive"}
+    assert (found.complete, found.verdict, found.counts.requests) == (False, Verdict.INCONCLUSIVE, 0)
 
 
 def test_kill_9_leaves_no_process_behind(tmp_path: Path) -> None:
