@@ -100,7 +100,7 @@ class Strategy(ABC):
 
     def _form_needed(self, form: str) -> str:
         if self.rules_for:
-            return f'for rules {self.rules_for}: forms["{form}"]'
+            return f"for rules {self.rules_for}"
         return f'it needs the rule {_FORMS.get(form, "in another form")} as well: give the scenario forms["{form}"]'
 
     @abstractmethod

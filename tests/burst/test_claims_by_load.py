@@ -34,6 +34,7 @@ SPREAD = {
     "booking": ("pg-exclusion:do-nothing",),
     "refund": ("pg-conditional:total",),
     "invoice-number": ("pg-unique",),
+    "job-claim": ("pg-skip-locked",),
 }
 """Of the others, what bursts of four may show and two requests do not: several rows per key, several keys."""
 CELLS = [

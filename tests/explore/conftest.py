@@ -35,18 +35,19 @@ class Stage:
         """What the stores are used for."""
         return self._runner.run(work)
 
-    def explorer(self, scenario: str, strategy: str, options: Options) -> Explorer:
+    def explorer(self, scenario: str, strategy: str, options: Options, rule: str = "") -> Explorer:
         """One that is not open yet."""
-        bound = bind(Cell(scenario, strategy), Load(processes=options.processes))
+        bound = bind(Cell(scenario, strategy, rule), Load(processes=options.processes))
         return Explorer(bound, self.stores, options)
 
     def explore(
-        self, scenario: str, strategy: str, search: Callable[[], Search], options: Options, *, shrink: bool = False
-    ) -> tuple[Exploration, Schedule | None]:
+        self, scenario: str, strategy: str, search: Callable[[], Search], options: Options, *, shrink: bool = False,
+        rule: str = "",
+    ) -> tuple[Exploration, Schedule | None]:  # fmt: skip
         """Explore a cell; with `shrink` also its smallest violating schedule."""
 
         async def go() -> tuple[Exploration, Schedule | None]:
-            async with self.explorer(scenario, strategy, options) as explorer:
+            async with self.explorer(scenario, strategy, options, rule) as explorer:
                 found = await explorer.explore(search())
                 smallest = await explorer.shrunk(found.first) if shrink and found.first is not None else None
                 return found, smallest

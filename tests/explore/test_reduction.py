@@ -41,6 +41,9 @@ BOTH = [
     ("refund", "pg-conditional:total", 2, ""),
     ("invoice-number", "pg-unique", 2, "crash"),
     ("invoice-number", "pg-conditional:total", 2, ""),
+    ("job-claim", "pg-skip-locked", 2, ""),
+    ("job-claim", "pg-skip-locked", 2, "crash"),
+    ("job-claim", "pg-skip-locked:wait", 2, ""),
 ]
 
 

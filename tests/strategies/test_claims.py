@@ -76,6 +76,9 @@ CLAIMS = {
         "pg-exclusion",
         "pg-exclusion:do-nothing",
         "pg-exclusion:ignore-error",
+        "pg-skip-locked",
+        "pg-skip-locked:wait",
+        "pg-skip-locked:no-lock",
         "pg-for-update:parent",
         "pg-for-update:parent-after-read",
         "pg-for-update:same-statement",
@@ -162,7 +165,7 @@ def test_scenarios_of_nothing_but_order(scenario: str) -> None:
     found = {kind.name: claim(kind.name, scenario).kind for kind in strategies()}
     other = {"naive": "breaks", "mutex": "breaks", "pg-read-committed": "breaks", "pg-unique": "not-applicable"}
     other["multi"] = "not-applicable"
-    other["pg-exclusion"] = "not-applicable"
+    other["pg-exclusion"] = other["pg-skip-locked"] = "not-applicable"
     assert found == {name: other.get(name, "holds") for name in found}
 
 

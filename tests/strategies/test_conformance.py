@@ -37,6 +37,7 @@ Asked = tuple[str, str, dict[str, Any]]
 
 NONE: st.SearchStrategy[dict[str, Any]] = st.just({})
 VALUE = st.sampled_from([None, 0, 1, "", "1", "ä\"'", [1, {"b": None, "a": 2.5}]])
+JOB = st.sampled_from(["j1", "j2", "j3"])
 PIECES = st.sampled_from(["ä\"'", "10 EUR"])
 ANSWER = st.just({"answer": "ä\"' 1"})
 PIECE = st.fixed_dictionaries({"value": st.sampled_from(["", "a", "ä\"'", " "])})
@@ -65,6 +66,15 @@ operations: dict[str, st.SearchStrategy[Asked]] = {
         st.tuples(st.just("bounce"), st.just(""), NONE),
     ),
     "invoice-number": st.tuples(st.just("issue"), st.just(""), st.fixed_dictionaries({"amount": st.integers(-1, 3)})),
+    "job-claim": st.one_of(
+        st.tuples(st.just("claim"), st.just(""), st.fixed_dictionaries({"job": st.sampled_from(["any", "j1", "j3"])})),
+        st.tuples(
+            st.just("complete"),
+            st.just(""),
+            st.fixed_dictionaries({"job": JOB, "worker": st.sampled_from(["w0", "0", "1"])}),
+        ),
+        st.tuples(st.just("cancel"), st.just(""), st.fixed_dictionaries({"job": JOB})),
+    ),
     "last-owner": st.tuples(
         st.sampled_from(["leave", "join"]),
         st.just(""),

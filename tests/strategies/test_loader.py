@@ -79,6 +79,7 @@ def test_bundled_strategies_come_in_their_fixed_order() -> None:
             "pg-version",
             "pg-unique",
             "pg-exclusion",
+            "pg-skip-locked",
         ),
         *("pg-repeatable-read", "pg-serializable", "mutex", "redis-lock", "actor"),
     ]
@@ -170,7 +171,7 @@ def test_an_unknown_name_gets_the_nearest_ones() -> None:
     [
         ("pg-u", "pg-unique"),
         ("red", "redis-lock"),
-        ("Lock", "redis-lock"),
+        ("Lock", "pg-skip-locked or redis-lock"),
     ],
 )
 def test_the_beginning_of_a_name_gets_all_that_begin_so(start: str, near: str) -> None:

@@ -91,7 +91,8 @@ def test_a_native_form_that_is_missing_is_no_failure() -> None:
         "lua": 'it needs the rule as a Lua script as well: give the scenario forms["lua"]',
         "multi": 'it needs the rule as commands for MULTI as well: give the scenario forms["multi"]',
         "pg-conditional": 'it needs the rule as one SQL statement as well: give the scenario forms["sql"]',
-        "pg-exclusion": 'for rules where nothing may overlap: forms["exclusion"]',
+        "pg-exclusion": "for rules where nothing may overlap",
+        "pg-skip-locked": "for rules that take any one of several rows",
         "pg-unique": 'it needs the rule as a unique claim as well: give the scenario forms["unique"]',
     }
     assert expected == found

@@ -1,0 +1,294 @@
+"""Workers claim jobs; a job is given to one of them, and what has ended stays as it is.
+
+"Is it free?" and "it is mine" are two steps, and both workers take the first free job. Any
+free job will do, which is a rule with a choice: whoever comes second may as well have the
+next one. Where a runner thinks a job late and hands it out again, it is that one job or none
+(`named`). A worker that has finished writes `done`, unless somebody has cancelled meanwhile:
+if it does not look (`blind`), no lock in the world helps.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from random import Random
+from typing import Any, Self
+
+from harness import (
+    Breach,
+    ChildRowLayout,
+    Claim,
+    Evidence,
+    Forms,
+    Invariant,
+    NotExpressible,
+    Outcome,
+    Reply,
+    Request,
+    Rows,
+    Rule,
+    Scenario,
+    ScriptForm,
+    Signature,
+    State,
+    StatementForm,
+)
+
+ANY = "any"
+"""In place of a job's name: whichever is free."""
+AT_WORK = "j3"
+"""The job that `w0` is at work on from the beginning."""
+JOBS = {"j1": ["free", ""], "j2": ["free", ""], AT_WORK: ["claimed", "w0"]}
+"""Name to state and worker."""
+
+NONE, COMPLETED, LATE = Reply("none"), Reply("completed"), Reply("late")
+CANCELLED, TOO_LATE = Reply("cancelled"), Reply("too late")
+
+
+def claimed(job: str) -> Reply:
+    """What a worker is told that has got one."""
+    return Reply("claimed", {"job": job})
+
+
+# In Redis a queue is the JSON of its jobs.
+
+CLAIM = """
+local jobs, first = cjson.decode(redis.call('GET', KEYS[1])), nil
+for name, job in pairs(jobs) do
+  if job[1] == 'free' and (ARGV[2] == 'any' or ARGV[2] == name) and (not first or name < first) then first = name end
+end
+if not first then return false end
+jobs[first] = {'claimed', ARGV[1]}
+redis.call('SET', KEYS[1], cjson.encode(jobs))
+return first
+"""
+END = """
+local jobs = cjson.decode(redis.call('GET', KEYS[1]))
+local job = jobs[ARGV[1]]
+if not (%s) then return 0 end
+job[1] = '%s'
+redis.call('SET', KEYS[1], cjson.encode(jobs))
+return 1
+"""
+COMPLETE = END % ("job[1] == 'claimed' and job[2] == ARGV[2]", "done")
+COMPLETE_BLINDLY = END % ("true", "done")
+CANCEL = END % ("job[1] == 'free' or job[1] == 'claimed'", "cancelled")
+
+# In PostgreSQL a job is a row. One statement looks for the first that is free, and then for that one again.
+
+CLAIM_ROW = """
+UPDATE jobs SET state = 'claimed', worker = $2 WHERE key = $1 AND state = 'free' AND member = (
+    SELECT member FROM jobs WHERE key = $1 AND state = 'free' AND ($3 = 'any' OR member = $3)
+    ORDER BY member LIMIT 1
+) RETURNING member
+"""
+CLAIM_UNLOCKED = """
+UPDATE jobs SET state = 'claimed', worker = $2 WHERE key = $1 AND member = (
+    SELECT member FROM jobs WHERE key = $1 AND state = 'free' AND ($3 = 'any' OR member = $3)
+    ORDER BY member LIMIT 1 FOR UPDATE SKIP LOCKED
+) RETURNING member
+"""
+COMPLETE_ROW = """
+UPDATE jobs SET state = 'done' WHERE key = $1 AND member = $2 AND state = 'claimed' AND worker = $3
+"""
+COMPLETE_ROW_BLINDLY = "UPDATE jobs SET state = 'done' WHERE key = $1 AND member = $2 AND $3::text IS NOT NULL"
+CANCEL_ROW = """
+UPDATE jobs SET state = 'cancelled' WHERE key = $1 AND member = $2 AND state IN ('free', 'claimed')
+"""
+
+SAME_ROW = "the row that is written is one that was read: the stale snapshot shows as 40001"
+NEXT = "who comes too late for the first job is told that there is none"
+
+
+def claim_of(request: Request, _now_ms: int) -> tuple[str, str]:
+    """Who claims, and which."""
+    return (request.id, request.args["job"])
+
+
+def completion_of(request: Request, _now_ms: int) -> tuple[str, str]:
+    """Which, and by whom."""
+    return (request.args["job"], request.args["worker"])
+
+
+def job_of(request: Request, _now_ms: int) -> tuple[str]:
+    """Which."""
+    return (request.args["job"],)
+
+
+def told_job(raw: bytes | None, _request: Request) -> Reply:
+    """Read the name of a job, or that there was none."""
+    return NONE if raw is None else claimed(raw.decode())
+
+
+def row_job(rows: Rows, _request: Request) -> Reply:
+    """Read the job's row, if there is one."""
+    return claimed(rows.rows[0][0]) if rows.rows else NONE
+
+
+def told_end(count: Any, request: Request) -> Reply:
+    """Read how many jobs have ended so."""
+    if request.operation == "complete":
+        return COMPLETED if count else LATE
+    return CANCELLED if count else TOO_LATE
+
+
+def script(source: str, arguments: Any, reply: Any = told_end) -> ScriptForm:
+    """A form for Redis."""
+    return ScriptForm(source, arguments, reply)
+
+
+def statement(sql: str, arguments: Any, reply: Any = None) -> StatementForm:
+    """A form for PostgreSQL, where the key comes first."""
+    read = reply or (lambda rows, request: told_end(rows.count, request))
+    return StatementForm(sql, lambda request, now_ms: (request.key, *arguments(request, now_ms)), read)
+
+
+def forms_of(complete: str, complete_row: str) -> Mapping[str, Forms | NotExpressible]:
+    """All forms, with these completions."""
+    ends = {"complete": statement(complete_row, completion_of), "cancel": statement(CANCEL_ROW, job_of)}
+    return {
+        "command": NotExpressible("one command cannot look for a free job"),
+        "multi": NotExpressible("it looks for a free job before it claims it"),
+        "unique": NotExpressible("a job is there already: its row changes, none is new"),
+        "lua": {
+            "claim": script(CLAIM, claim_of, told_job),
+            "complete": script(complete, completion_of),
+            "cancel": script(CANCEL, job_of),
+        },
+        "sql": {"claim": statement(CLAIM_ROW, claim_of, row_job), **ends},
+        "skip-locked": {"claim": statement(CLAIM_UNLOCKED, claim_of, row_job), **ends},
+    }
+
+
+def guarded(state: State, request: Request, now_ms: int) -> Outcome:
+    """The first free job; what was cancelled, or is another's, is not completed."""
+    jobs = state[request.key]
+    name = request.args["job"]
+    if request.operation == "claim":
+        free = free_jobs(jobs, name)
+        return Outcome({request.key: given(jobs, free[0], request)}, claimed(free[0])) if free else Outcome({}, NONE)
+    now, worker = jobs[name]
+    if request.operation == "complete":
+        if [now, worker] != ["claimed", request.args["worker"]]:
+            return Outcome({}, LATE)
+        return Outcome({request.key: {**jobs, name: ["done", worker]}}, COMPLETED)
+    if now not in {"free", "claimed"}:
+        return Outcome({}, TOO_LATE)
+    return Outcome({request.key: {**jobs, name: ["cancelled", worker]}}, CANCELLED)
+
+
+def blind(state: State, request: Request, now_ms: int) -> Outcome:
+    """The same, but whoever has finished writes so."""
+    if request.operation != "complete":
+        return guarded(state, request, now_ms)
+    jobs, name = state[request.key], request.args["job"]
+    return Outcome({request.key: {**jobs, name: ["done", jobs[name][1]]}}, COMPLETED)
+
+
+def free_jobs(jobs: Mapping[str, Sequence[str]], name: str) -> list[str]:
+    """Those that may be given to who asks for that one, or for any."""
+    return sorted(job for job, (now, _worker) in jobs.items() if now == "free" and name in {ANY, job})
+
+
+def given(jobs: Mapping[str, Any], job: str, request: Request) -> dict[str, Any]:
+    """The jobs once this one is claimed."""
+    return {**jobs, job: ["claimed", request.id]}
+
+
+class JobClaim(Scenario):
+    """Each job is one worker's, and what has ended stays."""
+
+    name = "job-claim"
+    summary = "two workers claim a job at once; a job has one worker, and an end is an end"
+    invariant = "a job is given to one worker"
+    rules = {"any": guarded, "named": guarded, "blind": blind}
+    wrong = {"blind": "a completion that comes late undoes a cancellation"}
+    initial_value: Any = JOBS
+    operations = {
+        "claim": Signature({"job": str}, {"job": str}, "claimed"),
+        "complete": Signature({"job": str, "worker": str}, decision=""),
+        "cancel": Signature({"job": str}, decision=""),
+    }
+    rows = ChildRowLayout(
+        "queues",
+        "jobs",
+        split=lambda jobs: ((), jobs),
+        join=lambda _queue, jobs: {name: list(cells) for name, cells in jobs.items()},
+        columns={"state": "text", "worker": "text"},
+    )
+    forms = forms_of(COMPLETE, COMPLETE_ROW)
+    other_forms = {"named": forms, "blind": forms_of(COMPLETE_BLINDLY, COMPLETE_ROW_BLINDLY)}
+    claims = {
+        "pg-conditional:ignore-count": Claim("not-applicable", "a claim answers with its row, not with a count"),
+        "pg-for-update:repeatable-read": Claim("holds", SAME_ROW, errors=("40001",)),
+    }
+
+    def under(self, rule: str) -> Self:
+        """Where it is about one job, there is no next one to be told of."""
+        if rule == ANY:
+            self.claims = {**self.claims, "pg-conditional": Claim("breaks", NEXT)}
+        return super().under(rule)
+
+    def allowed(self, state: State, request: Request, now_ms: int, reply: Reply | None, rule: Rule) -> Iterable[State]:
+        """Any job that is free, not only the first."""
+        if request.operation != "claim":
+            yield from super().allowed(state, request, now_ms, reply, rule)
+            return
+        jobs = state[request.key]
+        free = free_jobs(jobs, request.args["job"])
+        for job in free:
+            if reply is None or reply == claimed(job):
+                yield {**state, request.key: given(jobs, job, request)}
+        if not free and (reply is None or reply == NONE):
+            yield state
+
+    def burst(self, rng: Random, size: int) -> Sequence[Request]:
+        """Two want a job, then anything; under `blind`, one is completed and cancelled."""
+        wanted = "j1" if self.executed == "named" else ANY
+        first = [claim(wanted)] * 2
+        if self.executed == "blind":
+            first = [complete(), cancel(AT_WORK)]
+        rest = (rng.choice((claim(wanted), complete(), cancel(rng.choice(sorted(JOBS))))) for _ in range(size - 2))
+        return [*first, *rest][:size]
+
+    def invariants(self) -> Sequence[Invariant]:
+        """Two sentences: about the beginning, and about the end."""
+        return [
+            Invariant("one worker", self.invariant, given_twice),
+            Invariant("an end is an end", "what was completed or cancelled stays so", undone),
+        ]
+
+
+def claim(job: str) -> Request:
+    """A worker wants that one, or any."""
+    return Request("claim", ("queue",), {"job": job})
+
+
+def complete() -> Request:
+    """The worker that was at work has finished."""
+    return Request("complete", ("queue",), {"job": AT_WORK, "worker": "w0"})
+
+
+def cancel(job: str) -> Request:
+    """Somebody does not want it any more."""
+    return Request("cancel", ("queue",), {"job": job})
+
+
+def given_twice(evidence: Evidence) -> Iterator[Breach]:
+    """Count whom each job was given to."""
+    workers: dict[str, list[str]] = {}
+    for one in evidence.operations:
+        if one.reply is not None and one.reply.decision == "claimed":
+            workers.setdefault(f"{one.request.key} {one.reply.values['job']}", []).append(one.request.id)
+    for job, names in sorted(workers.items()):
+        if len(names) > 1:
+            yield Breach(f"{job.rpartition(' ')[2]} was given to {len(names)} workers", tuple(names), len(names) - 1)
+
+
+def undone(evidence: Evidence) -> Iterator[Breach]:
+    """Compare what was told with what is there."""
+    for one in evidence.operations:
+        jobs = (evidence.rest or {}).get(one.request.key)
+        if jobs is None or one.reply not in (COMPLETED, CANCELLED):
+            continue
+        end = "done" if one.reply == COMPLETED else "cancelled"
+        now = jobs[one.request.args["job"]][0]
+        if now != end:
+            yield Breach(f"{one.request.args['job']} was {one.reply.decision}, and is {now}", (one.request.id,))

@@ -1,0 +1,47 @@
+"""The other rules of job-claim: a job that is handed out twice, and a completion that does not look."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.explore import Exhaustive, Options
+from harness.model import Verdict
+
+if TYPE_CHECKING:
+    from tests.explore.conftest import Stage
+
+NO_ORDER = "no one-at-a-time order explains the answers and what was left behind"
+
+
+@pytest.mark.parametrize("strategy", ["lua", "pg-conditional", "pg-skip-locked", "pg-skip-locked:wait"])
+def test_a_job_that_is_handed_out_twice_runs_once(stage: Stage, strategy: str) -> None:
+    """One worker is told to go, the other that it is not his."""
+    found, _ = stage.explore("job-claim", strategy, Exhaustive, Options(), rule="named")
+    assert found.verdict is Verdict.PROVED, found.reason
+
+
+@pytest.mark.parametrize("strategy", ["lua", "actor", "pg-serializable", "pg-skip-locked"])
+def test_no_order_helps_a_rule_that_does_not_look(stage: Stage, strategy: str) -> None:
+    """Order held, rule violated: first cancelled, then done."""
+    found, smallest = stage.explore("job-claim", strategy, Exhaustive, Options(), rule="blind", shrink=True)
+    assert found.verdict is Verdict.VIOLATED
+    assert smallest is not None
+    assert (smallest.says, smallest.finding.order) == ("j3 was cancelled, and is done", "legal")
+
+
+def test_who_comes_too_late_for_one_job_is_told_that_there_is_none(stage: Stage) -> None:
+    """Rule held, order violated: nobody is given another's job, but one that is free is left lying."""
+    found, smallest = stage.explore("job-claim", "pg-conditional", Exhaustive, Options(), shrink=True)
+    assert found.verdict is Verdict.VIOLATED
+    assert smallest is not None
+    assert (smallest.says, smallest.finding.order) == (NO_ORDER, "illegal")
+    assert not any(smallest.finding.breaches.values())
+
+
+@pytest.mark.parametrize(("strategy", "verdict"), [("pg-skip-locked", "violated"), ("pg-skip-locked:wait", "proved")])
+def test_a_dead_worker_s_lock_is_no_claim(stage: Stage, strategy: str, verdict: str) -> None:
+    """What was skipped is free again once its holder has died; who waits for it gets it."""
+    found, _ = stage.explore("job-claim", strategy, Exhaustive, Options(faults=("crash",)), rule="named")
+    assert str(found.verdict) == verdict, found.reason
