@@ -8,7 +8,7 @@ invoice that fails after its number was drawn leaves a gap.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -72,6 +72,20 @@ WITH account AS (
 INSERT INTO counted_invoices (key, member, number) SELECT key, $2::text, last FROM account RETURNING number
 """
 
+# A sequence for each account; its number is gone, whatever becomes of the invoice.
+
+SEQUENCES = """
+DO $$DECLARE account text; BEGIN
+    FOREACH account IN ARRAY ARRAY[%s] LOOP EXECUTE format('CREATE SEQUENCE %%I', 'number of ' || account); END LOOP;
+END$$
+"""
+AT_ONCE = 500
+"""Sequences made in one transaction, which holds a lock on each."""
+ISSUE_SEQUENCE = """
+INSERT INTO sequenced_invoices (key, member, number)
+SELECT $1::text, $2::text, nextval('"number of ' || $1 || '"') WHERE $3::int > 0 RETURNING number
+"""
+
 NO_ROW = "no invoice yet, no row: FOR UPDATE locks nothing"
 SKEW = "each inserts a row that the other did not see"
 SNAPSHOT = "the highest number is older than the lock"
@@ -102,6 +116,17 @@ def row_unique(rows: Rows, request: Request) -> Reply | None:
     return None if request.args["amount"] > 0 and not rows.rows else row_numbered(rows, request)
 
 
+class SequencedLayout(ChildRowLayout):
+    """With a sequence beside each account's row."""
+
+    async def seed(self, sql: Callable[..., Awaitable[Rows]], keys: Sequence[str], value: Any) -> None:
+        """Rows, then sequences, which begin with 1."""
+        await ChildRowLayout.seed(self, sql, keys, value)
+        for begin in range(0, len(keys), AT_ONCE):
+            names = ", ".join(f"'{key}'" for key in keys[begin : begin + AT_ONCE])
+            await sql(SEQUENCES % names)
+
+
 class InvoiceNumber(Scenario):
     """One, two, three, and none twice."""
 
@@ -121,6 +146,9 @@ class InvoiceNumber(Scenario):
         "unique": replace(
             rows, parent="unique_accounts", children="unique_invoices", constraint="UNIQUE (key, number)"
         ),
+        "sequence": SequencedLayout(
+            "sequenced_accounts", "sequenced_invoices", split=rows.split, join=rows.join, columns=rows.columns
+        ),
         "total": replace(
             rows,
             parent="counted_accounts",
@@ -139,6 +167,7 @@ class InvoiceNumber(Scenario):
         "lua": {"issue": ScriptForm(ISSUE, arguments, numbered)},
         "sql": {"issue": StatementForm(ISSUE_ROW, row_arguments, row_numbered)},
         "unique": {"issue": StatementForm(ISSUE_UNIQUE, row_arguments, row_unique)},
+        "sequence": {"issue": StatementForm(ISSUE_SEQUENCE, row_arguments, row_numbered)},
         "total": {"issue": StatementForm(ISSUE_COUNTED, row_arguments, row_numbered)},
     }
     claims = {

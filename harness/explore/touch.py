@@ -144,6 +144,8 @@ def command_touched(words: tuple[str, ...], before: Touch, reply: object) -> Tou
 _LOCKING = re.compile(r"\bfor\s+(?:update|share|no\s+key\s+update|key\s+share)\b", re.IGNORECASE)
 _WRITING = re.compile(r"\b(?:insert|update|delete|merge)\b", re.IGNORECASE)
 _ADVISORY = re.compile(r"\bpg_(?:try_)?advisory\w*\s*\(", re.IGNORECASE)
+_DRAWING = re.compile(r"\bnextval\s*\(", re.IGNORECASE)
+"""A number from a sequence, which no ROLLBACK gives back: others see at once that it is gone."""
 _CALL = re.compile(r"\b([a-z_][a-z0-9_.]*)\s*\(", re.IGNORECASE)
 _LIST = re.compile(r"\binto\s+[\w.\"]+\s*\(", re.IGNORECASE)
 """A list of columns is no call."""
@@ -153,7 +155,7 @@ _PLAIN = frozenset({
     "not", "on", "key", "returning", "where", "select", "from", "as", "over", "abs", "array", "bool_or", "bool_and",
     "concat", "set", "insert", "update", "delete", "into", "conflict", "then", "when", "else", "case", "using",
     "with", "union", "interval", "row_number", "to_jsonb", "jsonb_build_object", "json_build_object",
-    "generate_series", "pg_sleep", "cardinality",
+    "generate_series", "pg_sleep", "nextval", "cardinality",
 })  # fmt: skip
 """Words before a parenthesis that run no statements of their own."""
 
@@ -166,6 +168,7 @@ class StatementKind:
     locks: bool
     advisory: bool
     only_advisory: bool
+    draws: bool
     calls: tuple[str, ...]
 
 
@@ -185,6 +188,7 @@ def statement_kind(statement: str) -> StatementKind:
         locks=_LOCKING.search(text) is not None,
         advisory=advisory,
         only_advisory=advisory and selects and not table,
+        draws=_DRAWING.search(text) is not None,
         calls=calls,
     )
 
@@ -195,6 +199,8 @@ def statement_touch(kind: StatementKind, keys: Iterable[str] | None, isolation: 
     taken: set[str] = set()
     if kind.advisory:
         taken.add("adv")
+    if kind.draws:
+        taken.add("sequences")
     if not kind.only_advisory:
         if keys is None or kind.calls:
             taken.add("pg")

@@ -130,6 +130,7 @@ SILENCE = "a request after two minutes of silence was answered limited"
         (Cell("rate-limit", "multi:expire-later"), "crash", SILENCE),
         (Cell("rate-limit", "multi:expire-later"), "lost-reply", SILENCE),
         (Cell("rate-limit", "multi:no-multi"), "pause", SILENCE),
+        (Cell("invoice-number", "pg-sequence"), "crash", "there is no invoice 1"),
         (Cell("idempotency-key", "lua"), "pause", TWICE),
         (Cell("idempotency-key", "lua", "wait"), "crash", TWICE),
         (Cell("idempotency-key", "pg-conditional", "wait"), "crash", TWICE),

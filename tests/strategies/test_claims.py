@@ -79,6 +79,7 @@ CLAIMS = {
         "pg-skip-locked",
         "pg-skip-locked:wait",
         "pg-skip-locked:no-lock",
+        "pg-sequence",
         "pg-for-update:parent",
         "pg-for-update:parent-after-read",
         "pg-for-update:same-statement",
@@ -165,7 +166,7 @@ def test_scenarios_of_nothing_but_order(scenario: str) -> None:
     found = {kind.name: claim(kind.name, scenario).kind for kind in strategies()}
     other = {"naive": "breaks", "mutex": "breaks", "pg-read-committed": "breaks", "pg-unique": "not-applicable"}
     other["multi"] = "not-applicable"
-    other["pg-exclusion"] = other["pg-skip-locked"] = "not-applicable"
+    other |= dict.fromkeys(("pg-exclusion", "pg-skip-locked", "pg-sequence"), "not-applicable")
     assert found == {name: other.get(name, "holds") for name in found}
 
 

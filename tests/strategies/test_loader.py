@@ -80,6 +80,7 @@ def test_bundled_strategies_come_in_their_fixed_order() -> None:
             "pg-unique",
             "pg-exclusion",
             "pg-skip-locked",
+            "pg-sequence",
         ),
         *("pg-repeatable-read", "pg-serializable", "mutex", "redis-lock", "actor"),
     ]

@@ -93,6 +93,7 @@ def test_a_native_form_that_is_missing_is_no_failure() -> None:
         "pg-conditional": 'it needs the rule as one SQL statement as well: give the scenario forms["sql"]',
         "pg-exclusion": "for rules where nothing may overlap",
         "pg-skip-locked": "for rules that take any one of several rows",
+        "pg-sequence": "for rules that number things",
         "pg-unique": 'it needs the rule as a unique claim as well: give the scenario forms["unique"]',
     }
     assert expected == found
