@@ -325,7 +325,7 @@ class DoubleSubmit(Scenario):
     """One attempt per user at work."""
 
     name = "double-submit"
-    summary = "a user may have one attempt at work; a second one is dropped, waits, joins or replaces it"
+    summary = "one attempt per user at work; what becomes of a second is a rule"
     invariant = "at most one attempt per user is at work"
     operations = {
         "start": Signature({}, {"attempt": str}, ""),

@@ -7,7 +7,10 @@ how long others wait, not how long the holder takes. What must never break needs
 the write itself.
 """
 
-from harness import ABORTED, Claim, Conditions, Reply, Request, Rule, Session, State, Strategy
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from harness import ABORTED, Attempt, Claim, Conditions, Reply, Request, Rule, Scenario, Session, State, Strategy
 
 PATIENCE = 400
 """Tries before giving up: with pauses of up to 16 ms, longer than a dead holder's lease."""
@@ -31,8 +34,15 @@ class RedisLock(Strategy):
         "set-then-expire": "the lease is set by a second command",
         "ignore-reply": "whether the lock was taken is not looked at",
         "read-first": "the read that decides comes before the lock",
+        "whole-flow": "the lock is held for the whole attempt, through its effects (safe)",
         "reentrant": "a holder takes its own lock again (safe)",
     }
+
+    def __init__(self, scenario: Scenario, variant: str = "") -> None:
+        """Bind to a scenario; one variant holds more together."""
+        super().__init__(scenario, variant)
+        if variant == "whole-flow":
+            self.scope = "flow"
 
     def claims(self, conditions: Conditions) -> Claim:
         """Holds while no pause outlasts the lock's lease."""
@@ -46,24 +56,38 @@ class RedisLock(Strategy):
         return Claim("holds", reason, breaks_under=faults)
 
     async def apply(self, session: Session, request: Request, rule: Rule) -> Reply:
-        """Take the locks in one order for everybody, then read, decide, write; give them back."""
+        """Take the locks, then read, decide, write; give them back. An attempt that holds them does only the rest."""
+        if self.scope == "flow" and request.attempt:
+            return await self._transition(session, request, rule, {})
+        early = await self.values.load(session, request.keys) if self.variant == "read-first" else {}
+        reply: Reply | None = await self._locked(
+            session, request.keys, lambda: self._transition(session, request, rule, early)
+        )
+        return ABORTED if reply is None else reply
+
+    async def carry(self, session: Session, attempt: Attempt, flow: Callable[[], Awaitable[None]]) -> None:
+        """Take the locks for all that an attempt does; where they are not to be had, it does nothing."""
+        await self._locked(session, attempt.keys, flow)
+
+    async def _transition(self, session: Session, request: Request, rule: Rule, early: State) -> Reply:
+        state = early or await self.values.load(session, request.keys)
+        outcome = await session.decide(rule, state, request)
+        await self.values.save(session, outcome.changes, session.now_at_ms)
+        return outcome.reply
+
+    async def _locked(self, session: Session, keys: Sequence[str], work: Callable[[], Awaitable[Any]]) -> Any:
+        """What `work` gives, done under the locks, which everybody takes in one order; None where one was not free."""
         token = "taken" if self.variant == "constant-token" else session.token()
-        locks = [session.key(f"lock:{key}") for key in sorted(request.keys)]
+        locks = [session.key(f"lock:{key}") for key in sorted(keys)]
         held: list[str] = []
-        state: State = {}
-        if self.variant == "read-first":
-            state = await self.values.load(session, request.keys)
         try:
             for lock in locks:
                 if not await self._acquire(session, lock, token):
-                    return ABORTED
+                    return None
                 held.append(lock)
             if self.variant == "reentrant":
                 await self._acquire(session, lock, token)
-            state = state or await self.values.load(session, request.keys)
-            outcome = await session.decide(rule, state, request)
-            await self.values.save(session, outcome.changes, session.now_at_ms)
-            return outcome.reply
+            return await work()
         finally:
             for lock in reversed(held):
                 await self._release(session, lock, token)

@@ -71,7 +71,11 @@ class Performer:
                 flow.attempt = _new(Attempt, (keys, item.args, f"{recorder.worker}-a{number}", item.role))
                 flow.burst, flow.number, flow.place = burst, number, recorder.place(keys)
                 flow.waited = 0
-                await self.scenario.flow(flow)
+                if self.strategy.scope == "flow":
+                    session.request = ""
+                    await self.strategy.carry(session, flow.attempt, lambda: self.scenario.flow(flow))
+                else:
+                    await self.scenario.flow(flow)
             else:
                 await self.request(
                     session, caller, burst, item.operation, keys, item.args, "", item.role, recorder.place(keys)

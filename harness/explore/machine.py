@@ -101,13 +101,14 @@ class Machine:
                 found += self._crashes_of_owner(caller, kind) if "crash" in self.faults else ()
                 continue
             under_way = caller.current is not None and caller.current.invoked_ns > 0
+            at_work = under_way or caller.effect is not None or self.cast.whole
             for fault in self.faults:
-                if fault == "crash" and (under_way or caller.effect is not None):
+                if fault == "crash" and at_work:
                     found.append(Choice("crash", caller.name))
                     if kind in {"redis", "script", "ask"} and caller.queued is None:
                         found.append(Choice("crash-late", caller.name))
                 elif (
-                    (fault == "pause" and (under_way or caller.effect is not None))
+                    (fault == "pause" and at_work)
                     or (fault == "lost-reply" and kind in _LOSABLE)
                     or (fault == "duplicate" and caller.current is not None and not under_way)
                 ):

@@ -79,6 +79,7 @@ class Cast:
         self.owners: set[str] = set()
         self.operations: list[Performed] = []
         self.effects: list[Done] = []
+        self.whole = cell.strategy.scope == "flow"
         self._prefix = prefix
         self._base_ms = base_ms
         self._by_name: dict[str, Caller] = {}
@@ -135,7 +136,11 @@ class Cast:
         await self._perform(caller, request)
 
     async def _attempt(self, caller: Caller, attempt: Attempt) -> None:
-        await self.cell.scenario.flow(_Flow(self, caller, attempt))
+        flow, strategy = _Flow(self, caller, attempt), self.cell.strategy
+        if strategy.scope == "flow":
+            await strategy.carry(caller.session, attempt, lambda: self.cell.scenario.flow(flow))
+        else:
+            await self.cell.scenario.flow(flow)
 
     async def _perform(self, caller: Caller, request: Request) -> Reply:
         """One request, with what became of it."""

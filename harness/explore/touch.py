@@ -155,7 +155,7 @@ _PLAIN = frozenset({
     "not", "on", "key", "returning", "where", "select", "from", "as", "over", "abs", "array", "bool_or", "bool_and",
     "concat", "set", "insert", "update", "delete", "into", "conflict", "then", "when", "else", "case", "using",
     "with", "union", "interval", "row_number", "to_jsonb", "jsonb_build_object", "json_build_object",
-    "generate_series", "pg_sleep", "nextval", "cardinality",
+    "generate_series", "pg_sleep", "nextval", "cardinality", "array_append", "array_remove",
 })  # fmt: skip
 """Words before a parenthesis that run no statements of their own."""
 

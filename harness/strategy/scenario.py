@@ -54,6 +54,9 @@ class Scenario:
     """What a strategy claims here, by its title, where that differs from what it says itself."""
     wrong: Mapping[str, str] = {}
     """Rules that break whatever the strategy, and why: the state changes in order, and the outcome is wrong."""
+    split: Mapping[str, str] = {}
+    """Rules that break, and why, wherever others come between the requests of an attempt: an attempt has to be held
+    together as a whole."""
     breaks_under: Mapping[str, Sequence[str]] = {}
     """Rules that break under these faults whatever the strategy."""
     executed: str = ""
@@ -110,11 +113,12 @@ class Scenario:
         """A request that must get the answer of an idle key once `leases_ms` have passed in silence."""
         return None
 
-    def claimed(self, claim: Claim) -> Claim:
+    def claimed(self, claim: Claim, scope: str = "transition") -> Claim:
         """What is claimed of a strategy here, given what it says of itself: a wrong rule breaks under all of them."""
         rule = self.executed or next(iter(self.all_rules()))
-        if claim.kind == "holds" and rule in self.wrong:
-            return replace(claim, kind="breaks", reason=self.wrong[rule], breaks_under=())
+        wrong = self.wrong.get(rule) or (self.split.get(rule) if scope == "transition" else None)
+        if claim.kind == "holds" and wrong:
+            return replace(claim, kind="breaks", reason=wrong, breaks_under=())
         faults = dict.fromkeys((*claim.breaks_under, *self.breaks_under.get(rule, ())))
         return replace(claim, breaks_under=tuple(faults)) if claim.kind == "holds" else claim
 

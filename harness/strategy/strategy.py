@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
-from harness.model import Claim, Conditions, Reply, Request, Rule, UsageError, where
+from harness.model import Attempt, Claim, Conditions, Reply, Request, Rule, UsageError, where
 from harness.strategy.forms import Form, Forms, NotExpressible
 from harness.strategy.scenario import Scenario
 from harness.strategy.session import Session
@@ -33,6 +33,7 @@ class Strategy(ABC):
     says for which rules there would be one, unless that is any rule. `variants` maps a
     variant's name to a line about what is changed; most are mutants, which break.
     `owned` asks the engine for an owner process that runs `own` one request at a time.
+    `scope`: what is held together, one request, or by `carry` an attempt with its effects.
     `repeatable`: a request that is delivered again is given its first answer, and changes nothing more.
     """
 
@@ -43,7 +44,7 @@ class Strategy(ABC):
     form: str | None = None
     rules_for: str = ""
     enforces: ClassVar[Literal["caller", "owner"]] = "caller"
-    scope: ClassVar[Literal["transition", "flow"]] = "transition"
+    scope: Literal["transition", "flow"] = "transition"
     variants: ClassVar[Mapping[str, str]] = {}
     owned: ClassVar[bool] = False
     repeatable: bool = False
@@ -93,7 +94,7 @@ class Strategy(ABC):
         claim = self.scenario.claims.get(self.title) or self.claims(conditions)
         if not isinstance(claim, Claim):
             raise UsageError(f"{where(self.claims)}claims must return a harness.Claim, not {claim!r}")
-        claim = self.scenario.claimed(claim)
+        claim = self.scenario.claimed(claim, self.scope)
         if claim.kind == "holds" and not (self.repeatable or self.scenario.repeatable):
             return replace(claim, breaks_under=tuple(dict.fromkeys((*claim.breaks_under, "duplicate"))))
         return claim
@@ -110,6 +111,10 @@ class Strategy(ABC):
     @abstractmethod
     async def apply(self, session: Session, request: Request, rule: Rule) -> Reply:
         """Make one transition and answer it."""
+
+    async def carry(self, session: Session, attempt: Attempt, flow: Callable[[], Awaitable[None]]) -> None:
+        """Where the scope is a flow: make all the requests and effects of an attempt, which `flow` does."""
+        raise NotImplementedError
 
     async def own(self, session: Session, request: Request, rule: Rule) -> Reply:
         """In the owner process: one request at a time."""

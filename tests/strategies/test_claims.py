@@ -66,6 +66,7 @@ CLAIMS = {
         "redis-lock:constant-token",
         "redis-lock:set-then-expire",
         "redis-lock:reentrant",
+        "redis-lock:whole-flow",
     },
     "not-applicable": {
         "multi",

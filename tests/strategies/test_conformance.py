@@ -88,6 +88,9 @@ operations: dict[str, st.SearchStrategy[Asked]] = {
         st.tuples(st.just("begin"), st.sampled_from("ab"), st.fixed_dictionaries({"body": PIECES})),
         st.tuples(st.sampled_from(["complete", "complete", "lapse"]), st.sampled_from("ab"), ANSWER),
     ),
+    "credits": st.tuples(
+        st.sampled_from(["reserve", "reserve", "settle", "release", "lapse"]), st.sampled_from(["a", "b"]), NONE
+    ),
     "token-rotation": st.tuples(
         st.sampled_from(["rotate", "rotate", "rotate", "lapse"]),
         st.just(""),
@@ -156,6 +159,8 @@ def lapsed(held: dict[str, Any]) -> dict[str, Any]:
             return {**held, "window": window - 1}
         case {"log": [first, *others]}:
             return {"log": [first - 60_000, *others]}
+        case {"due_ms": _}:
+            return {**held, "due_ms": LAPSED_MS}
         case {"full_at": full_at}:
             return {"full_at": full_at - 90_000}
     return {**held, "until_ms": LAPSED_MS}
@@ -190,6 +195,8 @@ def test_a_decision_thrown_away_is_wrong_even_alone(world: World, strategy: Stra
             asked = [("book", "", {"from": 9, "until": 11}), ("book", "", {"from": 10, "until": 12})]
         case "refund":
             asked = [("refund", "", {"amount": 60})] * 2
+        case "credits":
+            asked = [("reserve", "a", {}), ("reserve", "b", {})]
         case "last-owner":
             asked = [("leave", "", {"owner": "cat"})]
     assert False is world.run(conforms(world, strategy.scenario, strategy, rule, asked))

@@ -1,0 +1,306 @@
+"""A credit is reserved before the model is called, and settled or given back after it.
+
+One credit is left, and two prompts are sent at once. Whoever looks at the balance, calls the model
+and charges afterwards calls it twice: both looks come before both charges, and it does not help
+that each of them is atomic. The credit has to be gone before the call begins. A lock that is held all
+through the call does as well, but makes everybody wait for the model; and a worker that dies
+after the call and before the charge has called for nothing.
+
+A user who was never seen has no row yet, and is given the first refill by whoever comes first;
+"no row" must not be taken for "no limit".
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from random import Random
+from typing import Any
+
+from harness import (
+    Attempt,
+    Breach,
+    Evidence,
+    Flow,
+    Forms,
+    Invariant,
+    NotExpressible,
+    Outcome,
+    Reply,
+    Request,
+    RowLayout,
+    Rows,
+    Scenario,
+    ScriptForm,
+    Signature,
+    State,
+    StatementForm,
+    ValueLayout,
+)
+
+REFILL = 1
+"""Credits that a refill brings: one is enough for one call."""
+REFILLS_EVERY_MS = 86_400_000
+
+Args = Callable[[Request, int], Sequence[Any]]
+
+RESERVED, REFUSED = Reply("reserved"), Reply("no credit")
+SETTLED, RELEASED, UNKNOWN = Reply("settled"), Reply("released"), Reply("unknown")
+NEW = {"credits": 0, "due_ms": 0, "held": []}
+"""What "no row yet" means: a refill is due."""
+
+
+def refilled(held: Mapping[str, Any] | None, now_ms: int) -> dict[str, Any]:
+    """The account once a due refill has come."""
+    account = dict(held or NEW)
+    if account["due_ms"] <= now_ms:
+        account |= {"credits": account["credits"] + REFILL, "due_ms": now_ms + REFILLS_EVERY_MS}
+    return account
+
+
+def reserve(state: State, request: Request, now_ms: int) -> Outcome:
+    """Take a credit, and write down for whom; settle forgets that, release gives it back."""
+    account = refilled(state[request.key], now_ms)
+    if request.operation == "reserve":
+        if account["credits"] < 1:
+            return Outcome({}, REFUSED)
+        held = [*account["held"], request.attempt]
+        return Outcome({request.key: {**account, "credits": account["credits"] - 1, "held": held}}, RESERVED)
+    account = dict(state[request.key] or NEW)
+    if request.attempt not in account["held"]:
+        return Outcome({}, UNKNOWN)
+    account["held"] = [attempt for attempt in account["held"] if attempt != request.attempt]
+    if request.operation == "settle":
+        return Outcome({request.key: account}, SETTLED)
+    return Outcome({request.key: {**account, "credits": account["credits"] + 1}}, RELEASED)
+
+
+def check_first(state: State, request: Request, now_ms: int) -> Outcome:
+    """Look at the balance, and charge after the call."""
+    if request.operation == "reserve":
+        account = refilled(state[request.key], now_ms)
+        changes = {} if account == state[request.key] else {request.key: account}
+        return Outcome(changes, RESERVED if account["credits"] > 0 else REFUSED)
+    if request.operation == "release":
+        return Outcome({}, RELEASED)
+    account = dict(state[request.key] or NEW)
+    return Outcome({request.key: {**account, "credits": account["credits"] - 1}}, SETTLED)
+
+
+def unmetered(state: State, request: Request, now_ms: int) -> Outcome:
+    """Whoever has no row yet is not counted."""
+    if state[request.key] is None:
+        return Outcome({}, {"reserve": RESERVED, "settle": SETTLED, "release": RELEASED}[request.operation])
+    return reserve(state, request, now_ms)
+
+
+# In Redis an account is its words in a row: credits, when the next refill is due, who holds a credit.
+
+
+def encode(account: Mapping[str, Any]) -> str:
+    """The words of an account."""
+    return " ".join(map(str, (account["credits"], account["due_ms"], *account["held"])))
+
+
+def decode(raw: str) -> dict[str, Any]:
+    """The account of those words."""
+    credit, due_ms, *held = raw.split(" ")
+    return {"credits": int(credit), "due_ms": int(due_ms), "held": held}
+
+
+HEAD = """
+local attempt, now, refill, every = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local words = {}
+for word in string.gmatch(redis.call('GET', KEYS[1]) or '0 0', '%S+') do words[#words + 1] = word end
+local credits, due = tonumber(words[1]), tonumber(words[2])
+local function save()
+  words[1], words[2] = string.format('%.0f', credits), string.format('%.0f', due)
+  redis.call('SET', KEYS[1], table.concat(words, ' '))
+end
+local function refilled()
+  if due > now then return false end
+  credits, due = credits + refill, now + every
+  return true
+end
+local function forgotten()
+  local found = false
+  for place = #words, 3, -1 do
+    if words[place] == attempt then found = true table.remove(words, place) end
+  end
+  return found
+end
+"""
+LUA = {
+    "reserve": "refilled() if credits < 1 then return 0 end "
+    "credits = credits - 1 words[#words + 1] = attempt save() return 1",
+    "settle": "if not forgotten() then return 0 end save() return 1",
+    "release": "if not forgotten() then return 0 end credits = credits + 1 save() return 1",
+}
+LUA_CHECK = {
+    "reserve": "if refilled() then save() end return credits > 0 and 1 or 0",
+    "settle": "credits = credits - 1 save() return 1",
+    "release": "return 1",
+}
+
+# In PostgreSQL a user is a row, which is NULL at first.
+
+SQL = {
+    "reserve": """
+UPDATE accounts SET
+  credits = coalesce(credits, 0) + CASE WHEN coalesce(due_ms, 0) <= $2::bigint THEN $4::bigint ELSE 0 END - 1,
+  due_ms = CASE WHEN coalesce(due_ms, 0) <= $2::bigint THEN $2::bigint + $5::bigint ELSE due_ms END,
+  held = array_append(held, $3::text)
+WHERE key = $1 AND
+  coalesce(credits, 0) + CASE WHEN coalesce(due_ms, 0) <= $2::bigint THEN $4::bigint ELSE 0 END >= 1
+""",
+    "settle": "UPDATE accounts SET held = array_remove(held, $2) WHERE key = $1 AND $2 = ANY(held)",
+    "release": """
+UPDATE accounts SET credits = credits + 1, held = array_remove(held, $2) WHERE key = $1 AND $2 = ANY(held)
+""",
+}
+SQL_CHECK = {
+    "reserve": """
+UPDATE accounts SET
+  credits = coalesce(credits, 0) + CASE WHEN coalesce(due_ms, 0) <= $2::bigint THEN $3::bigint ELSE 0 END,
+  due_ms = CASE WHEN coalesce(due_ms, 0) <= $2::bigint THEN $2::bigint + $4::bigint ELSE due_ms END,
+  held = coalesce(held, ARRAY[]::text[])
+WHERE key = $1 RETURNING credits > 0
+""",
+    "settle": """
+UPDATE accounts SET
+  credits = coalesce(credits, 0) - 1, due_ms = coalesce(due_ms, 0), held = coalesce(held, ARRAY[]::text[])
+WHERE key = $1 RETURNING true
+""",
+    "release": "SELECT true FROM accounts WHERE key = $1",
+}
+TOLD = {"reserve": (REFUSED, RESERVED), "settle": (UNKNOWN, SETTLED), "release": (UNKNOWN, RELEASED)}
+
+
+def script(source: str) -> ScriptForm:
+    """A script of the rule. The caller's clock counts, so that one instant decides and is recorded."""
+    return ScriptForm(
+        HEAD + source,
+        lambda request, now_ms: (request.attempt, now_ms, REFILL, REFILLS_EVERY_MS),
+        lambda answer, request: TOLD[request.operation][answer],
+    )
+
+
+def who(request: Request, _now_ms: int) -> tuple[str, str]:
+    """The arguments of a statement that asks who holds a credit."""
+    return (request.key, request.attempt)
+
+
+def forms_of_row(sql: Mapping[str, str], args: Mapping[str, Args], told: Callable[[Rows], bool]) -> Forms:
+    """The statements of a rule."""
+
+    def form(operation: str) -> StatementForm:
+        return StatementForm(sql[operation], args[operation], lambda rows, _: TOLD[operation][told(rows)])
+
+    return {operation: form(operation) for operation in TOLD}
+
+
+def forms_of(lua: Mapping[str, str], sql: Forms) -> dict[str, Forms | NotExpressible]:
+    """The native forms of a rule."""
+    return {
+        "command": NotExpressible("a refill, a balance and who holds a credit are more than one command"),
+        "multi": NotExpressible("it must look at the balance before it takes from it"),
+        "unique": NotExpressible("credits are counted: there is nothing to claim"),
+        "lua": {operation: script(source) for operation, source in lua.items()},
+        "sql": sql,
+    }
+
+
+ROW = forms_of_row(
+    SQL,
+    {
+        "reserve": lambda request, now_ms: (request.key, now_ms, request.attempt, REFILL, REFILLS_EVERY_MS),
+        "settle": who,
+        "release": who,
+    },
+    lambda rows: rows.count > 0,
+)
+ROW_CHECK = forms_of_row(
+    SQL_CHECK,
+    {
+        "reserve": lambda request, now_ms: (request.key, now_ms, REFILL, REFILLS_EVERY_MS),
+        "settle": lambda request, _now_ms: (request.key,),
+        "release": lambda request, _now_ms: (request.key,),
+    },
+    lambda rows: bool(rows.rows[0][0]),
+)
+
+
+class Credits(Scenario):
+    """Reserve, call, settle or give back."""
+
+    name = "credits"
+    summary = "a credit is reserved before the model is called, and settled or released after it"
+    invariant = "the model is not called more often than there are credits"
+    operations = {name: Signature(decision="") for name in TOLD}
+    rules = {"reserve": reserve, "check-first": check_first, "unmetered": unmetered}
+    wrong = {"unmetered": "a user without a row is taken for one without a limit"}
+    split = {"check-first": "the balance is looked at before the call and charged after it: others come in between"}
+    breaks_under = {"check-first": ("crash", "lost-reply")}
+    values = ValueLayout(encode, decode)
+    rows = RowLayout(
+        {"credits": "bigint", "due_ms": "bigint", "held": "text[]"},
+        lambda account: (account["credits"], account["due_ms"], account["held"]),
+        lambda row: {"credits": row[0], "due_ms": row[1], "held": row[2]},
+        "accounts",
+    )
+    forms = forms_of(LUA, ROW)
+    other_forms = {"check-first": forms_of(LUA_CHECK, ROW_CHECK)}
+
+    def burst(self, rng: Random, size: int) -> Sequence[Attempt]:
+        """Several prompts at once and credit for one; of more than three calls the last fails."""
+        prompts = [Attempt(("user",))] * size
+        return [*prompts[:-1], Attempt(("user",), {"fails": True})] if size > 3 else prompts
+
+    async def flow(self, flow: Flow) -> None:
+        """Reserve; call the model; settle, or give back what a call that failed had reserved."""
+        if await flow.apply("reserve") == RESERVED:
+            await flow.effect("call")
+            await flow.apply("release" if flow.attempt.args.get("fails") else "settle")
+
+    def invariants(self) -> Sequence[Invariant]:
+        """Not too many calls, no debt, nobody refused for nothing."""
+        return [
+            Invariant("no more calls than credits", self.invariant, too_many_calls),
+            Invariant("no debt", "the balance is never below nought", in_debt),
+            Invariant("nobody refused for nothing", "as long as there is credit nobody is refused", refused),
+        ]
+
+    def view(self, value: Any, now_ms: int) -> Any:
+        """Balance and reservations; a user without a row has a refill to come."""
+        return None if value is None else (value["credits"], sorted(value["held"]))
+
+
+def granted(evidence: Evidence) -> int:
+    """Credits that refills can have brought in that time."""
+    instants = [one.now_ms for one in evidence.operations if one.now_ms] or [0]
+    return REFILL * (1 + (max(instants) - min(instants)) // REFILLS_EVERY_MS)
+
+
+def too_many_calls(evidence: Evidence) -> Iterator[Breach]:
+    """Count the calls that are to be paid for: not those that failed, and were given back."""
+    failed = {one.request.attempt for one in evidence.operations if one.request.operation == "release"}
+    for key in evidence.keys:
+        calls = tuple(one.attempt for one in evidence.effects if key in one.keys and one.attempt not in failed)
+        credit = granted(evidence)
+        if len(calls) > credit:
+            says = f"the model was called {len(calls)} times for {credit} credit{'s' * (credit > 1)}"
+            yield Breach(says, calls, len(calls) - credit)
+
+
+def in_debt(evidence: Evidence) -> Iterator[Breach]:
+    """Look at the balance in the end."""
+    for account in (evidence.rest or {}).values():
+        if account is not None and account["credits"] < 0:
+            yield Breach(f"the balance is {account['credits']}", amount=-account["credits"])
+
+
+def refused(evidence: Evidence) -> Iterator[Breach]:
+    """Nobody is refused before the credits are gone, unless nobody knows what became of a reservation."""
+    for key in evidence.keys:
+        asked = [one for one in evidence.operations if one.request.operation == "reserve" and one.request.key == key]
+        turned_away = tuple(one.request.id for one in asked if one.reply == REFUSED)
+        possible = sum(1 for one in asked if one.reply == RESERVED or one.status == "unknown")
+        if turned_away and possible < REFILL:
+            yield Breach(f"{len(turned_away)} were refused although there was credit", turned_away, len(turned_away))
