@@ -50,12 +50,12 @@ def lines(shown: str) -> list[str]:
     return [line.rsplit("\r", 1)[-1] for line in ESCAPE.sub("", shown).splitlines()]
 
 
-def test_the_same_lines_everywhere(tmp_path: Path) -> None:
-    """A pipe has no escapes; a terminal shows the same in colour, 80 columns wide, and where it was saved."""
+def test_without_colours(tmp_path: Path) -> None:
+    """With NO_COLOR a terminal shows what a pipe has, 80 columns wide, and after it where that was saved."""
     piped = subprocess.run(command(*EXPLORE), cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (piped.returncode, piped.stderr, ESCAPE.search(piped.stdout)) == (1, "", None)
-    shown = on_terminal(tmp_path, *EXPLORE)
-    assert "\x1b[1;31mVIOLATED\x1b[0m" in shown
+    shown = on_terminal(tmp_path, *EXPLORE, NO_COLOR="1")
+    assert COLOUR.findall(shown) == []
     whole = lines(shown)
     stays = [line for line in whole[next(at for at, line in enumerate(whole) if "VIOLATED" in line) :] if line]
     assert stays[-1].startswith("saved in results/runs/")
@@ -66,12 +66,8 @@ def test_the_same_lines_everywhere(tmp_path: Path) -> None:
     ]
 
 
-def test_without_colours(tmp_path: Path) -> None:
-    """Where they are not wanted."""
-    assert COLOUR.findall(on_terminal(tmp_path, *EXPLORE, NO_COLOR="1")) == []
-
-
-def test_quiet(tmp_path: Path) -> None:
+def test_quiet_in_colour(tmp_path: Path) -> None:
     """The result, and nothing else: no progress before it, no remark after it."""
-    whole = lines(on_terminal(tmp_path, *EXPLORE, "--quiet"))
-    assert (whole[0].startswith("  VIOLATED"), whole[-1].startswith("  Again")) == (True, True)
+    shown = on_terminal(tmp_path, *EXPLORE, "--quiet")
+    assert shown.startswith("  \x1b[1;31mVIOLATED\x1b[0m")
+    assert lines(shown)[-1].startswith("  Again")
