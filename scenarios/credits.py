@@ -143,32 +143,32 @@ LUA_CHECK = {
 
 SQL = {
     "reserve": """
-UPDATE accounts SET
+UPDATE credit_accounts SET
   credits = coalesce(credits, 0) + CASE WHEN coalesce(due_ms, 0) <= $2::bigint THEN $4::bigint ELSE 0 END - 1,
   due_ms = CASE WHEN coalesce(due_ms, 0) <= $2::bigint THEN $2::bigint + $5::bigint ELSE due_ms END,
   held = array_append(held, $3::text)
 WHERE key = $1 AND
   coalesce(credits, 0) + CASE WHEN coalesce(due_ms, 0) <= $2::bigint THEN $4::bigint ELSE 0 END >= 1
 """,
-    "settle": "UPDATE accounts SET held = array_remove(held, $2) WHERE key = $1 AND $2 = ANY(held)",
+    "settle": "UPDATE credit_accounts SET held = array_remove(held, $2) WHERE key = $1 AND $2 = ANY(held)",
     "release": """
-UPDATE accounts SET credits = credits + 1, held = array_remove(held, $2) WHERE key = $1 AND $2 = ANY(held)
+UPDATE credit_accounts SET credits = credits + 1, held = array_remove(held, $2) WHERE key = $1 AND $2 = ANY(held)
 """,
 }
 SQL_CHECK = {
     "reserve": """
-UPDATE accounts SET
+UPDATE credit_accounts SET
   credits = coalesce(credits, 0) + CASE WHEN coalesce(due_ms, 0) <= $2::bigint THEN $3::bigint ELSE 0 END,
   due_ms = CASE WHEN coalesce(due_ms, 0) <= $2::bigint THEN $2::bigint + $4::bigint ELSE due_ms END,
   held = coalesce(held, ARRAY[]::text[])
 WHERE key = $1 RETURNING credits > 0
 """,
     "settle": """
-UPDATE accounts SET
+UPDATE credit_accounts SET
   credits = coalesce(credits, 0) - 1, due_ms = coalesce(due_ms, 0), held = coalesce(held, ARRAY[]::text[])
 WHERE key = $1 RETURNING true
 """,
-    "release": "SELECT true FROM accounts WHERE key = $1",
+    "release": "SELECT true FROM credit_accounts WHERE key = $1",
 }
 TOLD = {"reserve": (REFUSED, RESERVED), "settle": (UNKNOWN, SETTLED), "release": (UNKNOWN, RELEASED)}
 
@@ -243,7 +243,7 @@ class Credits(Scenario):
         {"credits": "bigint", "due_ms": "bigint", "held": "text[]"},
         lambda account: (account["credits"], account["due_ms"], account["held"]),
         lambda row: {"credits": row[0], "due_ms": row[1], "held": row[2]},
-        "accounts",
+        "credit_accounts",
     )
     forms = forms_of(LUA, ROW)
     other_forms = {"check-first": forms_of(LUA_CHECK, ROW_CHECK)}
