@@ -35,7 +35,7 @@ def list_runs(results: Path, last: int, as_json: bool, **options: Any) -> int:
     return OK
 
 
-@command.command("diff")
+@command.command("diff", short_help="What changed between two runs, or two comparisons.")
 @click.argument("first", metavar="RUN")
 @click.argument("second", metavar="RUN")
 @results_option
@@ -59,7 +59,7 @@ def diff(first: str, second: str, results: Path, as_json: bool, **options: Any) 
     return OK
 
 
-@command.command("html")
+@command.command("html", short_help="A run as a page: one file, for the screen and for paper.")
 @click.argument("run", metavar="RUN")
 @click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="Instead of NAME-OF-THE-RUN.html.")
 @results_option

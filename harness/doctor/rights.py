@@ -68,6 +68,8 @@ REDIS = (
     ),
 )  # fmt: skip
 
+_READ_ONLY = "25006"
+"""SQLSTATE read_only_sql_transaction: on a replica, or by default_transaction_read_only."""
 _OTHER_ROLE = "name another role in --postgres-url: the database's owner may do this"
 _EXECUTE = 'GRANT EXECUTE ON FUNCTION {function} TO "{user}"'
 POSTGRES = (
@@ -173,6 +175,8 @@ async def _try_all(connection: PostgresConnection, target: PostgresTarget, known
         except StatementRefused as refused:
             await _rolled_back(connection)
             remedy = permission.remedy.format(user=target.user, database=target.database)
+            if refused.code == _READ_ONLY:
+                remedy = "what the server's own line says: no right lets a transaction write that only reads"
             checks.append(Check(permission.name, "failed", str(refused), remedy))
         else:
             checks.append(Check(permission.name, "ok", permission.purpose))

@@ -91,6 +91,22 @@ def test_keys_of_another_name(valkey: Callable[..., PrivateValkey], embedded_pos
     assert {check.state for check in postgres.checks} == {"ok"}
 
 
+def test_a_role_that_only_reads(valkey: Callable[..., PrivateValkey], embedded_postgres: PostgresTarget) -> None:
+    """No GRANT would help, so none is advised."""
+    asyncio.run(
+        _sql(
+            embedded_postgres, "CREATE ROLE reads LOGIN", "GRANT CREATE ON DATABASE postgres TO reads",
+            "ALTER ROLE reads SET default_transaction_read_only = on",
+        )
+    )  # fmt: skip
+    _, postgres = asyncio.run(examine_servers(Asked(valkey().url, postgres_url(embedded_postgres, "reads"))))
+    asyncio.run(_sql(embedded_postgres, "DROP OWNED BY reads", "DROP ROLE reads"))
+    remedies = {check.name: check.remedy for check in postgres.checks if check.state == "failed"}
+    assert set(remedies) == {"server", "schemas"}
+    assert "default_transaction_read_only" in remedies["server"]
+    assert remedies["schemas"].startswith("what the server's own line says")
+
+
 def test_few_connections(valkey: Callable[..., PrivateValkey], embedded_postgres: PostgresTarget) -> None:
     """Room for a few callers only is a warning."""
     small = valkey("--maxclients", "12")
