@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from harness.model import UsageError
+from harness.results.save import write_file
 
 _NEXT = {
     "scenario": (
@@ -37,11 +38,12 @@ def command(kind: str, name: str) -> None:
     for path in texts:
         if path.exists():
             raise UsageError(f"{path} is there already: choose another name, or remove it first")
-    for path, text in texts.items():
-        try:
-            path.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise UsageError(f"cannot write {path}: {error.strerror}") from None
+    try:
+        for path, text in texts.items():
+            write_file(path, text)
+    except UsageError:  # half of it would be in the way of the next try
+        script.unlink(missing_ok=True)
+        raise
     click.echo(f"wrote {script} and {test}; next:")
     for line in _NEXT[kind]:
         click.echo(f"  {line.format(script=script, test=test)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.model import UsageError
+from harness.results.save import write_file
 
 FIRST = """\
 # What race check guards: cells, each a scenario under a strategy, and what must hold of them.
@@ -45,10 +46,6 @@ explored = "violated"
 
 def write_first(path: Path) -> None:
     """Write the first file, where there is none. Raises UsageError."""
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(FIRST)
-    except FileExistsError:
-        raise UsageError(f"{path} is there already: edit it, or remove it first") from None
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from None
+    if path.exists():
+        raise UsageError(f"{path} is there already: edit it, or remove it first")
+    write_file(path, FIRST)

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from harness.model import UsageError
+
 Race = Callable[..., Any]
 
 
@@ -65,3 +67,17 @@ def test_nothing_is_overwritten(race: Race) -> None:
         2, "race: test_mine.py is there already: choose another name, or remove it first\n",
     )  # fmt: skip
     assert not Path("mine.py").exists()
+
+
+def test_a_full_disk_leaves_no_half(race: Race, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither file is in the way of the next try."""
+
+    def full(path: Path, text: str) -> None:
+        if path.name.startswith("test_"):
+            raise UsageError(f"cannot write {path}: No space left on device")
+        path.write_text(text)
+
+    monkeypatch.setattr("harness.cli.new_command.write_file", full)
+    ended = race("new", "scenario", "seat-booking")
+    assert (ended.code, ended.stderr) == (2, "race: cannot write test_seat_booking.py: No space left on device\n")
+    assert list(Path().iterdir()) == []
