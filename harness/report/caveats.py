@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from harness.report.advice import STORE_NAMES
@@ -29,13 +29,24 @@ class Caveat(NamedTuple):
 
 
 def caveats(document: Document) -> list[Caveat]:
-    """Of the document of a run or a comparison; each once. Other documents have none: nothing in them is a load."""
+    """Of the document of a run, a comparison, or a check of them. Others have none: nothing in them is a load."""
+    if "cells" in document:
+        parts = (cell[name] for cell in document["cells"] for name in ("load", "cost") if cell[name] is not None)
+        return _once(one for part in parts for one in caveats(part))
     if "load" not in document:
         return []
     rows = document.get("rows", [document])
     costs = "rows" in document or document["load"]["mode"] == "sustained"
     few = _few(rows) if document["load"]["mode"] == "burst" or "rows" in document else ()
     return [*_control(rows), *few, *_saturated(document, rows), *(_servers(document) if costs else ())]
+
+
+def _once(found: Iterable[Caveat]) -> list[Caveat]:
+    """Of many loads, the first of each kind: one is enough to be careful."""
+    kinds: dict[str, Caveat] = {}
+    for one in found:
+        kinds.setdefault(one.kind, one)
+    return list(kinds.values())
 
 
 def _control(rows: list[Document]) -> Iterator[Caveat]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from harness.report.caveats import caveats
 from harness.report.check_screen import MARKS, counterexample_of, drawn, failed
 from harness.report.figures import plural
 
@@ -45,6 +46,9 @@ def _blocks(document: Document) -> Iterator[str]:
     for cell in cells:
         for one in cell["rules"]:
             yield _row(cell["name"], one)
+    for place, caveat in enumerate(caveats(document)):
+        lead = "" if place else "\n"
+        yield f"{lead}* {caveat.kind}: {_text(caveat.says)}\n"
 
 
 def _row(name: str, one: Document) -> str:

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from harness.report.caveats import caveats
 from harness.report.figures import plural, seconds, wrapped
 from harness.report.interleaving import draw
 from harness.report.paint import Paint, plain
@@ -133,6 +134,8 @@ def _last(document: Document, exit_code: int, paint: Paint) -> Iterator[str]:
             "another machine: ratios within each run"
         )  # fmt: skip
         yield from labelled("Baseline", f"{document['baseline']['file']}; {how}", paint, _BELOW)
+    for one in caveats(document):
+        yield from labelled("Mind", f"{one.kind}: {one.says}", paint, _BELOW)
     yield from last_line("Again", document["reproduce"], exit_code, document["duration_s"], paint, _BELOW)
 
 

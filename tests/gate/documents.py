@@ -9,10 +9,13 @@ from harness.gate.rules import rule
 from harness.results import comparison_document, result_document
 from tests import measurements
 
+PLACE = {"python": "3.14.0", "platform": "Linux-x86_64", "cpus": 2, "race": "0.1.0", "commit": None}
+"""No particular machine."""
+
 
 def result(measured: Any) -> dict[str, Any]:
     """A run's document."""
-    return result_document(measured, reproduce="race run it")
+    return {**result_document(measured, reproduce="race run it"), "environment": PLACE}
 
 
 def cost(scale: float = 1.0) -> dict[str, Any]:
@@ -23,7 +26,7 @@ def cost(scale: float = 1.0) -> dict[str, Any]:
     own["starts_per_s"] *= scale
     own["throughput_per_s"] *= scale
     own["latency_ms"] = {name: value / scale for name, value in own["latency_ms"].items()}
-    return {**document, "rows": rows}
+    return {**document, "rows": rows, "environment": PLACE}
 
 
 def exploration(verdict: str, **changes: Any) -> dict[str, Any]:

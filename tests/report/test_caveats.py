@@ -7,6 +7,7 @@ from typing import Any, get_args
 import pytest
 
 from harness.burst import Load, Overlap
+from harness.report import check_screen, forms_of, result_screen
 from harness.report.caveats import Kind, caveats
 from harness.stores import StoreInfo
 from tests import measurements
@@ -74,10 +75,18 @@ def test_durability(durability: str, off: bool) -> None:
     assert kinds(run(load=SUSTAINED, stores=[store])) == ["durability off"] * off
 
 
+def test_a_check_says_each_once() -> None:
+    """Of all loads in it; on its screen, in the step summary, on its page."""
+    document = documents.check()
+    document["cells"] = document["cells"] * 2
+    assert kinds(document) == ["shared cores", "durability off"]
+    forms = forms_of(document)
+    for text in (check_screen(document, 1), forms["markdown"](document)):
+        assert text.count("shared cores: ") == 1
+
+
 def test_the_same_words_everywhere() -> None:
     """Terminal, Markdown and page."""
-    from harness.report import forms_of, result_screen
-
     document = run(load=SUSTAINED)
     (first, *_others) = caveats(document)
     forms = forms_of(document)

@@ -300,12 +300,11 @@ def _cell(cell: Document, anchor: str) -> View:
     found = counterexample_of(cell) if failed(cell) else None
     smallest = found is not None and "context_switches" in found
     shown = {**found, "fits": True} if smallest and found is not None else found
-    measured = [cell[name] for name in ("load", "cost") if cell[name] is not None]
     return {
         "id": anchor,
         "name": cell["name"],
         "rules": cell["rules"],
-        "caveats": list({one.kind: one for document in measured for one in caveats(document)}.values()),
+        "caveats": caveats({"cells": [cell]}),
         "story": space_time(shown, terminal.SMALLEST if smallest else "") if shown is not None else None,
         "says": found["says"] if found else "",
         "why": (found["why"] or "") if found else "",
