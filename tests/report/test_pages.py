@@ -149,6 +149,15 @@ def test_the_matrix() -> None:
     assert "Left out, and why own-command, own-command:other: two keys; one command cannot" in text
 
 
+def test_the_matrix_of_several_rules() -> None:
+    """Each row names its rule; an invariant without an answer is counted, and does not hide the others."""
+    document = documents.comparison()
+    document["rows"][1] |= {"rule": "wait", "invariants": {"one at work": "held", "free again": "inconclusive"}}
+    text = Page(page(document)).text
+    assert "atomic wait held held held 1 no answer proved 0 of 1,000" in text
+    assert "naive drop violated violated violated violated" in text
+
+
 def test_of_a_run() -> None:
     """Sentence, evidence, the diagram with commands and replies, the same as text."""
     text = Page(page(documents.result())).text

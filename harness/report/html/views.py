@@ -40,7 +40,8 @@ MEANINGS = {
 
 _ELSEWHERE = frozenset({"Why", "Again", "Fixes", "Others", "Judged", "Bars", "Replay", "Mind"})
 """Lines of the screen that have a place of their own on a page."""
-_WORST = ("violated", "inconclusive", "bounded", "held", "proved")
+_KEPT = ("violated", "held", "inconclusive")
+"""What is said of all invariants together: one that has no answer is counted beside it."""
 
 
 def result_view(document: Document) -> View:
@@ -93,7 +94,7 @@ def comparison_view(document: Document) -> View:
         "word": word,
         "tone": tone,
         "lead": f"{count(broke)} of {len(rows)} broke under the load",
-        "more": [f"{under}; what looking through every order of two requests found has a column of its own"],
+        "more": [under],
         "caveats": caveats(document),
         "advice": [*failures(document), *advice(document)],
         "stores": stores,
@@ -266,10 +267,14 @@ def _store(heading: str, rows: Sequence[Document], document: Document) -> View:
 
 def _row(row: Document, document: Document) -> View:
     found = row["exploration"]
+    verdicts = list(row["invariants"].values())
+    kept = next((word for word in _KEPT if word in verdicts), "-")
+    several = len({other["rule"] for other in document["rows"]}) > 1
     return {
         **row,
-        "title": title(row, document),
-        "kept": next((word for word in _WORST if word in row["invariants"].values()), "-"),
+        "rule_name": row["rule"] if several else "",
+        "kept": kept,
+        "unanswered": verdicts.count("inconclusive") if kept != "inconclusive" else 0,
         "invariants": "; ".join(f"{name}: {verdict}" for name, verdict in row["invariants"].items()),
         "explored": row["explored"] or "-",
         "explored_why": found["reason"] if found else "",
