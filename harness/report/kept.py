@@ -102,7 +102,7 @@ def short_commit(commit: str | None) -> str:
 
 def _texts(line: Line) -> list[str]:
     started = line["started_at"]
-    when = _MISSING if started is None else datetime.fromisoformat(started).strftime("%Y-%m-%d %H:%M")
+    when = _MISSING if started is None else datetime.fromisoformat(started).strftime("%m-%d %H:%M")
     number = _MISSING if line["run"] is None else str(line["run"])
     return [number, when, short_commit(line["commit"]), line["what"], line["found"]]
 
