@@ -31,7 +31,11 @@ RATE_MARGIN = 0.02
 CONFIDENCE = 0.95
 FEWEST_OTHERS = 3
 BUSY_SHARE = 0.1
-"""Of the processors, used by others: from here on a load competes."""
+"""Of the processors, used by others: from here on a load competes.
+
+Fifteen runs and three comparisons of one commit, on a machine that others used at times, compared with each other:
+107 of 230 figures were called improved or regressed without this limit, none with it.
+"""
 _ALIKE = 3.0
 """The processes of a burst were released so many times further apart: that is another load."""
 _LOAD = ("processes", "connections", "burst_size", "keys", "work_us", "think_ms")
