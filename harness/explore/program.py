@@ -259,7 +259,11 @@ class Cast:
                 continue
             operation = done.operation()
             known = merged.get(operation.request.id)
-            merged[operation.request.id] = operation if known is None else _merged(known, operation)
+            if known is not None:
+                final = self.cell.scenario.final
+                told = sorted((known, operation), key=lambda one: one.reply is None or not final(one.reply))
+                operation = _merged(*sorted(told, key=lambda one: one.reply is None))
+            merged[operation.request.id] = operation
         keys = tuple(self.names.values())
         return Evidence(
             name="burst",
@@ -318,12 +322,12 @@ class _Flow:
 
 
 def _merged(first: Operation, second: Operation) -> Operation:
-    told = first if first.reply is not None else second
+    """Two deliveries as one; what the first one was told is what counts."""
     ends = [one.returned_ns for one in (first, second)]
     known = [end for end in ends if end is not None]
-    return told._replace(
+    return first._replace(
         invoked_ns=min(first.invoked_ns, second.invoked_ns),
-        returned_ns=max(known) if told.reply is not None and known else None,
+        returned_ns=max(known) if first.reply is not None and known else None,
     )
 
 

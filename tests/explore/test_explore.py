@@ -12,7 +12,7 @@ from harness.strategy.loader import scenarios
 from tests.cells import strategies_for
 from tests.explore.conftest import Stage
 
-LIBRARY = {"rate-limit", "idempotency-key", "token-rotation", "credits"}
+LIBRARY = {"rate-limit", "idempotency-key", "token-rotation", "credits", "webhook"}
 """Tried in `test_library`, rule by rule."""
 CELLS = [
     (scenario.name, strategy.title)

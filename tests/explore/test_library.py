@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from harness import Strategy
     from tests.explore.conftest import Stage
 
-SCENARIOS = ("double-submit", "rate-limit", "idempotency-key", "token-rotation", "credits")
+SCENARIOS = ("double-submit", "rate-limit", "idempotency-key", "token-rotation", "credits", "webhook")
 ELSEWHERE = {"drop"}
 """The rule of `double-submit` that every other test tries."""
 EVERYTHING = "RACE_MATRIX" in os.environ
@@ -263,3 +263,21 @@ def test_a_call_that_fails_costs_nothing(stage: Stage) -> None:
     found = stage.run(drawn(stage, Cell("credits", "lua"), options))
     assert found.verdict is Verdict.BOUNDED, found.reason
     assert any(outcome.count("reserved") == 2 for outcome in map(repr, found.outcomes))
+
+
+# webhook
+
+
+@pytest.mark.parametrize(
+    ("rule", "strategy", "says"),
+    [
+        ("blind", "lua", {"200 credits were granted, and 100 were paid", "2 receipts were sent for one payment"}),
+        ("deduped", "lua", {"the subscription is incomplete, and the newest event says active"}),
+        ("guarded", "pg-unique:ignore-count", {"2 receipts were sent for one payment"}),
+    ],
+)
+def test_order_held_rule_violated(stage: Stage, rule: str, strategy: str, says: set[str]) -> None:
+    """Each event is handled by itself, and what comes of it is wrong: or right, and the caller does not look."""
+    found, _ = explored(stage, Cell("webhook", strategy, rule), Options())
+    assert found.first is not None
+    assert says <= {breach.says for breaches in found.first.finding.breaches.values() for breach in breaches}
