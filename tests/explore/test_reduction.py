@@ -11,7 +11,6 @@ from tests.explore.conftest import Stage
 BOTH = [
     ("counter", "naive", 3, ""),
     ("counter", "watch", 2, ""),
-    ("counter", "watch:no-multi", 2, ""),
     ("counter", "watch:retry-stale", 2, ""),
     ("counter", "mutex", 2, ""),
     ("counter", "actor:two-owners", 2, ""),
@@ -23,10 +22,9 @@ BOTH = [
     ("counter", "pg-serializable", 2, ""),
     ("counter", "pg-repeatable-read", 2, ""),
     ("counter", "redis-lock", 2, "crash"),
-    ("counter", "redis-lock", 2, "pause"),
+    ("counter", "atomic", 2, "pause"),
     ("counter", "atomic", 2, "lost-reply"),
     ("counter", "naive", 2, "duplicate"),
-    ("counter", "pg-for-update", 2, "crash"),
     ("double-submit", "atomic", 2, ""),
     ("double-submit", "lua", 2, ""),
     ("last-owner", "pg-read-committed", 2, ""),
@@ -34,8 +32,6 @@ BOTH = [
     ("last-owner", "pg-for-update", 2, ""),
     ("last-owner", "pg-for-update:parent", 2, ""),
     ("last-owner", "pg-for-update:others", 2, ""),
-    ("last-owner", "pg-for-update:same-statement", 2, ""),
-    ("last-owner", "pg-version:root", 2, ""),
     ("last-owner", "pg-serializable", 2, ""),
     ("booking", "pg-exclusion", 2, ""),
     ("refund", "pg-conditional:total", 2, ""),
@@ -43,7 +39,6 @@ BOTH = [
     ("invoice-number", "pg-conditional:total", 2, ""),
     ("invoice-number", "pg-sequence", 2, "crash"),
     ("job-claim", "pg-skip-locked", 2, ""),
-    ("job-claim", "pg-skip-locked", 2, "crash"),
     ("job-claim", "pg-skip-locked:wait", 2, ""),
 ]
 

@@ -182,7 +182,7 @@ def of(strategy: Strategy) -> st.SearchStrategy[list[Asked]]:
 
 
 @pytest.mark.parametrize(("strategy", "rule"), RIGHT)
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_alone_a_strategy_does_what_the_rule_says(
     world: World, strategy: Strategy, rule: str, data: st.DataObject

@@ -70,7 +70,7 @@ async def conforms(world: World, strategy: Strategy, asked: list[tuple[bool, int
 
 
 @pytest.mark.parametrize("strategy", list(cells()))
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(asked=st.lists(st.tuples(st.booleans(), st.integers(0, 12)), min_size=1, max_size=6))
 def test_alone_a_strategy_does_what_the_rule_says(
     world: World, strategy: Strategy, asked: list[tuple[bool, int]]
