@@ -70,9 +70,9 @@ class Performer:
                     flow = session.flow = LoadFlow(self, session, caller)
                 flow.attempt = _new(Attempt, (keys, item.args, f"{recorder.worker}-a{number}", item.role))
                 flow.burst, flow.number, flow.place = burst, number, recorder.place(keys)
-                flow.waited = 0
-                if self.strategy.scope == "flow":
-                    session.request = ""
+                flow.waited = flow.asked_ns = 0
+                if self.strategy.scope == "flow":  # what it waits for, its first request waits for
+                    session.request, flow.asked_ns = "", _monotonic_ns()
                     await self.strategy.carry(session, flow.attempt, lambda: self.scenario.flow(flow))
                 else:
                     await self.scenario.flow(flow)
@@ -101,15 +101,19 @@ class Performer:
         place: int,
         number: int = -1,
         kind: int = OPERATION,
+        asked_ns: int = 0,
     ) -> Reply:
-        """One request of attempt `number`, or of none. Raises StoreFault after it was recorded."""
+        """One request of attempt `number`, or of none. Raises StoreFault after it was recorded.
+
+        `asked_ns` is when it was asked for, where that was before now.
+        """
         recorder = self.recorder
         # A named tuple's own constructor is written in Python and costs twice as much.
         request: Request = _new(Request, (operation, keys, args, f"{recorder.worker}-{recorder.count}", attempt, role))
         session.request = request.id
         session.changed = False
         session.now_at_ms = session.now_max_ms = 0
-        mark = recorder.begin(operation, place, args, role, caller, burst, number, _monotonic_ns(), kind)
+        mark = recorder.begin(operation, place, args, role, caller, burst, number, asked_ns or _monotonic_ns(), kind)
         try:
             reply = await self.strategy.apply(session, request, self.rule)
             if type(reply) is not Reply:
@@ -152,7 +156,7 @@ class Performer:
 class LoadFlow:
     """What a flow is given: requests and effects of one attempt. A caller's next attempt reuses it."""
 
-    __slots__ = ("_caller", "_session", "attempt", "burst", "number", "performer", "place", "waited")
+    __slots__ = ("_caller", "_session", "asked_ns", "attempt", "burst", "number", "performer", "place", "waited")
 
     def __init__(self, performer: Performer, session: LoadSession, caller: int) -> None:
         """One for each caller; `attempt`, `number`, `place` and `burst` are set for each attempt."""
@@ -161,14 +165,15 @@ class LoadFlow:
         self._caller = caller
         self.attempt: Attempt
         self.burst = 0
-        self.number = self.place = self.waited = 0
+        self.number = self.place = self.waited = self.asked_ns = 0
 
     def apply(self, operation: str, **args: Any) -> Awaitable[Reply]:
         """One request on the attempt's keys."""
-        attempt = self.attempt
+        attempt, asked_ns = self.attempt, self.asked_ns
+        self.asked_ns = 0
         return self.performer.request(
             self._session, self._caller, self.burst, operation, attempt.keys, args or NOTHING, attempt.id,
-            attempt.role, self.place, self.number,
+            attempt.role, self.place, self.number, asked_ns=asked_ns,
         )  # fmt: skip
 
     async def effect(self, name: str) -> None:

@@ -20,9 +20,9 @@ from harness.stores import Stores
 
 SIZE = 4
 """Requests in a burst: on a busy machine two of them miss each other too often, of four some always meet."""
-SLICE = 40
+SLICE = 20
 """Bursts made at a time: a mutant breaks within the first few, a control within the first dozen."""
-ENOUGH = 60
+ENOUGH = 40
 """Bursts without a violation after which a cell may be said to hold."""
 MOST = 400
 """Bursts after which a load that has shown nothing will not show anything."""

@@ -26,10 +26,8 @@ def race(folder: Path, *words: str) -> tuple[int, dict[str, Any], str]:
     ("scenario", "strategy", "load"),
     [
         ("double-submit", "naive", ("--bursts", "60")),
-        ("double-submit", "lua", ("--bursts", "60")),
         ("register", "pg-conditional", ("--bursts", "60")),
         ("double-submit", "atomic", ("--mode", "sustained", "--duration", "0.5")),
-        ("text", "naive", ("--mode", "sustained", "--duration", "0.5")),
     ],
 )
 def test_verify_gives_the_verdict_of_the_run(
