@@ -219,7 +219,7 @@ def test_names() -> None:
 @pytest.mark.xdist_group("load")
 @pytest.mark.parametrize(
     ("strategy", "code"),
-    [("naive", 1), ("mutex", 1), ("actor", 0), ("examples/fix.py", 0), ("pg-advisory", 0), ("pg-read-committed", 1)],
+    [("mutex", 1), ("examples/fix.py", 0), ("pg-read-committed", 1)],
 )
 def test_tickets_with_an_invariant(strategy: str, code: int, away: Path) -> None:
     """The tickets with the README's invariant: an eleventh is sold only where order breaks."""
