@@ -142,7 +142,8 @@ class RowLayout(TableLayout):
 
     `columns` maps column to SQL type. `to_row` turns a value that is not None into the
     columns' values in order; `from_row` is its inverse and may answer None. An idle row is NULL in every column;
-    with `absent` there is none: None is no row, and locking it locks nothing.
+    with `absent` there is none: None is no row, and locking it locks nothing. `functions` are made beside the table,
+    each by a CREATE OR REPLACE FUNCTION.
     """
 
     columns: Mapping[str, str]
@@ -150,13 +151,17 @@ class RowLayout(TableLayout):
     from_row: Callable[[Sequence[Any]], Any]
     table: str = "state"
     absent: bool = False
+    functions: tuple[str, ...] = ()
 
     @property
     def schema(self) -> tuple[str, ...]:
-        """One table."""
+        """One table, and what functions there are."""
         columns = ", ".join(f"{name} {kind}" for name, kind in self.columns.items())
         version = "version bigint NOT NULL DEFAULT 0"
-        return (f"CREATE TABLE IF NOT EXISTS {self.table} (key text PRIMARY KEY, {columns}, {version})",)
+        return (
+            f"CREATE TABLE IF NOT EXISTS {self.table} (key text PRIMARY KEY, {columns}, {version})",
+            *self.functions,
+        )
 
     @property
     def statements(self) -> frozenset[str]:

@@ -21,6 +21,8 @@ _FORMS = {
     "lua": "as a Lua script",
     "sql": "as one SQL statement",
     "unique": "as a unique claim",
+    "procedure": "as a function in PostgreSQL",
+    "procedure-unlocked": "as a function in PostgreSQL that takes no lock",
 }
 
 

@@ -42,7 +42,8 @@ def test_claims_under_a_fault(stage: Stage, scenario: str, strategy: str, fault:
     else:
         assert met is True, (found.verdict, found.reason, found.errors)
     if not breaks(claim, options.faults):
-        assert found.verdict is Verdict.PROVED, found.reason
+        expected = Verdict.BOUNDED if strategy == "pg-procedure" else Verdict.PROVED  # a function is not seen
+        assert found.verdict is expected, found.reason
 
 
 def test_the_stale_holder_writes(stage: Stage) -> None:

@@ -70,6 +70,8 @@ CLAIMS = {
     },
     "not-applicable": {
         "multi",
+        "pg-procedure",
+        "pg-procedure:no-lock",
         "multi:no-multi",
         "multi:expire-later",
         "multi:expire-each",
@@ -166,7 +168,7 @@ def test_scenarios_of_nothing_but_order(scenario: str) -> None:
     """Every strategy applies; those break that let two requests overlap."""
     found = {kind.name: claim(kind.name, scenario).kind for kind in strategies()}
     other = {"naive": "breaks", "mutex": "breaks", "pg-read-committed": "breaks", "pg-unique": "not-applicable"}
-    other["multi"] = "not-applicable"
+    other["multi"] = other["pg-procedure"] = "not-applicable"
     other |= dict.fromkeys(("pg-exclusion", "pg-skip-locked", "pg-sequence"), "not-applicable")
     assert found == {name: other.get(name, "holds") for name in found}
 

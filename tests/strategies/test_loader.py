@@ -82,7 +82,7 @@ def test_bundled_strategies_come_in_their_fixed_order() -> None:
             "pg-skip-locked",
             "pg-sequence",
         ),
-        *("pg-repeatable-read", "pg-serializable", "mutex", "redis-lock", "actor"),
+        *("pg-procedure", "pg-repeatable-read", "pg-serializable", "mutex", "redis-lock", "actor"),
     ]
     found = [strategy.name for strategy in strategies()]
     assert expected == [name for name in found if name in expected]
