@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ Document = Mapping[str, Any]
 
 _INDENT = 14
 """Of the lines below the tables: `  Not covered `."""
+_MOST_REASONS = 2
+"""So many reasons why something is not in the tables are told; of more, where they are told."""
 
 
 def comparison_screen(document: Document, exit_code: int, paint: Paint = plain) -> str:
@@ -37,7 +40,11 @@ def comparison_screen(document: Document, exit_code: int, paint: Paint = plain) 
         lines.append("")
     if any(not row["violations"]["bursts"] for row in document["rows"]):
         lines += [paint("  <= is the one-sided 95 % bound where no burst broke", "dim"), ""]
-    for left_out in not_applicable(document):
+    reasons = list(not_applicable(document))
+    if len(reasons) > _MOST_REASONS:  # five lines about what is not here would hide what is
+        names = ", ".join(one["strategy"] for one in document["not_applicable"])
+        reasons = [f"{names}: they do not apply (race list {shlex.split(document['reproduce'])[2]} says why)"]
+    for left_out in reasons:
         lines += labelled("Left out", left_out, paint, _INDENT)
     for label, text in [*failures(document), *advice(document), *minded(document)]:
         lines += labelled(label, text, paint, _INDENT)
