@@ -12,6 +12,7 @@ from harness import Claim, Conditions, Reply, Request, Rule, Session, State, Str
 
 LOCKED = "pg_advisory_xact_lock(hashtextextended(${}, 0))"
 LOCK = f"SELECT {LOCKED.format(1)}"
+ONE_ORDER = "nobody names the same keys in another order"
 
 
 class PgAdvisory(Strategy):
@@ -25,6 +26,7 @@ class PgAdvisory(Strategy):
         "wrong-key": "the lock is on the request instead of on what it changes",
         "same-statement": "lock and read in one statement: its snapshot is older than the lock",
         "repeatable-read": "the transaction's snapshot is older than the lock: 40001",
+        "caller-order": "of several keys, the locks are taken in the caller's order instead of one for all",
         "released-early": "the lock's transaction is over before the write",
     }
 
@@ -33,6 +35,10 @@ class PgAdvisory(Strategy):
         if self.variant == "repeatable-read":
             reason = "on one row the stale snapshot shows as 40001; on several rows it would break"
             return Claim("holds", reason, errors=("40001",))
+        if self.variant == "caller-order":
+            if not self.crossed:
+                return Claim("not-applicable", ONE_ORDER)
+            return Claim("holds", "of two that hold each other's lock one is ended", errors=("40P01",))
         if self.variant:
             return Claim("breaks", self.variants[self.variant])
         return Claim("holds", "the lock is held from before the read's snapshot until COMMIT")
@@ -54,7 +60,9 @@ class PgAdvisory(Strategy):
 
     async def _lock(self, session: Session, tx: Transaction, request: Request) -> None:
         """One statement a key, in one order for everybody."""
-        names = (request.id,) if self.variant == "wrong-key" else sorted(request.keys)
+        names: Sequence[str] = sorted(request.keys)
+        if self.variant:
+            names = {"wrong-key": (request.id,), "caller-order": request.keys}.get(self.variant, names)
         for name in names:
             await tx.sql(LOCK, session.key(name))
 

@@ -13,6 +13,7 @@ reading as of before the wait.
 
 from harness import Claim, Conditions, Reply, Request, Rule, Session, State, Strategy, Transaction
 
+ONE_ORDER = "nobody names the same keys in another order"
 NO_PARENT = "one row per key: there is none above it"
 
 
@@ -27,6 +28,7 @@ class PgForUpdate(Strategy):
         "no-lock": "FOR UPDATE dropped",
         "lock-after-read": "the lock is taken after the read that decides",
         "released-early": "FOR UPDATE outside of the transaction that writes",
+        "caller-order": "of several keys, the rows are locked in the caller's order instead of one for all",
         "parent": "of a key with several rows, the row above them is locked, then they are read (safe)",
         "parent-after-read": "the row above is locked after the read that decides",
         "same-statement": "the row above is locked by the statement that reads: its snapshot is older than the lock",
@@ -43,6 +45,10 @@ class PgForUpdate(Strategy):
                 return Claim("holds", "the row above is there, and locked from before the read until after the write")
             if self.variant == "others":
                 return Claim("holds", "each waits for the other's row, and one is ended", errors=("40P01",))
+        if self.variant == "caller-order":
+            if not self.crossed:
+                return Claim("not-applicable", ONE_ORDER)
+            return Claim("holds", "of two that hold each other's row one is ended", errors=("40P01",))
         if self.variant:
             return Claim("breaks", self.variants[self.variant])
         return Claim("holds", "the row is locked from before the read until after the write")
@@ -60,7 +66,7 @@ class PgForUpdate(Strategy):
 
     async def _read(self, tx: Transaction, request: Request) -> State:
         """What is decided on, with the locks that this variant takes."""
-        keys = sorted(request.keys)
+        keys = request.keys if self.variant == "caller-order" else sorted(request.keys)
         match self.variant:
             case "no-lock":
                 return await self.rows.load(tx, keys)

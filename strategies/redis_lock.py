@@ -15,6 +15,8 @@ from harness import ABORTED, Attempt, Claim, Conditions, Reply, Request, Rule, S
 PATIENCE = 400
 """Tries before giving up: with pauses of up to 16 ms, longer than a dead holder's lease."""
 
+ONE_ORDER = "nobody names the same keys in another order"
+
 RELEASE = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0
@@ -35,6 +37,7 @@ class RedisLock(Strategy):
         "ignore-reply": "whether the lock was taken is not looked at",
         "read-first": "the read that decides comes before the lock",
         "whole-flow": "the lock is held for the whole attempt, through its effects (safe)",
+        "caller-order": "of several keys, the locks are taken in the caller's order instead of one for all",
         "reentrant": "a holder takes its own lock again (safe)",
     }
 
@@ -46,6 +49,10 @@ class RedisLock(Strategy):
 
     def claims(self, conditions: Conditions) -> Claim:
         """Holds while no pause outlasts the lock's lease."""
+        if self.variant == "caller-order":
+            if not self.crossed:
+                return Claim("not-applicable", ONE_ORDER)
+            return Claim("breaks", "each waits for the other's lock, until both leases run out and both go on")
         if self.variant in {"ignore-reply", "read-first"}:
             return Claim("breaks", self.variants[self.variant])
         faults = {
@@ -76,9 +83,10 @@ class RedisLock(Strategy):
         return outcome.reply
 
     async def _locked(self, session: Session, keys: Sequence[str], work: Callable[[], Awaitable[Any]]) -> Any:
-        """What `work` gives, done under the locks, which everybody takes in one order; None where one was not free."""
+        """What `work` gives, done under the locks, which all take in one order; None where one was not free."""
         token = "taken" if self.variant == "constant-token" else session.token()
-        locks = [session.key(f"lock:{key}") for key in sorted(keys)]
+        in_order = keys if self.variant == "caller-order" else sorted(keys)
+        locks = [session.key(f"lock:{key}") for key in in_order]
         held: list[str] = []
         try:
             for lock in locks:

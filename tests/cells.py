@@ -39,6 +39,7 @@ def strategies_for(scenario: type[Scenario]) -> Iterator[Strategy]:
     """Every strategy, and variants where they are at home or where this scenario makes a difference."""
     for strategy in every(scenario, next(iter(scenario().all_rules()))):
         special = strategy.rules_for or strategy.title in {*scenario.claims, *PARENT}
+        special = special or (strategy.variant == "caller-order" and strategy.crossed)
         if not strategy.variant or special or scenario.name in ONE_ROW or _rows(scenario, strategy):
             yield strategy
 

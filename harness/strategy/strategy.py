@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from itertools import combinations
+from random import Random
 from typing import Any, ClassVar, Literal
 
 from harness.model import Attempt, Claim, Conditions, Reply, Request, Rule, UsageError, where
@@ -79,6 +81,12 @@ class Strategy(ABC):
     def reentrant(self) -> bool:
         """Whether an owner begins a request while an earlier one waits: a mutant."""
         return False
+
+    @property
+    def crossed(self) -> bool:
+        """Whether two requests that meet name the same keys in opposite orders: locks taken so lock both out."""
+        pairs = {pair for item in self.scenario.burst(Random(0), 2) for pair in combinations(item.keys, 2)}
+        return any((other, one) in pairs for one, other in pairs)
 
     def native(self, operation: str) -> Any:
         """The scenario's native form of an operation, of this strategy's family."""

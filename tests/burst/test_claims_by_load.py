@@ -35,6 +35,7 @@ SPREAD = {
     "refund": ("pg-conditional:total",),
     "invoice-number": ("pg-unique",),
     "job-claim": ("pg-skip-locked",),
+    "team-move": ("pg-for-update",),
     "credits": ("redis-lock:whole-flow",),
 }
 """Of the others, what bursts of four may show and two requests do not: several rows per key, several keys."""

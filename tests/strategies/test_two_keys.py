@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness import Conditions, Outcome, Reply, Request, Scenario, Strategy
-from harness.strategy.loader import strategies
+from harness.strategy.loader import find_scenario, find_strategy, strategies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -77,6 +77,33 @@ def test_alone_a_strategy_does_what_the_rule_says(
 ) -> None:
     """Replies and both states, request by request, on the real store."""
     assert True is world.run(conforms(world, strategy, asked))
+
+
+MOVES = st.sampled_from([("move", 1), ("move", -1), ("move", 1), ("move", -1), ("delete", 1)])
+
+
+@pytest.mark.parametrize("title", ["naive", "lua", "pg-read-committed", "pg-version"])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(asked=st.lists(MOVES, min_size=1, max_size=6))
+def test_alone_a_member_moves_as_the_rule_says(world: World, title: str, asked: list[tuple[str, int]]) -> None:
+    """The bundled rule about two keys, in its own layouts and its own form."""
+    assert True is world.run(moves(world, title, asked))
+
+
+async def moves(world: World, title: str, asked: list[tuple[str, int]]) -> bool:
+    """Whether replies and both teams are those of the pure rule, all along."""
+    strategy = find_strategy(title)[0](find_scenario("team-move")())
+    scenario = strategy.scenario
+    pair = (await world.seed(scenario, strategy), await world.seed(scenario, strategy))
+    state: dict[str, Any] = dict.fromkeys(pair, scenario.initial_value)
+    for operation, direction in asked:
+        request = Request(operation, pair[::direction] if operation == "move" else pair[1:])
+        reply = await world.apply(strategy, request, scenario.rule)
+        expected = scenario.rule(state, request, 0)
+        state.update(expected.changes)
+        if (expected.reply, state) != (reply, {key: await world.look(strategy, key) for key in pair}):
+            return False
+    return True
 
 
 def test_a_native_form_that_is_missing_is_no_failure() -> None:
