@@ -241,9 +241,9 @@ def test_the_comparison_that_is_offered(strategy: str, asked: str, line: str) ->
 def test_more_reasons_than_one_reads() -> None:
     """Five lines about what is not there are one line about where they are told."""
     reasons = [{"strategy": f"own-{number}", "reason": f"reason {number}"} for number in range(3)]
-    screen = comparison_screen(comparison(not_applicable=reasons), 0)
+    screen = comparison_screen({**comparison(), "not_applicable": reasons}, 0)
     assert "Left out own-0, own-1, own-2: they do not apply (race list double-submit says why)" in " ".join(
         screen.split()
     )
     assert "reason 1" not in screen
-    assert "reason 1" in comparison_screen(comparison(not_applicable=reasons[:2]), 0)
+    assert "reason 1" in comparison_screen({**comparison(), "not_applicable": reasons[:2]}, 0)
