@@ -36,6 +36,7 @@ class Stage(Protocol):
     world: World
     cast: Cast
     now_ms: int
+    caps: set[str]
     disturbed: str
     leases: Leases
     stored: dict[str, str]
@@ -162,6 +163,8 @@ async def _waiting(
     else:
         caller.condition, event.blocked, caller.waits_for = "blocked", True, ()
         caller.due_ms = stage.now_ms + waits_ms if waits_ms else 0
+        if waits_ms:  # time moves only once nobody else can: that it ends before somebody comes is not tried
+            stage.caps.add("a command that waits may give up before it is served")
 
 
 async def finish_redis(stage: Stage, caller: Caller, event: Event) -> None:
