@@ -1,6 +1,6 @@
 # make demo      install, then the main job: one rule under every strategy
 # make test      install with the test tools, then the tests
-# make check     test, and everything else that must be green before a change lands
+# make check     test, and everything else that must be green before a change lands: the long tests, lint, types
 # make matrix    every claim of every scenario, strategy and variant, in every order: minutes
 # make bench     how fast race itself is, as ratios in one run
 # make results   remake the generated tables under results/
@@ -31,9 +31,11 @@ demo: $(DEMO)
 test: $(TOOLS)
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not load"
 	@echo "and alone on the machine, one at a time, the tests that make loads"
-	$(BIN)/python -m pytest -q -m load
+	$(BIN)/python -m pytest -q -m "load and not long"
 
 check: test
+	@echo "what befalls a machine: stores that restart, connections that drop, clocks that are set back"
+	$(BIN)/python -m pytest -q -m long
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

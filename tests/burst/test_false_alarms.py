@@ -26,11 +26,11 @@ from harness.model import Verdict
 from harness.stores import PostgresConnection, PostgresTarget
 from tests.servers import PrivatePostgres, PrivateValkey, Proxy, free_port, until
 
-pytestmark = [pytest.mark.load, pytest.mark.xdist_group("load")]
+pytestmark = [pytest.mark.load, pytest.mark.long, pytest.mark.xdist_group("load")]
 
 ROOT = Path(__file__).resolve().parents[2]
 BURSTS: dict[str, Any] = {"bursts": 4000, "size": 4, "connections": 4}
-SUSTAINED: dict[str, Any] = {"mode": "sustained", "duration_s": 1.5, "connections": 8, "keys": 4, "work_us": 0}
+SUSTAINED: dict[str, Any] = {"mode": "sustained", "duration_s": 1.0, "connections": 8, "keys": 4, "work_us": 0}
 DISTURBED = "the run was disturbed"
 
 
@@ -245,7 +245,7 @@ def test_clients_killed_in_a_loop(valkey: PrivateValkey, scenario: str, strategy
                 killed += 1
                 valkey.execute("CLIENT", "KILL", "ID", busy[killed % len(busy)])
 
-    found = measure(scenario, strategy, {**BURSTS, "bursts": 600}, befalls, redis_url=valkey.url)
+    found = measure(scenario, strategy, {**BURSTS, "bursts": 300}, befalls, redis_url=valkey.url)
     inconclusive(found, "")
     assert found.counts.unknown > 0, told(found)
 
@@ -266,7 +266,7 @@ def test_backends_ended_in_a_loop(postgres: PrivatePostgres, scenario: str, stra
                 " AND state <> 'idle' ORDER BY random() LIMIT 1",
             )
 
-    found = measure(scenario, strategy, {**BURSTS, "bursts": 600}, befalls, postgres_url=postgres.url)
+    found = measure(scenario, strategy, {**BURSTS, "bursts": 300}, befalls, postgres_url=postgres.url)
     inconclusive(found, "")
     assert found.counts.unknown > 0, told(found)
 
@@ -304,7 +304,7 @@ def stall(seconds: float, at_most: int) -> int:
     return len(stopped)
 
 
-STALLED_BURSTS: dict[str, Any] = {**BURSTS, "bursts": 150}
+STALLED_BURSTS: dict[str, Any] = {**BURSTS, "bursts": 100}
 STALLED_SUSTAINED: dict[str, Any] = {**SUSTAINED, "keys": 2, "duration_s": 2.0}
 
 
