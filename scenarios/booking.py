@@ -111,6 +111,8 @@ class Booking(Scenario):
 
     name = "booking"
     summary = "two guests book the same hour; no two bookings of one host overlap"
+    goes_wrong = "each one is right, together they are not"
+    symptoms = ("double booked", "sold out but sold")
     invariant = "no two bookings of one host overlap"
     initial_value: Any = {}
     operations = {

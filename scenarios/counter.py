@@ -54,6 +54,8 @@ class Counter(Scenario):
 
     name = "counter"
     summary = "add one; nothing that was acknowledged is lost"
+    goes_wrong = "one write covers another"
+    symptoms = ("likes got lost", "a counter is too low")
     invariant = "the value is the number of acknowledged adds"
     operations = {"add": Signature({}, {"value": int}, "added")}
     rows = RowLayout({"value": "bigint"}, lambda value: (value,), lambda row: row[0], "counters")

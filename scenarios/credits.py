@@ -280,6 +280,8 @@ class Credits(Scenario):
 
     name = "credits"
     summary = "a credit is reserved before the model is called, and settled or released after it"
+    goes_wrong = "a limit is passed, or never lifted"
+    symptoms = ("one credit bought two calls", "a negative balance", "credits gone, and nothing was made")
     invariant = "the model is not called more often than there are credits"
     operations = {name: Signature(decision="") for name in TOLD}
     rules = {"reserve": reserve, "check-first": check_first, "unmetered": unmetered}

@@ -326,6 +326,8 @@ class DoubleSubmit(Scenario):
 
     name = "double-submit"
     summary = "one attempt per user at work; what becomes of a second is a rule"
+    goes_wrong = "two get in where one may"
+    symptoms = ("the job ran twice", "two tabs, two orders", "a second click was not dropped")
     invariant = "at most one attempt per user is at work"
     operations = {
         "start": Signature({}, {"attempt": str}, ""),

@@ -223,6 +223,8 @@ class IdempotencyKey(Scenario):
 
     name = "idempotency-key"
     summary = "the same request sent twice is carried out once, and answered alike"
+    goes_wrong = "two get in where one may"
+    symptoms = ("charged twice", "a retry got another answer", "409 for ever after a crash")
     invariant = "one execution per key"
     operations = {
         "begin": Signature({"body": str}, {"answer": str}, decision=""),

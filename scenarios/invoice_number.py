@@ -132,6 +132,8 @@ class InvoiceNumber(Scenario):
 
     name = "invoice-number"
     summary = "two invoices of one account are issued at once; numbers without gaps or doubles"
+    goes_wrong = "a number is given twice, or never"
+    symptoms = ("two invoices with one number", "a gap in the invoice numbers")
     invariant = "the numbers of an account are 1, 2, 3 ... without gaps or doubles"
     initial_value: Any = {}
     operations = {"issue": Signature({"amount": int}, {"number": int}, "issued")}

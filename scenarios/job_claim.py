@@ -197,6 +197,8 @@ class JobClaim(Scenario):
 
     name = "job-claim"
     summary = "two workers claim a job at once; a job has one worker, and an end is an end"
+    goes_wrong = "two get in where one may"
+    symptoms = ("two workers did one job", "a cancelled job was finished after all")
     invariant = "a job is given to one worker"
     rules = {"any": guarded, "named": guarded, "blind": blind}
     wrong = {"blind": "a completion that comes late undoes a cancellation"}

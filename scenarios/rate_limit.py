@@ -298,6 +298,8 @@ class RateLimit(Scenario):
 
     name = "rate-limit"
     summary = "at most so many requests of one user in a minute"
+    goes_wrong = "a limit is passed, or never lifted"
+    symptoms = ("more requests than the limit let through", "refused for ever")
     invariant = "no more requests are let through in a minute than the limit"
     operations = {"hit": Signature({"limit": int}, decision="")}
     rules = {

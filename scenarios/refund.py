@@ -132,6 +132,8 @@ class Refund(Scenario):
 
     name = "refund"
     summary = "two refunds of one payment at once; together never more than was captured"
+    goes_wrong = "each one is right, together they are not"
+    symptoms = ("refunded more than was paid",)
     invariant = "the refunds that did not fail are no more than what was captured"
     initial_value: Any = {"captured": CAPTURED, "refunds": {}}
     operations = {

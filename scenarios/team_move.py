@@ -71,6 +71,8 @@ class TeamMove(Scenario):
 
     name = "team-move"
     summary = "a member moves to a team from which one moves back, or which is deleted"
+    goes_wrong = "two keys: half made, or locked out"
+    symptoms = ("a user in no team", "a user in a team that is gone", "deadlock detected (40P01)")
     invariant = "every member is in one team, and in none that was deleted"
     initial_value: Any = {"open": True, "members": 1}
     operations = {

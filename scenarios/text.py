@@ -61,6 +61,8 @@ class Text(Scenario):
 
     name = "text"
     summary = "get, put, append on many texts; nothing that was appended is dropped"
+    goes_wrong = "nothing but order: for histories of others"
+    symptoms = ("a line that somebody added is gone",)
     invariant = "some order of the requests explains every answer"
     initial_value = ""
     operations = {

@@ -129,6 +129,8 @@ class TokenRotation(Scenario):
 
     name = "token-rotation"
     summary = "a single-use refresh token, used by parallel requests: one successor, given to all"
+    goes_wrong = "two get in where one may"
+    symptoms = ("signed out at random", "a refresh token with two successors")
     invariant = "a token has one successor"
     operations = {"rotate": Signature({"token": str}, {"token": str}, decision="")}
     rules = {"replay": rotating(GRACE["replay"]), "strict": rotating(GRACE["strict"]), "refuse": refuse}

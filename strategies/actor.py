@@ -14,8 +14,10 @@ class Actor(Strategy):
     """An owner process that decides one message at a time."""
 
     name = "actor"
-    family = "owner"
+    family = "an owner"
     summary = "one owner decides one message at a time and writes through"
+    stops_helping = "a second owner; while the owner is down"
+    earns_its_cost = "six-writers"
     enforces = "owner"
     owned = True
     variants = {

@@ -26,9 +26,10 @@ class Atomic(Strategy):
     """The rule as one command."""
 
     name = "atomic"
-    family = "redis"
+    family = "one operation of the store"
     form = "command"
     summary = "one command: SET NX PX, INCR"
+    stops_helping = "a rule that one command cannot say; more than one key"
     variants = {
         "no-nx": "SET without NX: it always succeeds",
         "ignore-reply": "SET NX, whose answer is taken for OK",

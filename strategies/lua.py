@@ -29,9 +29,10 @@ class Lua(Strategy):
     """The rule as a script of the server."""
 
     name = "lua"
-    family = "redis"
+    family = "the rule inside the store"
     form = "lua"
     summary = "the rule as a script, EVALSHA"
+    stops_helping = "a second version of the rule; it blocks the server while it runs"
     variants = {
         "resend": "what got no reply is sent again",
         "remember": "sent again, and the script remembers each request's id with its reply (safe)",

@@ -19,9 +19,10 @@ class Multi(Strategy):
     """The rule as commands that EXEC runs together."""
 
     name = "multi"
-    family = "redis"
+    family = "one operation of the store"
     form = "multi"
     summary = "MULTI, a few commands, EXEC: nothing is read before"
+    stops_helping = "whatever must read before it decides; sent one by one, a crash in between"
     variants = {
         "no-multi": "the same commands one by one",
         "expire-later": "INCR; where it answers 1, EXPIRE in a command of its own",

@@ -19,8 +19,9 @@ class Mutex(Strategy):
     """An in-process lock per key."""
 
     name = "mutex"
-    family = "process"
+    family = "a lock"
     summary = "an in-process lock per key around GET, decide, SET"
+    stops_helping = "the second process"
     variants = {
         "read-first": "the read that decides comes before the lock",
         "per-request": "every request has a lock of its own",

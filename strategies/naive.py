@@ -13,8 +13,9 @@ class Naive(Strategy):
     """No protection."""
 
     name = "naive"
-    family = "redis"
+    family = "no protection"
     summary = "GET, decide, SET"
+    stops_helping = "as soon as two requests overlap"
 
     def claims(self, conditions: Conditions) -> Claim:
         """Breaks as soon as two requests overlap."""

@@ -19,8 +19,9 @@ class PgAdvisory(Strategy):
     """A lock on the key's hash, for the length of the transaction."""
 
     name = "pg-advisory"
-    family = "postgres"
+    family = "a lock"
     summary = "pg_advisory_xact_lock on the key, then SELECT, decide, UPDATE"
+    stops_helping = "one writer who does not take the lock"
     needs = {"postgres": "14"}
     variants = {
         "wrong-key": "the lock is on the request instead of on what it changes",

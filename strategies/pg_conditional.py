@@ -16,9 +16,12 @@ class PgConditional(Strategy):
     """The rule as one conditional UPDATE."""
 
     name = "pg-conditional"
-    family = "postgres"
+    family = "one operation of the store"
     form = "sql"
     summary = "one UPDATE ... WHERE the old state is still there; the row count decides"
+    stops_helping = (
+        "a count or sum over other rows, unless the row above them carries it; a row count that nobody looks at"
+    )
     needs = {"postgres": "14"}
     variants = {
         "ignore-count": "nobody looks at how many rows were changed",

@@ -35,10 +35,13 @@ class PgExclusion(Strategy):
     """The constraint decides."""
 
     name = "pg-exclusion"
-    family = "postgres"
+    family = "a constraint of the database"
     form = "exclusion"
     rules_for = "where nothing may overlap"
     summary = "INSERT against an exclusion constraint; 23P01 is a refusal"
+    stops_helping = (
+        "a rule that adds up or counts; many at once deadlock, a second each, unless with ON CONFLICT DO NOTHING"
+    )
     needs = {"postgres": "14"}
     variants = {
         "do-nothing": "with ON CONFLICT DO NOTHING, whose row count decides (safe)",

@@ -21,8 +21,9 @@ class PgForUpdate(Strategy):
     """Pessimistic locking of rows."""
 
     name = "pg-for-update"
-    family = "postgres"
+    family = "a lock"
     summary = "SELECT ... FOR UPDATE on a row that exists, decide, UPDATE"
+    stops_helping = "a row that does not exist yet"
     needs = {"postgres": "14"}
     variants = {
         "no-lock": "FOR UPDATE dropped",

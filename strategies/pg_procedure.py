@@ -13,9 +13,10 @@ class PgProcedure(Strategy):
     """A function that locks."""
 
     name = "pg-procedure"
-    family = "postgres"
+    family = "the rule inside the store"
     form = "procedure"
     summary = "a function in the database: SELECT ... FOR UPDATE, decide, UPDATE"
+    stops_helping = "without the lock: to run inside is not to run alone; a writer who goes around it"
     needs = {"postgres": "14"}
     variants = {"no-lock": "the function reads without FOR UPDATE"}
 

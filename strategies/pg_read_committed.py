@@ -12,8 +12,9 @@ class PgReadCommitted(Strategy):
     """A plain transaction."""
 
     name = "pg-read-committed"
-    family = "postgres"
+    family = "no protection"
     summary = "BEGIN, SELECT, decide, UPDATE, COMMIT"
+    stops_helping = "as soon as two requests overlap"
     needs = {"postgres": "14"}
 
     def claims(self, conditions: Conditions) -> Claim:

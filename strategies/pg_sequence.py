@@ -13,10 +13,11 @@ class PgSequence(Strategy):
     """A sequence counts."""
 
     name = "pg-sequence"
-    family = "postgres"
+    family = "a constraint of the database"
     form = "sequence"
     rules_for = "that number things"
     summary = "nextval() in the INSERT that needs a number"
+    stops_helping = "where no number may be left out: what is rolled back, or dies, has used one up"
     needs = {"postgres": "14"}
 
     def claims(self, conditions: Conditions) -> Claim:

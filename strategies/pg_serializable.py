@@ -31,8 +31,9 @@ class PgSerializable(Strategy):
     """Serializable snapshot isolation with retries."""
 
     name = "pg-serializable"
-    family = "postgres"
+    family = "an isolation level"
     summary = "SERIALIZABLE, bounded retry on 40001 and 40P01"
+    stops_helping = "callers without a retry; much contention"
     needs = {"postgres": "14"}
     variants = {
         "read-committed": "the isolation level is lowered to read committed",
@@ -76,6 +77,8 @@ class PgRepeatableRead(PgSerializable):
     """Snapshot isolation with retries."""
 
     name = "pg-repeatable-read"
+    family = "an isolation level"
     summary = "REPEATABLE READ, bounded retry on 40001 and 40P01"
+    stops_helping = "a rule that reads several rows and writes one of them"
     level: Isolation = "repeatable read"
     why = "a row that was changed since the snapshot is not written"

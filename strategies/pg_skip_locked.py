@@ -20,10 +20,11 @@ class PgSkipLocked(Strategy):
     """Any row that nobody has locked."""
 
     name = "pg-skip-locked"
-    family = "postgres"
+    family = "one operation of the store"
     form = "skip-locked"
     rules_for = "that take any one of several rows"
     summary = "UPDATE of the first row that nobody has locked: FOR UPDATE SKIP LOCKED"
+    stops_helping = 'a rule about all rows; "there is none" may be said of a row whose holder then dies'
     needs = {"postgres": "14"}
     variants = {
         "wait": "without SKIP LOCKED: each waits for the one before it (safe)",

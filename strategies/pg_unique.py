@@ -17,9 +17,10 @@ class PgUnique(Strategy):
     """A claim by unique insert."""
 
     name = "pg-unique"
-    family = "postgres"
+    family = "a constraint of the database"
     form = "unique"
     summary = "INSERT against a unique index; the new row is the claim"
+    stops_helping = "a rule that claims nothing; a row count that nobody looks at"
     needs = {"postgres": "14"}
     variants = {"ignore-count": "nobody looks at whether there is a new row"}
 

@@ -19,8 +19,9 @@ class PgVersion(Strategy):
     """A version column and a retry."""
 
     name = "pg-version"
-    family = "postgres"
+    family = "optimistic: look again, then write"
     summary = "a version column: UPDATE ... WHERE version is the one that was read, else again"
+    stops_helping = "a rule that reads several rows and writes one of them"
     needs = {"postgres": "14"}
     variants = {
         "no-version": "the version is left out of WHERE",

@@ -27,8 +27,9 @@ class RedisLock(Strategy):
     """A leased lock per key."""
 
     name = "redis-lock"
-    family = "redis"
+    family = "a lock"
     summary = "SET NX PX with a token around GET, decide, SET; compare-and-delete"
+    stops_helping = "a holder that is paused for longer than the lease"
     variants = {
         "no-token": "released by DEL, whoever holds it",
         "constant-token": "every holder has the same token",

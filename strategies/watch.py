@@ -27,8 +27,9 @@ class Watch(Strategy):
     """Optimistic locking in Redis."""
 
     name = "watch"
-    family = "redis"
+    family = "optimistic: look again, then write"
     summary = "WATCH, GET, decide, MULTI, EXEC, bounded retry"
+    stops_helping = "many callers on one key: most tries are for nothing"
     variants = {
         "no-multi": "the write is sent without MULTI and EXEC: WATCH guards nothing",
         "ignore-null": "EXEC's null is taken for success",

@@ -36,6 +36,13 @@ def strategies(context: click.Context, parameter: click.Parameter, begun: str) -
     ]
 
 
+def either(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """A scenario or a strategy."""
+    scripts = {item.value for item in scenario(context, parameter, begun)}
+    others = [item for item in strategy(context, parameter, begun) if item.value not in scripts]
+    return [*scenario(context, parameter, begun), *others]
+
+
 def schema(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
     """A published schema."""
     from harness.results.schema import SCHEMAS

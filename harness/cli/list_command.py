@@ -1,10 +1,10 @@
-"""race list: what there is to run, and what each strategy says of itself."""
+"""race list: what there is to run, by what goes wrong and by family, and what is claimed of each cell."""
 
 from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,87 +12,141 @@ import click
 from harness.cli import completion
 from harness.model import Conditions
 from harness.strategy import store_of
-from harness.strategy.loader import find_scenario, scenarios, strategies
+from harness.strategy.library import LibraryCell, cells_of_scenario, cells_of_strategy, grouped
+from harness.strategy.loader import find_either, scenarios, strategies
 
 if TYPE_CHECKING:
+    from harness.model import Claim
     from harness.strategy import Scenario, Strategy
 
 _WIDTH = 80
-_STORES = {"redis": "Redis", "postgres": "PostgreSQL"}
+_COLUMN = 22
+
+Document = dict[str, Any]
 
 
 @click.command("list")
-@click.argument("scenario", required=False, shell_complete=completion.scenario)
+@click.argument("name", required=False, shell_complete=completion.either)
+@click.option("--variants", is_flag=True, help="With a name: under every variant, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def command(scenario: str | None, as_json: bool) -> None:
-    """List scenarios and strategies; with SCENARIO, what every strategy claims for it."""
-    if scenario is None:
+def command(name: str | None, variants: bool, as_json: bool) -> None:
+    """List scenarios by what goes wrong and strategies by family; with NAME, what is claimed of each cell of it."""
+    if name is None:
         document = _everything()
         lines = _everything_lines(document)
     else:
-        document = _one(find_scenario(scenario)())
-        lines = _one_lines(document)
+        found = find_either(name)
+        if isinstance(found, tuple):
+            document = _of_strategy(*found, cells_of_strategy(*found, variants=variants))
+            lines = _strategy_lines(document)
+        else:
+            document = _of_scenario(found, cells_of_scenario(found, variants=variants))
+            lines = _scenario_lines(document)
     click.echo(json.dumps(document, indent=2) if as_json else "\n".join(lines))
 
 
-def _everything() -> dict[str, Any]:
+# Documents
+
+
+def _everything() -> Document:
     return {
-        "scenarios": [
-            {"name": kind.name, "summary": kind.summary, "rules": list(kind().all_rules())} for kind in scenarios()
-        ],
+        "scenarios": [_scenario(kind) for kind in scenarios()],
         "strategies": [_strategy(kind) for kind in strategies()],
     }
 
 
-def _strategy(kind: type[Strategy]) -> dict[str, Any]:
+def _scenario(kind: type[Scenario]) -> Document:
+    return {
+        "name": kind.name,
+        "summary": kind.summary,
+        "goes_wrong": kind.goes_wrong,
+        "symptoms": list(kind.symptoms),
+        "rules": list(kind().all_rules()),
+    }
+
+
+def _strategy(kind: type[Strategy]) -> Document:
     return {
         "name": kind.name,
         "store": store_of(kind),
+        "family": kind.family,
         "needs": dict(kind.needs),
         "summary": kind.summary,
+        "stops_helping": kind.stops_helping,
         "variants": dict(kind.variants),
     }
 
 
-def _one(scenario: Scenario) -> dict[str, Any]:
-    conditions = Conditions()
-    rows = []
-    for kind in strategies():
-        claim = kind(scenario).claim(conditions)
-        rows.append({**_strategy(kind), "claim": claim.kind, "reason": claim.reason})
+def _of_scenario(kind: type[Scenario], cells: Iterable[LibraryCell]) -> Document:
+    """`strategies` holds the claims for the first rule, `cells` all, `wrong` the rules that always break."""
+    scenario, cells = kind(), list(cells)
+    rules = list(scenario.all_rules())
+    first = {cell.strategy: cell.claim for cell in cells if cell.rule == rules[0]}
     return {
-        "scenario": scenario.name,
-        "summary": scenario.summary,
-        "rules": list(scenario.all_rules()),
+        "scenario": kind.name,
+        "summary": kind.summary,
+        "goes_wrong": kind.goes_wrong,
+        "symptoms": list(kind.symptoms),
+        "rules": rules,
+        "wrong": dict(scenario.wrong),
         "invariant": scenario.invariant,
         "invariants": [{"name": invariant.name, "says": invariant.says} for invariant in scenario.invariants()],
-        "processes": conditions.processes,
-        "strategies": rows,
+        "processes": Conditions().processes,
+        "strategies": [
+            {**_strategy(one), "claim": first[one.name].kind, "reason": first[one.name].reason} for one in strategies()
+        ],
+        "cells": [{"strategy": cell.strategy, "rule": cell.rule, **_claim(cell.claim)} for cell in cells],
     }
 
 
-def _everything_lines(document: dict[str, Any]) -> Iterator[str]:
-    yield "Scenarios"
-    for scenario in document["scenarios"]:
-        yield from _entry(scenario["name"], scenario["summary"])
-    for store, title in _STORES.items():
-        rows = [row for row in document["strategies"] if row["store"] == store]
-        if rows:
-            yield ""
-            yield f"Strategies, state in {title}"
+def _of_strategy(kind: type[Strategy], variant: str, cells: Iterable[LibraryCell]) -> Document:
+    return {
+        "strategy": f"{kind.name}:{variant}" if variant else kind.name,
+        **{name: value for name, value in _strategy(kind).items() if name != "name"},
+        "processes": Conditions().processes,
+        "cells": [
+            {"scenario": cell.scenario, "strategy": cell.strategy, "rule": cell.rule, **_claim(cell.claim)}
+            for cell in cells
+        ],
+    }
+
+
+def _claim(claim: Claim) -> Document:
+    return {
+        "claim": claim.kind,
+        "reason": claim.reason,
+        "breaks_under": list(claim.breaks_under),
+        "errors": list(claim.errors),
+    }
+
+
+# Screens
+
+
+def _everything_lines(document: Document) -> Iterator[str]:
+    yield "Scenarios, by what goes wrong"
+    for group, rows in grouped(document["scenarios"], lambda row: str(row["goes_wrong"])).items():
+        yield f" {group}"
         for row in rows:
             yield from _entry(row["name"], row["summary"])
-            if row["variants"]:
-                yield from _entry("", f"variants: {', '.join(row['variants'])}")
     yield ""
-    yield "race list SCENARIO tells what each strategy claims for it."
+    yield "Strategies, by family; pg- keep their state in PostgreSQL, the others in Redis"
+    for group, rows in grouped(document["strategies"], lambda row: str(row["family"])).items():
+        yield f" {group}"
+        for row in rows:
+            yield from _entry(row["name"], row["summary"])
+    yield ""
+    yield "race list NAME tells what is claimed of each cell, race explain NAME the rest"
 
 
-def _one_lines(document: dict[str, Any]) -> Iterator[str]:
-    title = f"{document['scenario']}: {document['summary']}" if document["summary"] else document["scenario"]
-    yield from textwrap.wrap(title, _WIDTH, break_on_hyphens=False)
+def _scenario_lines(document: Document) -> Iterator[str]:
+    yield from _title(document["scenario"], document["summary"])
+    if document["symptoms"]:
+        yield from _entry("noticed as", "; ".join(document["symptoms"]))
     yield ""
     yield f"Rules: {', '.join(document['rules'])}"
+    for rule, why in document["wrong"].items():
+        yield from _entry(rule, f"breaks under every strategy: {why}")
     yield ""
     yield "Must stay true"
     for invariant in document["invariants"]:
@@ -101,11 +155,54 @@ def _one_lines(document: dict[str, Any]) -> Iterator[str]:
         yield from _entry("order", document["invariant"] or "some one-at-a-time order explains every reply", 26)
     yield ""
     yield f"Claims, with {document['processes']} processes"
-    for row in document["strategies"]:
-        yield from _entry(row["name"], f"{row['claim']}: {row['reason']}" if row["reason"] else row["claim"])
+    right = [cell for cell in document["cells"] if cell["rule"] not in document["wrong"]]
+    for name, cells in _by(right or document["cells"], "strategy").items():
+        yield from _claims(name, cells)
 
 
-def _entry(name: str, text: str, column: int = 22) -> Iterator[str]:
+def _strategy_lines(document: Document) -> Iterator[str]:
+    yield from _title(document["strategy"], document["summary"])
+    if document["stops_helping"]:
+        yield from _entry("stops helping", document["stops_helping"])
+    variants = document["variants"] if ":" not in document["strategy"] else {}
+    if variants:
+        yield ""
+        yield "Variants"
+        for name, says in variants.items():
+            yield from _entry(f":{name}", says)
+    yield ""
+    yield f"Claims, with {document['processes']} processes"
+    for name, cells in _by(document["cells"], "scenario").items():
+        for strategy, ones in _by(cells, "strategy").items():
+            _, _, variant = strategy.partition(":")
+            yield from _claims(f"  :{variant}" if variant and ":" not in document["strategy"] else name, ones)
+
+
+def _claims(name: str, cells: list[Document]) -> Iterator[str]:
+    """A line for each thing that is claimed, with the rules that it is claimed of where they differ."""
+    by_claim = _by([{**cell, "says": _says(cell)} for cell in cells], "says")
+    for number, (says, alike) in enumerate(by_claim.items()):
+        rules = ", ".join(cell["rule"] for cell in alike)
+        yield from _entry(name if number == 0 else "", f"[{rules}] {says}" if len(by_claim) > 1 else says)
+
+
+def _says(cell: Document) -> str:
+    """`holds: the row is locked ...; not under pause`."""
+    under = f"; not under {', '.join(cell['breaks_under'])}" if cell["breaks_under"] else ""
+    shown = f"; callers are shown {', '.join(cell['errors'])}" if cell["errors"] else ""
+    reason = f": {cell['reason']}" if cell["reason"] else ""
+    return f"{cell['claim']}{reason}{under}{shown}"
+
+
+def _by(rows: Iterable[Document], name: str) -> Mapping[str, list[Document]]:
+    return grouped(rows, lambda row: str(row[name]))
+
+
+def _title(name: str, summary: str) -> list[str]:
+    return textwrap.wrap(f"{name}: {summary}" if summary else name, _WIDTH, break_on_hyphens=False)
+
+
+def _entry(name: str, text: str, column: int = _COLUMN) -> Iterator[str]:
     """`  name    text`, wrapped under itself."""
     lead = f"  {name:<{column - 2}}"
     if len(name) > column - 4:

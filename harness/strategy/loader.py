@@ -56,6 +56,21 @@ def find_strategy(spec: str) -> tuple[type[Strategy], str]:
     return strategy, variant
 
 
+def find_either(spec: str) -> type[Scenario] | tuple[type[Strategy], str]:
+    """The scenario, or the strategy with its variant, behind a name or a script. Raises UsageError."""
+    path, name, variant = _parse(spec)
+    if path is not None:
+        found = _execute(path, path.resolve())
+        scenario = [value for value in _classes("scenario", found) if name in {"", value.name, value.__name__}]
+        return find_scenario(spec) if scenario and not variant else find_strategy(spec)
+    kinds: tuple[Kind, ...] = ("scenario", "strategy")
+    if not any(name in _index(kind) for kind in kinds):
+        there = _script_meant(name)
+        known = [other for kind in kinds for other in _index(kind)]
+        raise UsageError(f"unknown scenario or strategy '{name}'; {there or nearest(name, known)}")
+    return find_strategy(spec) if name in _index("strategy") else find_scenario(spec)
+
+
 def scenarios() -> tuple[type[Scenario], ...]:
     """The bundled scenarios, in their fixed order."""
     return tuple(_find("scenario", None, name) for name in _index("scenario"))
@@ -96,13 +111,20 @@ def _find(kind: Kind, path: Path | None, name: str) -> Any:
 
 def _unknown(kind: Kind, name: str) -> str:
     """A name that nothing has: a script may have been meant, or the other kind."""
-    for script in (f"{name}.py", f"{name.replace('-', '_')}.py"):
-        if name and Path(script).is_file():
-            return f"unknown {kind} '{name}'; did you mean ./{script}?"
+    if there := _script_meant(name):
+        return f"unknown {kind} '{name}'; {there}"
     other: Kind = "strategy" if kind == "scenario" else "scenario"
     if name in _index(other):
         return f"'{name}' is a {other}, no {kind}; {nearest('', _index(kind))}"
     return f"unknown {kind} '{name}'; {nearest(name, _index(kind))}"
+
+
+def _script_meant(name: str) -> str:
+    """`did you mean ./my_fix.py?`, where there is such a script; else ""."""
+    for script in (f"{name}.py", f"{name.replace('-', '_')}.py"):
+        if name and Path(script).is_file():
+            return f"did you mean ./{script}?"
+    return ""
 
 
 def nearest(wrong: str, names: Iterable[str]) -> str:

@@ -39,6 +39,10 @@ class Scenario:
 
     name: ClassVar[str] = ""
     summary: ClassVar[str] = ""
+    goes_wrong: ClassVar[str] = ""
+    """What kind of thing goes wrong, in a few words: scenarios that share them are listed together."""
+    symptoms: ClassVar[Sequence[str]] = ()
+    """How it is noticed, in the words of a bug report: `charged twice`."""
     invariant: ClassVar[str] = ""
     rules: Mapping[str, Rule] = {}
     initial_value: Any = None

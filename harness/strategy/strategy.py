@@ -43,7 +43,12 @@ class Strategy(ABC):
 
     name: ClassVar[str]
     family: ClassVar[str]
+    """By what means it protects, in a few words: strategies that share them are listed together."""
     summary: ClassVar[str] = ""
+    stops_helping: ClassVar[str] = ""
+    """Where it no longer protects, or what it asks for in return."""
+    earns_its_cost: ClassVar[str] = ""
+    """The scenario in which a dear strategy does what cheaper ones cannot."""
     needs: Mapping[str, str] = {"redis": "6.2"}
     form: str | None = None
     rules_for: str = ""

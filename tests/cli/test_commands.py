@@ -246,7 +246,7 @@ def test_rules_of_compare(race: Race, engine: Engine) -> None:
         (("replay",), "missing argument 'FILE'; see race replay --help"),
         (("rnu",), "unknown command 'rnu'; did you mean run?; see race --help"),
         (("schema", "reslut"), "unknown schema 'reslut'; did you mean result?"),
-        (("list", "cuonter"), "unknown scenario 'cuonter'; did you mean counter?"),
+        (("list", "cuonter"), "unknown scenario or strategy 'cuonter'; did you mean counter, mutex or actor?"),
         (("compare", "double-submit", "--strategies", ","), "--strategies names no strategy"),
         (("run", "counter", "--strategy", "nave"), "unknown strategy 'nave'; did you mean naive?"),
         (("run", "counter", "--strategy", "lua:x"), "unknown variant 'x' of lua; there are: resend, remember"),
@@ -399,17 +399,6 @@ def test_help_of_a_command(
 def test_version(race: Race) -> None:
     """The version of the distribution."""
     assert race("--version").stdout.startswith("race 0.")
-
-
-def test_list(race: Race) -> None:
-    """Scenarios and strategies in 80 columns; with a scenario, the claims for it."""
-    everything, claims = race("list"), race("list", "double-submit")
-    assert "  double-submit" in everything.stdout
-    assert "  pg-read-committed   BEGIN" in everything.stdout
-    assert "  mutex               breaks: each process has a lock of its own" in claims.stdout
-    assert max(map(len, (everything.stdout + claims.stdout).splitlines())) <= 80
-    names = [entry["name"] for entry in json.loads(race("list", "--json").stdout)["strategies"]]
-    assert names[:3] == ["naive", "atomic", "lua"]
 
 
 def test_schema(race: Race) -> None:

@@ -1,0 +1,59 @@
+"""race list: what there is by group, and what is claimed of each cell."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Race = Callable[..., Any]
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_list(race: Race) -> None:
+    """Scenarios and strategies in 80 columns; with a scenario, the claims for it."""
+    everything, claims = race("list"), race("list", "double-submit")
+    assert "  double-submit" in everything.stdout
+    assert "  pg-read-committed   BEGIN" in everything.stdout
+    assert "  mutex               breaks: each process has a lock of its own" in claims.stdout
+    assert max(map(len, (everything.stdout + claims.stdout).splitlines())) <= 80
+    names = [entry["name"] for entry in json.loads(race("list", "--json").stdout)["strategies"]]
+    assert names[:3] == ["naive", "atomic", "lua"]
+
+
+def test_groups(race: Race) -> None:
+    """Scenarios stand together by what goes wrong and strategies by family, as each says of itself."""
+    lines = race("list").stdout.splitlines()
+    document = json.loads(race("list", "--json").stdout)
+    for kind, group in (("scenarios", "goes_wrong"), ("strategies", "family")):
+        for row in document[kind]:
+            head = lines.index(f" {row[group] or 'others'}")
+            below = list(itertools.takewhile(lambda line: line.startswith("  "), lines[head + 1 :]))
+            assert any(line.startswith(f"  {row['name']:<20}") for line in below), row["name"]
+
+
+def test_list_a_strategy(race: Race) -> None:
+    """Its variants and its cells: with every variant where that is asked for; a script's as a bundled one's."""
+    shown = race("list", "redis-lock").stdout
+    assert "  :no-token           released by DEL, whoever holds it" in shown
+    assert "  counter             holds: one holder, while no pause outlasts the lease; not" in shown
+    cells = json.loads(race("list", "redis-lock", "--variants", "--json").stdout)["cells"]
+    assert {cell["strategy"] for cell in cells if cell["scenario"] == "counter"} >= {
+        "redis-lock",
+        "redis-lock:no-lease",
+    }
+    Path("mine.py").write_text((ROOT / "examples" / "fix.py").read_text())
+    assert race("list", "mine.py").stdout.startswith("compare-and-set\n")
+
+
+def test_rules_that_always_break(race: Race) -> None:
+    """They are told once, and not again for every strategy; the document has every cell."""
+    shown, document = race("list", "webhook").stdout, json.loads(race("list", "webhook", "--json").stdout)
+    assert shown.count("breaks under every strategy: ") == 2
+    assert "  lua                 holds: a script is one step" in shown
+    cells = {(cell["strategy"], cell["rule"]): cell["claim"] for cell in document["cells"]}
+    assert cells["lua", "guarded"] == "holds"
+    assert cells["lua", "blind"] == "breaks"
