@@ -113,6 +113,10 @@ class Scenario:
         """How many effects outlived their own lease: the risk of any lease, no violation."""
         return 0
 
+    def ending(self, evidence: Evidence) -> str:
+        """What a burst has come to, in the domain's words, where several ends are right; "" where there is but one."""
+        return ""
+
     def probe(self, key: str) -> Request | None:
         """A request that must get the answer of an idle key once `leases_ms` have passed in silence."""
         return None

@@ -91,6 +91,9 @@ operations: dict[str, st.SearchStrategy[Asked]] = {
     "credits": st.tuples(
         st.sampled_from(["reserve", "reserve", "settle", "release", "lapse"]), st.sampled_from(["a", "b"]), NONE
     ),
+    "subscription": st.tuples(
+        st.sampled_from(["begin", "settle", "settle", "cancel"]), st.sampled_from(["a", "b"]), NONE
+    ),
     "webhook": st.tuples(
         st.just("deliver"),
         st.just(""),
