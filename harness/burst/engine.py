@@ -251,6 +251,7 @@ def measured(
         complete=complete,
         amounts=dict(tally.amounts),
         contradiction=tally.contradiction,
+        endings=dict(tally.endings),
     )
 
 

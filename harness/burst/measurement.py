@@ -82,6 +82,7 @@ class Measurement:
     """One cell under one load.
 
     `distribution` counts latencies by their upper bound in milliseconds, `parts` are repeats within the load.
+    `endings` counts the bursts by what they came to, where the scenario has words for it.
     `others` is the share of the processors that other programs used meanwhile.
     `amounts` adds up the domain's own counts for each invariant that broke: how many too many, how much was
     lost. `counterexample` tells one violation step by step, `contradiction` by the operations that show it.
@@ -113,6 +114,7 @@ class Measurement:
     distribution: list[tuple[float, int]] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
     others: float | None = None
+    endings: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

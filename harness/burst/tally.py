@@ -49,6 +49,7 @@ class Tally(Score):
     counterexample: Explanation | None = None
     contradiction: Contradiction | None = None
     failures: list[str] = field(default_factory=list)
+    endings: Counter[str] = field(default_factory=Counter)
     last_bursts: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
     def add(self, evidence: Evidence, finding: Finding, burst: int | None = None) -> None:
@@ -58,8 +59,10 @@ class Tally(Score):
         if self.weigh(weight_of(evidence), finding):
             try:
                 self.overruns += self.bound.scenario.overruns(evidence)
+                if burst is not None and evidence.rest is not None and (end := self.bound.scenario.ending(evidence)):
+                    self.endings[end] += 1
             except Exception as error:
-                self.checker_error = self.checker_error or failed("overruns", error)
+                self.checker_error = self.checker_error or failed("overruns and endings", error)
         self.count(evidence.operations, None if burst is None else self.judged + self.apart)
 
     def add_probes(self, evidence: Evidence, burst: int) -> None:

@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from harness.report.by_rule import undecided
+
 Document = Mapping[str, Any]
 
 STORE_NAMES = {"redis": "Redis", "postgres": "PostgreSQL"}
@@ -34,6 +36,8 @@ def advice(document: Document) -> Iterator[tuple[str, str]]:
         if rows:
             yield name, _choice(store, rows)
     yield from _mutex(document)
+    if (which := undecided(document)) is not None:
+        yield "Your choice", which
     yield "Not covered", NOT_COVERED
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.report.advice import advice, failures
+from harness.report.by_rule import by_rule_lines
 from harness.report.comparison_rows import COLUMNS, cells, control_line, groups, not_applicable
 from harness.report.figures import plural
 from harness.report.paint import VERDICT_STYLES, Paint, plain
@@ -40,6 +41,8 @@ def comparison_screen(document: Document, exit_code: int, paint: Paint = plain) 
         lines.append("")
     if any(not row["violations"]["bursts"] for row in document["rows"]):
         lines += [paint("  <= is the one-sided 95 % bound where no burst broke", "dim"), ""]
+    if table := list(by_rule_lines(document)):
+        lines += [paint("By rule", "bold"), *table, ""]
     reasons = list(not_applicable(document))
     if len(reasons) > _MOST_REASONS:  # five lines about what is not here would hide what is
         names = ", ".join(one["strategy"] for one in document["not_applicable"])

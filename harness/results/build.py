@@ -124,6 +124,7 @@ def row_document(row: CompareRow, explored: Document | None = None) -> Document:
         "requests": burst.counts.requests + sustained.counts.requests,
         "errors": shown,
         "overruns": burst.counts.overruns + sustained.counts.overruns,
+        "endings": dict(burst.endings),
     }
 
 

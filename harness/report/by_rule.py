@@ -1,0 +1,81 @@
+"""Several rules side by side: strategies down, rules across; in each cell order, rule, and what it has come to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from harness.report.figures import MISSING
+
+Document = Mapping[str, Any]
+
+WORDS = {"held": "held", "violated": "broken", "inconclusive": "?"}
+_MOST_ENDS = 2
+_SELDOM = 0.005
+_WIDTH = 80
+
+
+def rules_of(document: Document) -> list[str]:
+    """The rules that were compared, in their order."""
+    return list(dict.fromkeys(row["rule"] for row in document["rows"]))
+
+
+def by_rule(document: Document) -> list[list[list[str]]]:
+    """A row for each strategy: its name, then a cell for each rule; a cell is a few short lines. Empty for one rule."""
+    rules = rules_of(document)
+    if len(rules) < 2:
+        return []
+    found = []
+    for strategy, rows in groupby(document["rows"], key=lambda row: row["strategy"]):
+        cells = {row["rule"]: _cell(row) for row in rows}
+        found.append([[strategy], *(cells.get(rule, [MISSING]) for rule in rules)])
+    return found
+
+
+def by_rule_lines(document: Document) -> Iterator[str]:
+    """The same for a screen of 80 columns; none for one rule."""
+    rows = by_rule(document)
+    if not rows:
+        return
+    heads = [["order, rule", "and the end"], *([rule] for rule in rules_of(document))]
+    widths = [max(len(line) for row in [heads, *rows] for line in row[place]) for place in range(len(heads))]
+    gap = 2 if sum(widths) + 2 * len(widths) <= _WIDTH else 1
+    for row in [heads, *rows]:
+        for number in range(max(map(len, row))):
+            parts = [_line(cell, number).ljust(width) for cell, width in zip(row, widths, strict=True)]
+            yield f"  {(' ' * gap).join(parts)}".rstrip()
+
+
+def undecided(document: Document) -> str | None:
+    """That nothing here chooses between rules which hold alike and come to different ends; None where they do not."""
+    held: dict[str, set[str]] = {}
+    for row in document["rows"]:
+        if row["verdict"] == "held" and row.get("endings"):
+            held.setdefault(row["rule"], set()).update(row["endings"])
+    if len(held) < 2:
+        return None
+    names = ", ".join(held)
+    return (
+        f"{names} hold under the same strategies and are different businesses: race compares the rows, and cannot"
+        " choose the column"
+    )
+
+
+def _cell(row: Document) -> list[str]:
+    """`held, broken`, then the ends that came most often."""
+    verdicts = [WORDS[row["order"]], WORDS[_rule(row["invariants"].values())]]
+    endings: Mapping[str, int] = row.get("endings") or {}
+    total = sum(endings.values())
+    often = sorted(endings, key=lambda end: -endings[end])[:_MOST_ENDS]
+    return [", ".join(verdicts), *(end for end in often if endings[end] > _SELDOM * total)]
+
+
+def _rule(verdicts: Sequence[str] | Any) -> str:
+    """The worst of what the invariants say."""
+    found = set(verdicts)
+    return next((word for word in ("violated", "inconclusive") if word in found), "held")
+
+
+def _line(cell: Sequence[str], number: int) -> str:
+    return cell[number] if number < len(cell) else ""
