@@ -234,6 +234,7 @@ class Subscription(Scenario):
     name = "subscription"
     summary = "an upgrade is charged while its user cancels: three rules, three businesses"
     invariant = "whoever cancelled has no plan, and whoever has one has paid for it, once"
+    goes_wrong = "order held, rule violated"
     operations = {name: Signature(decision="") for name in ("begin", "settle", "cancel")}
     rules = {name: deciding(meaning) for name, meaning in MEANINGS.items()}
     wrong = {"blind": "a result that comes after a cancel, or again, flips the plan, however well it is locked"}

@@ -137,7 +137,7 @@ def test_a_reader_that_leaves(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert (ended.stdout, ended.stderr) == ("Scenarios\n0\n", "")
+    assert (ended.stdout, ended.stderr) == ("Scenarios, by what goes wrong\n0\n", "")
 
 
 def test_help_starts_quickly() -> None:
