@@ -63,12 +63,12 @@ def undecided(document: Document) -> str | None:
 
 
 def _cell(row: Document) -> list[str]:
-    """`held, broken`, then the ends that came most often."""
+    """`held, broken`, then the ends that came most often, by name: so that rows that are alike look alike."""
     verdicts = [WORDS[row["order"]], WORDS[_rule(row["invariants"].values())]]
     endings: Mapping[str, int] = row.get("endings") or {}
     total = sum(endings.values())
     often = sorted(endings, key=lambda end: -endings[end])[:_MOST_ENDS]
-    return [", ".join(verdicts), *(end for end in often if endings[end] > _SELDOM * total)]
+    return [", ".join(verdicts), *sorted(end for end in often if endings[end] > _SELDOM * total)]
 
 
 def _rule(verdicts: Sequence[str] | Any) -> str:

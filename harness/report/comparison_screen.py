@@ -45,7 +45,7 @@ def comparison_screen(document: Document, exit_code: int, paint: Paint = plain) 
         lines += [paint("By rule", "bold"), *table, ""]
     reasons = list(not_applicable(document))
     if len(reasons) > _MOST_REASONS:  # five lines about what is not here would hide what is
-        names = ", ".join(one["strategy"] for one in document["not_applicable"])
+        names = ", ".join(dict.fromkeys(one["strategy"] for one in document["not_applicable"]))
         reasons = [f"{names}: they do not apply (race list {shlex.split(document['reproduce'])[2]} says why)"]
     for left_out in reasons:
         lines += labelled("Left out", left_out, paint, _INDENT)
