@@ -114,6 +114,7 @@ class Booking(Scenario):
     goes_wrong = "each one is right, together they are not"
     symptoms = ("double booked", "sold out but sold")
     invariant = "no two bookings of one host overlap"
+    refusals = ("taken", "not booked")
     initial_value: Any = {}
     operations = {
         "book": Signature({"from": int, "until": int}, decision=""),

@@ -283,6 +283,7 @@ class Credits(Scenario):
     goes_wrong = "a limit is passed, or never lifted"
     symptoms = ("one credit bought two calls", "a negative balance", "credits gone, and nothing was made")
     invariant = "the model is not called more often than there are credits"
+    refusals = ("no credit", "unknown")
     operations = {name: Signature(decision="") for name in TOLD}
     rules = {"reserve": reserve, "check-first": check_first, "unmetered": unmetered}
     wrong = {"unmetered": "a user without a row is taken for one without a limit"}

@@ -329,6 +329,7 @@ class DoubleSubmit(Scenario):
     goes_wrong = "two get in where one may"
     symptoms = ("the job ran twice", "two tabs, two orders", "a second click was not dropped")
     invariant = "at most one attempt per user is at work"
+    refusals = ("rejected", "wait", "join", "lost", "gone")
     operations = {
         "start": Signature({}, {"attempt": str}, ""),
         "finish": Signature(decision=""),

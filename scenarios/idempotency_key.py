@@ -226,6 +226,7 @@ class IdempotencyKey(Scenario):
     goes_wrong = "two get in where one may"
     symptoms = ("charged twice", "a retry got another answer", "409 for ever after a crash")
     invariant = "one execution per key"
+    refusals = ("in progress", "wait", "mismatch", "lost")
     operations = {
         "begin": Signature({"body": str}, {"answer": str}, decision=""),
         "complete": Signature({"answer": str}, decision=""),

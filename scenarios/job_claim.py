@@ -200,6 +200,7 @@ class JobClaim(Scenario):
     goes_wrong = "two get in where one may"
     symptoms = ("two workers did one job", "a cancelled job was finished after all")
     invariant = "a job is given to one worker"
+    refusals = ("none", "late", "too late")
     rules = {"any": guarded, "named": guarded, "blind": blind}
     wrong = {"blind": "a completion that comes late undoes a cancellation"}
     initial_value: Any = JOBS

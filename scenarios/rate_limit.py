@@ -301,6 +301,7 @@ class RateLimit(Scenario):
     goes_wrong = "a limit is passed, or never lifted"
     symptoms = ("more requests than the limit let through", "refused for ever")
     invariant = "no more requests are let through in a minute than the limit"
+    refusals = ("limited",)
     operations = {"hit": Signature({"limit": int}, decision="")}
     rules = {
         "fixed": fixed,

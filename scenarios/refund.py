@@ -135,6 +135,7 @@ class Refund(Scenario):
     goes_wrong = "each one is right, together they are not"
     symptoms = ("refunded more than was paid",)
     invariant = "the refunds that did not fail are no more than what was captured"
+    refusals = ("refused", "nothing")
     initial_value: Any = {"captured": CAPTURED, "refunds": {}}
     operations = {
         "refund": Signature({"amount": int}, decision=""),

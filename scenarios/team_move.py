@@ -74,6 +74,7 @@ class TeamMove(Scenario):
     goes_wrong = "two keys: half made, or locked out"
     symptoms = ("a user in no team", "a user in a team that is gone", "deadlock detected (40P01)")
     invariant = "every member is in one team, and in none that was deleted"
+    refusals = ("refused", "gone already")
     initial_value: Any = {"open": True, "members": 1}
     operations = {
         "move": Signature(decision=""),

@@ -132,6 +132,7 @@ class TokenRotation(Scenario):
     goes_wrong = "two get in where one may"
     symptoms = ("signed out at random", "a refresh token with two successors")
     invariant = "a token has one successor"
+    refusals = ("refused", "revoked")
     operations = {"rotate": Signature({"token": str}, {"token": str}, decision="")}
     rules = {"replay": rotating(GRACE["replay"]), "strict": rotating(GRACE["strict"]), "refuse": refuse}
     wrong = {

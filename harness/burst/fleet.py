@@ -28,10 +28,11 @@ class WorkerDied(RaceError):
     """A process of the fleet ended although nobody asked it to."""
 
 
-class _Process:
+class Process:
     """One child: orders go in as lines of JSON, answers come out."""
 
     def __init__(self, module: str, fds: Sequence[int]) -> None:
+        """Start `python -m module`, which inherits these file descriptors."""
         self.stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self.child = subprocess.Popen(  # noqa: S603 - our own module
             [sys.executable, "-m", module],
@@ -44,12 +45,14 @@ class _Process:
         self._transport: asyncio.ReadTransport | None = None
 
     async def open(self) -> None:
+        """Listen to it."""
         self._reader = asyncio.StreamReader(limit=1 << 26)
         protocol = asyncio.StreamReaderProtocol(self._reader)
         loop = asyncio.get_running_loop()
         self._transport, _protocol = await loop.connect_read_pipe(lambda: protocol, self.child.stdout)
 
     def order(self, order: dict[str, Any]) -> None:
+        """Tell it to do something."""
         assert self.child.stdin is not None
         try:
             self.child.stdin.write(json.dumps(order).encode() + b"\n")
@@ -76,6 +79,7 @@ class _Process:
         return f"a worker process died (exit {self.child.poll()}): {lines[-1] if lines else 'it said nothing'}"
 
     def end(self) -> None:
+        """Let it end, or end it; wait for that."""
         assert self.child.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self.child.stdin.close()
@@ -120,8 +124,8 @@ class Fleet:
         self._owners = owners
         self._files: list[IO[bytes]] = []
         self._steps: list[IO[bytes]] = []
-        self._workers: list[_Process] = []
-        self._owning: list[_Process] = []
+        self._workers: list[Process] = []
+        self._owning: list[Process] = []
         self._bound: Cell | None = None
         self._read_to = [0] * processes
         self.meeting: Rendezvous
@@ -150,14 +154,14 @@ class Fleet:
         meeting.truncate(size(self.processes))
         self.meeting = Rendezvous(meeting.fileno(), self.processes, self.processes)
         pairs = [[socket.socketpair() for _ in range(self._owners)] for _ in range(self.processes)]
-        hellos: list[tuple[_Process, dict[str, Any]]] = []
+        hellos: list[tuple[Process, dict[str, Any]]] = []
         for number, ends in enumerate(pairs):
             entries, words, steps = self._file(), self._file(), self._file()
             self.readings.append(Reading(number, entries.fileno(), words.fileno()))
             self._steps.append(steps)
             owner_fds = [mine.fileno() for mine, _theirs in ends]
             fds = [entries.fileno(), words.fileno(), steps.fileno(), meeting.fileno()]
-            process = _Process("harness.burst.worker", [*fds, *owner_fds])
+            process = Process("harness.burst.worker", [*fds, *owner_fds])
             self._workers.append(process)
             hello = {
                 "worker": number, "processes": self.processes, "stores": description, "entries_fd": fds[0],
@@ -166,7 +170,7 @@ class Fleet:
             hellos.append((process, hello))
         for number in range(self._owners):
             owner_fds = [ends[number][1].fileno() for ends in pairs]
-            process = _Process("harness.burst.worker", owner_fds)
+            process = Process("harness.burst.worker", owner_fds)
             self._owning.append(process)
             hellos.append((process, {"owner": number, "stores": description, "owner_fds": owner_fds}))
         for ends in pairs:
@@ -196,7 +200,7 @@ class Fleet:
         """The process ids of workers and owners."""
         return [process.child.pid for process in (*self._workers, *self._owning)]
 
-    async def _ask_all(self, processes: Iterable[_Process], order: dict[str, Any]) -> list[dict[str, Any]]:
+    async def _ask_all(self, processes: Iterable[Process], order: dict[str, Any]) -> list[dict[str, Any]]:
         asked = list(processes)
         for process in asked:
             process.order(order)

@@ -50,8 +50,11 @@ class OwnerClient:
                 waiter.set_exception(ConnectionLost("the owner is gone"))
         self._waiting.clear()
 
-    async def ask(self, request: Request) -> tuple[Reply, int, int]:
-        """Send a request; the owner's answer, and when it decided (Unix ms). Raises ConnectionLost."""
+    async def ask(self, request: Request, *more: int) -> tuple[Reply, int, int]:
+        """Send a request; the owner's answer, and when it decided (Unix ms). Raises ConnectionLost.
+
+        `more` goes along: which owner is meant, where several share a process.
+        """
         if self._reading.done():
             raise ConnectionLost("the owner is gone")
         self._next += 1
@@ -65,6 +68,7 @@ class OwnerClient:
             request.id,
             request.attempt,
             request.role,
+            *more,
         ]
         self._writer.write(json.dumps(message).encode() + b"\n")
         answer: tuple[Reply, int, int] = await waiter
@@ -110,8 +114,12 @@ class Owner:
         """Put what one worker sends into the mailbox."""
         reader, writer = await asyncio.open_connection(sock=end)
         while line := await reader.readline():
-            self._mailbox.append((writer, json.loads(line)))
-            self._arrived.set()
+            self.take(writer, json.loads(line))
+
+    def take(self, writer: asyncio.StreamWriter, message: list[Any]) -> None:
+        """Put a message into the mailbox; its answer goes to `writer`."""
+        self._mailbox.append((writer, message))
+        self._arrived.set()
 
     async def serve(self) -> None:
         """Take one message after the other, for ever."""

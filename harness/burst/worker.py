@@ -26,6 +26,7 @@ from harness.burst.plan import Cell, Load, Orders, draw, orders_from, rename
 from harness.burst.record import PROBE, Recorder, write_whole
 from harness.burst.rendezvous import Rendezvous, spin
 from harness.burst.session import LoadSession, VirtualProcess
+from harness.burst.state import at_rest, seed
 from harness.model import ConnectionLost, RaceError, StoreFault, UsageError, described
 from harness.stores import PostgresConnection, RedisConnection, Targets
 from harness.strategy import Scenario, Strategy
@@ -79,7 +80,7 @@ class Worker:
     # Sessions
 
     async def _new_session(self, store: str, index: int) -> LoadSession:
-        redis, postgres = await _connected(self.targets, store)
+        redis, postgres = await connected(self.targets, store)
         name = f"{self.number}.{index}"
         return LoadSession(name, self.targets.prefix, self.process, redis=redis, postgres=postgres, rng=Random(name))
 
@@ -241,27 +242,16 @@ class Worker:
 
     async def seed(self, cell: Cell, load: Load, keys: list[str]) -> dict[str, Any]:
         """Give every key its initial value, and every key of PostgreSQL its row."""
-        scenario, strategy, _rule = self.cells.load(cell)
+        _scenario, strategy, _rule = self.cells.load(cell)
         (session, *_) = await self.ready_sessions(strategy, 1, load)
-        value = scenario.initial_value
-        if strategy.store == "postgres":
-            for statement in strategy.rows.schema:
-                await session.sql(statement)
-            await strategy.rows.seed(session.sql, keys, value)
-        elif value is not None:
-            await scenario.values.save(session, dict.fromkeys(keys, value), int(time.time() * 1000))
+        await seed(session, strategy, keys)
         return {}
 
     async def rest(self, cell: Cell, load: Load, keys: list[str]) -> dict[str, Any]:
         """Read the state at rest."""
-        scenario, strategy, _rule = self.cells.load(cell)
+        _scenario, strategy, _rule = self.cells.load(cell)
         (session, *_) = await self.ready_sessions(strategy, 1, load)
-        if strategy.store == "postgres":
-            values = await strategy.rows.at_rest(session.sql, keys)
-        else:
-            raw = await session.redis("MGET", *map(session.key, keys)) if keys else []
-            values = {key: scenario.values.parse(value) for key, value in zip(keys, raw, strict=True)}
-        return {"rest": {key: values.get(key) for key in keys}, "rest_ms": time.time_ns() // 1_000_000}
+        return {"rest": await at_rest(session, strategy, keys), "rest_ms": time.time_ns() // 1_000_000}
 
     async def probe(self, cell: Cell, load: Load, keys: list[str], burst_of: list[int]) -> dict[str, Any]:
         """Ask each key whether it still works, with a request that an idle key must grant."""
@@ -324,7 +314,7 @@ class Worker:
                 return await self.probe(cell, load, data["keys"], data["bursts"])
 
 
-async def _connected(targets: Targets, store: str) -> tuple[RedisConnection | None, PostgresConnection | None]:
+async def connected(targets: Targets, store: str) -> tuple[RedisConnection | None, PostgresConnection | None]:
     """A connection to one of the stores. Raises StoreFault."""
     if store == "redis":
         assert targets.redis is not None
@@ -348,7 +338,7 @@ async def _serve_owner(hello: dict[str, Any]) -> Any:
             return {"commands": owner.commands()}
         _scenario, strategy, rule = cells.load(Cell(**data["cell"]))
         if strategy.store not in connections:
-            connections[strategy.store] = await _connected(targets, strategy.store)
+            connections[strategy.store] = await connected(targets, strategy.store)
         owner.bind(strategy, rule, *connections[strategy.store], data["load"]["think_ms"])
         return {"tasks": len(tasks)}
 
@@ -385,7 +375,7 @@ async def main() -> None:
         worker = Worker(hello)
         await worker.open()
         carry_out = worker.carry_out
-    _say({"ready": True})
+    say({"ready": True})
     running: asyncio.Task[None] | None = None
     while line := await reader.readline():
         if running is not None:
@@ -403,20 +393,22 @@ async def _answer(carry_out: Any, line: str) -> None:
         answer = {"lost": f"{fault}"}
     except Exception as error:  # a layout's encode or decode is the user's, too
         answer = {"error": described(error), "exit": UsageError.exit_code}
-    _say(answer)
+    say(answer)
 
 
 _ANSWERS = 1
 """Where answers go. What a user's script prints must not get among them."""
 
 
-def _keep_answers_apart() -> None:
+def keep_answers_apart() -> None:
+    """Give the descriptor of stdout to answers alone."""
     global _ANSWERS  # noqa: PLW0603 - one for the process, like the descriptor that it stands for
     _ANSWERS = os.dup(1)
     os.dup2(2, 1)
 
 
-def _say(answer: dict[str, Any]) -> None:
+def say(answer: dict[str, Any]) -> None:
+    """Write an answer to the parent."""
     data = json.dumps(answer).encode() + b"\n"
     while data:
         data = data[os.write(_ANSWERS, data) :]
@@ -425,5 +417,5 @@ def _say(answer: dict[str, Any]) -> None:
 if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGTERM):  # the parent decides what Ctrl-C means, and ends its workers
         signal.signal(number, signal.SIG_IGN)
-    _keep_answers_apart()
+    keep_answers_apart()
     uvloop.run(main())

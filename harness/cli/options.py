@@ -81,6 +81,7 @@ class Sectioned(click.Command):
     _SECTIONS: ClassVar = {
         "What": ("strategy", "strategies", "rule", "rules", "mode"),
         "Search": ("faults", "every", "search", "most", "switches", "save"),
+        "Where": ("port", "host", "workers", "certfile", "keyfile"),
         "How much": ("bursts", "size", "processes", "connections", "keys", "work_us", "think_ms", "duration_s", "seed",
                      "budget_s"),
         "Stores": ("redis_url", "postgres_url", "allow_hosts"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from random import Random
 from typing import Any, ClassVar, Protocol, Self
@@ -67,6 +67,8 @@ class Scenario:
     """The rule that is executed, once `under` was asked for it."""
     operations: Mapping[str, Signature] = {}
     """What can be asked: a line of a history that asks for anything else is refused. Empty: not checked."""
+    refusals: Collection[str] = ("rejected", "refused")
+    """Decisions that turn a caller away: a web server says so with its status."""
     repeatable: bool = False
     """Whether the rule itself gives a request that is delivered again its first answer, and changes nothing more."""
     within_reach: Callable[[State, Request, Reply, Sequence[Request]], bool] | None = None

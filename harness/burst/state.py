@@ -1,0 +1,33 @@
+"""The state of keys, written before the first request and read when all is at rest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from harness.burst.session import LoadSession
+from harness.strategy import Strategy
+
+
+async def seed(session: LoadSession, strategy: Strategy, keys: Sequence[str]) -> None:
+    """Give every key its initial value, and every key of PostgreSQL its row. Raises StoreFault."""
+    scenario = strategy.scenario
+    value = scenario.initial_value
+    if strategy.store == "postgres":
+        for statement in strategy.rows.schema:
+            await session.sql(statement)
+        await strategy.rows.seed(session.sql, keys, value)
+    elif value is not None:
+        await scenario.values.save(session, dict.fromkeys(keys, value), int(time.time() * 1000))
+
+
+async def at_rest(session: LoadSession, strategy: Strategy, keys: Sequence[str]) -> dict[str, Any]:
+    """The value of every key; None where there is no row. Raises StoreFault."""
+    if strategy.store == "postgres":
+        values = await strategy.rows.at_rest(session.sql, keys)
+    else:
+        raw = await session.redis("MGET", *map(session.key, keys)) if keys else []
+        parse = strategy.scenario.values.parse
+        values = {key: parse(value) for key, value in zip(keys, raw, strict=True)}
+    return {key: values.get(key) for key in keys}

@@ -1,0 +1,100 @@
+"""race serve: every scenario under every strategy as a service over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.cli import completion
+from harness.cli import output as out
+from harness.cli.failure import OK
+from harness.cli.options import AtLeast, Sectioned, names, store_options, stores_of
+from harness.model import UsageError
+
+if TYPE_CHECKING:
+    from harness.serve import Serving
+
+_PORT = AtLeast(0, most=65_535, reason="there are no more ports")
+_WORKERS = AtLeast(1, most=32, reason="each is a Python of its own")
+
+
+@click.command("serve", cls=Sectioned)
+@click.argument("scenarios", nargs=-1, metavar="[SCENARIO]...", shell_complete=completion.scenario)
+@click.option(
+    "--strategies",
+    default="",
+    metavar="A,B",
+    shell_complete=completion.strategy,
+    help="Names or scripts; all bundled ones without it.",
+)
+@click.option("--port", type=_PORT, default=8000, show_default=True, help="Where to listen; 0 takes a free one.")
+@click.option("--host", default="127.0.0.1", metavar="ADDRESS", show_default=True, help="Loopback, unless told.")
+@click.option("--workers", type=_WORKERS, default=2, show_default=True, help="OS processes that share the port.")
+@click.option("--connections", type=AtLeast(1), default=32, show_default=True, help="Of a worker to a store, at most.")
+@click.option("--certfile", default="", metavar="FILE", help="For HTTPS: a certificate, as PEM.")
+@click.option("--keyfile", default="", metavar="FILE", help="And its key.")
+@store_options
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document, once it serves.")
+@click.option("--quiet", is_flag=True, help="No remarks.")
+def command(**options: Any) -> int:
+    """Serve every scenario under every strategy over HTTP, on real stores, until Ctrl-C.
+
+    SCENARIO may be a name (see race list) or a script; all bundled ones without any. HTTP/1.1 and HTTP/2.
+    """  # fmt: skip
+    from harness.serve import Address, Catalogue, serve
+
+    catalogue = Catalogue.of(options["scenarios"], names(options["strategies"]))
+    if options["workers"] > 1 and sys.platform != "linux":
+        raise UsageError("worker processes share a port on Linux only: use --workers 1")
+    address = Address(options["host"], options["port"], options["certfile"], options["keyfile"])
+
+    def started(serving: Serving) -> None:
+        if options["as_json"]:
+            click.echo(out.as_json(_document(serving)), nl=False)
+            sys.stdout.flush()
+        elif not options["quiet"]:
+            click.echo("\n".join(_screen(serving)), color=True)
+            sys.stdout.flush()
+
+    try:
+        asyncio.run(
+            serve(
+                catalogue, address, started, options=stores_of(options), workers=options["workers"],
+                connections=options["connections"],
+            )
+        )  # fmt: skip
+    except KeyboardInterrupt:  # how a server ends
+        if not options["quiet"]:
+            click.echo("\nended, with everything that was started", err=True)
+    return OK
+
+
+def _document(serving: Serving) -> dict[str, Any]:
+    return {
+        "url": serving.address.url,
+        "workers": list(serving.pids),
+        "stores": list(serving.stores),
+        "scenarios": list(serving.catalogue.scenarios),
+        "strategies": list(serving.catalogue.strategies),
+    }
+
+
+def _screen(serving: Serving) -> list[str]:
+    from harness.serve.pages import Pages
+
+    paint = out.paint()
+    pages = Pages(serving.catalogue, len(serving.pids))
+    pages.url = serving.address.url
+    shown = len(serving.catalogue.scenarios), len(serving.catalogue.strategies)
+    protocols = "HTTP/1.1 and HTTP/2"
+    return [
+        f"{paint(pages.url, 'bold')}  {shown[0]} scenarios x {shown[1]} strategies",
+        f"{protocols}, {len(serving.pids)} workers, {' and '.join(serving.stores)}",
+        "",
+        *pages.examples(),
+        "",
+        f"{pages.url}/ lists them all. Ctrl-C ends it.",
+    ]

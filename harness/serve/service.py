@@ -1,0 +1,210 @@
+"""One cell as a worker process serves it: requests are performed one by one, on sessions of its pool."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from random import Random
+from typing import Any, NamedTuple
+
+from harness.burst.owner import OwnerClient
+from harness.burst.session import LoadSession, VirtualProcess
+from harness.burst.state import at_rest
+from harness.burst.worker import connected
+from harness.model import (
+    CommandRefused,
+    ConnectionLost,
+    Reply,
+    Request,
+    Rule,
+    StatementRefused,
+    Status,
+    StoreFault,
+    described,
+    no_reply,
+)
+from harness.serve.pool import Pool
+from harness.serve.refused import Refused
+from harness.stores import Targets
+from harness.strategy import Scenario, Strategy
+from harness.strategy.loader import nearest
+
+TIMEOUT_S = 10.0
+"""As in a load: who is not answered by then is stuck."""
+_DRAWN = 40
+_WARM = 2
+"""Sessions that a worker opens for a cell before its first request."""
+_WORDS: Mapping[type, str] = {
+    int: "a whole number", float: "a number", str: "a text", bool: "true or false", list: "a list", dict: "an object",
+}  # fmt: skip
+
+
+class Performed(NamedTuple):
+    """What came of a request. The interval in Unix ms is the instant of its decision; 0 where nobody knows."""
+
+    reply: Reply
+    now_ms: int
+    now_max_ms: int
+    retries: int
+    commands: int
+
+
+class Service:
+    """A cell, bound in this process: its memory and its in-process locks are this process's."""
+
+    def __init__(
+        self, number: int, bound: tuple[Scenario, Strategy, Rule], targets: Targets, pool: Pool, name: str
+    ) -> None:
+        """`number` is the cell's; `targets` hold the namespace of this cell alone; `name` draws its tokens."""
+        self.number = number
+        self.scenario, self.strategy, self.rule = bound
+        self.targets = targets
+        self.known: set[str] = set()
+        self.seeded = self.strategy.store == "postgres" or self.scenario.initial_value is not None
+        self.owner: tuple[OwnerClient, int] | None = None
+        self._name = name
+        self._process = VirtualProcess()
+        self._pool = pool
+        self._home = pool.home(self._connect)
+        self._sessions = 0
+        self._arities = _arities(self.scenario)
+
+    async def _connect(self) -> LoadSession:
+        redis, postgres = await connected(self.targets, self.strategy.store)
+        self._sessions += 1
+        name = f"{self._name}.{self._sessions}"
+        session = LoadSession(
+            name, self.targets.prefix, self._process, redis=redis, postgres=postgres, rng=Random(f"{name}{time.time()}")
+        )
+        if self.owner is not None:
+            client, place = self.owner
+            session.asks = lambda request: client.ask(request, place)
+        return session
+
+    async def warm(self) -> None:
+        """Open the first connections; where that fails, so will the first request, which says why."""
+        sessions: list[LoadSession] = []
+        with suppress(StoreFault):
+            while len(sessions) < _WARM:
+                sessions.append(await self._pool.take(self._home))
+        for session in sessions:
+            await self._pool.give(self._home, session)
+
+    # What can be asked
+
+    def check(self, request: Request) -> None:
+        """Refuse what the rule would not understand. Raises Refused."""
+        operation, args, known = request.operation, request.args, self.scenario.operations
+        if known and operation not in known:
+            raise Refused(404, f"unknown operation '{operation}' of {self.scenario.name}; {nearest(operation, known)}")
+        wanted = known[operation].args if known else {}
+        for name, kind in wanted.items():
+            if name not in args:
+                raise Refused(400, f"'{name}' is missing: {operation} takes {_told(wanted)} as JSON")
+            if kind is not object and type(args[name]) is not kind:
+                raise Refused(400, f"'{name}' must be {_WORDS.get(kind, kind.__name__)}, not {args[name]!r:.40}")
+        if known and (unknown := [name for name in args if name not in wanted]):
+            takes = nearest(unknown[0], wanted) if wanted else f"{operation} takes no arguments"
+            raise Refused(400, f"unknown argument '{unknown[0]}'; {takes}")
+        counts = self._arities.get(operation) or self._arities.get("", set())
+        if counts and len(request.keys) not in counts:
+            fitting = " or ".join(map(str, sorted(counts)))
+            keys = "key" if counts == {1} else "keys"
+            raise Refused(
+                400, f"{operation} takes {fitting} {keys}, separated by commas; there are {len(request.keys)}"
+            )
+        if request.attempt and self.strategy.scope == "flow":
+            raise Refused(
+                400,
+                f"{self.strategy.title} holds an attempt together with its effects: it cannot be asked step by step",
+            )
+
+    # Performing
+
+    async def perform(self, request: Request) -> Performed:
+        """Make one request. Raises Refused with what is known of the outcome."""
+        try:
+            session = await self._pool.take(self._home)
+        except StoreFault as fault:
+            raise Refused(503, str(fault), {"outcome": Status.FAILED, "code": fault.code}) from None
+        session.request, session.changed = request.id, False
+        session.now_at_ms = session.now_max_ms = 0
+        commands, retried = session.commands, session.retried
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                reply = await self.strategy.apply(session, request, self.rule)
+            instant = _instant(session)
+            performed = Performed(reply, *instant, session.retried - retried, session.commands - commands)
+        except BaseException as error:
+            counts = {"retries": session.retried - retried, "commands": session.commands - commands}
+            raise _failure(error, session, counts) from None
+        finally:
+            await self._pool.give(self._home, session)
+        if type(reply) is not Reply:
+            raise Refused(500, no_reply(self.strategy.apply, reply), {"outcome": Status.UNKNOWN, "code": "script"})
+        return performed
+
+    async def rest(self, keys: Sequence[str]) -> dict[str, Any]:
+        """The values of these keys. Raises Refused."""
+        try:
+            session = await self._pool.take(self._home)
+            try:
+                async with asyncio.timeout(TIMEOUT_S):
+                    return await at_rest(session, self.strategy, keys)
+            except (StoreFault, TimeoutError):
+                session.lost = True
+                raise
+            finally:
+                await self._pool.give(self._home, session)
+        except TimeoutError:
+            raise Refused(503, f"no answer within {TIMEOUT_S:.0f} s") from None
+        except StoreFault as fault:
+            raise Refused(503, str(fault), {"code": fault.code}) from None
+
+
+def _instant(session: LoadSession) -> tuple[int, int]:
+    """When it was decided: an interval whose end may be open until the answer."""
+    now_ms, most = session.now_at_ms, session.now_max_ms
+    return now_ms, most if most >= 0 else max(now_ms, time.time_ns() // 1_000_000)
+
+
+def _failure(error: BaseException, session: LoadSession, counts: Mapping[str, Any]) -> BaseException:
+    """What an error says of the outcome, as a load records it; the session is marked where it cannot be used again."""
+    outcome = Status.UNKNOWN
+    match error:
+        case CommandRefused():
+            outcome = Status.UNKNOWN if session.changed else Status.FAILED
+            # A refused Redis command may leave the connection inside WATCH or MULTI.
+            session.lost = not isinstance(error, StatementRefused)
+            status, code, says = 503, error.code, f"the store refuses: {error}"
+        case ConnectionLost():
+            session.lost = True
+            status, code, says = 503, error.code, f"the connection was lost: {error}"
+        case TimeoutError():
+            session.lost = True
+            status, code, says = 503, "stuck", f"no answer within {TIMEOUT_S:.0f} s"
+        case Exception():
+            session.lost = True
+            status, code, says = 500, "script", described(error)
+        case _:
+            session.lost = True
+            return error
+    now_ms, now_max_ms = _instant(session)
+    known = {"outcome": outcome, "code": code, "now_ms": now_ms, "now_max_ms": now_max_ms, **counts}
+    return Refused(status, says, known)
+
+
+def _arities(scenario: Scenario) -> dict[str, set[int]]:
+    """How many keys each operation takes, as the bursts show: "" is for those of attempts."""
+    found: dict[str, set[int]] = {}
+    for number in range(_DRAWN):
+        for item in scenario.burst(Random(number), 2 + number % 4):
+            operation = item.operation if isinstance(item, Request) else ""
+            found.setdefault(operation, set()).add(len(item.keys))
+    return found
+
+
+def _told(args: Mapping[str, type]) -> str:
+    return ", ".join(f"{name} ({_WORDS.get(kind, kind.__name__)})" for name, kind in args.items())
