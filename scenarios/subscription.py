@@ -18,9 +18,11 @@ from typing import Any, NamedTuple
 from harness import (
     Attempt,
     Breach,
+    End,
     Evidence,
     Flow,
     Forms,
+    GaveUp,
     Invariant,
     NotExpressible,
     Outcome,
@@ -39,6 +41,7 @@ from harness import (
 
 PENDING, REOPENED, REFUSED = Reply("pending"), Reply("reopened"), Reply("refused")
 ACTIVE, LATE, KNOWN = Reply("active"), Reply("late"), Reply("known")
+ABANDONED, KEPT = Reply("abandoned"), Reply("kept")
 CANCELLED, ENDED, NOTED = Reply("cancelled"), Reply("ended"), Reply("noted")
 """An upgrade that was pending was taken back; a plan was ended; there was nothing to cancel, yet."""
 
@@ -68,7 +71,7 @@ MEANINGS = {
 
 def deciding(meaning: Meaning) -> Rule:
     """The rule of that meaning."""
-    steps = {"begin": begun, "settle": settled, "cancel": cancelled}
+    steps = {"begin": begun, "settle": settled, "abandon": abandoned, "cancel": cancelled}
 
     def rule(state: State, request: Request, now_ms: int) -> Outcome:
         held = {**NEW, **(state[request.key] or {})}
@@ -81,6 +84,10 @@ def deciding(meaning: Meaning) -> Rule:
 def begun(held: Mapping[str, Any], attempt: str, meaning: Meaning) -> tuple[dict[str, Any], Reply]:
     """Note that an upgrade is under way."""
     if meaning.ids:
+        if attempt in held["known"]:
+            return {}, KNOWN
+        if held["pending"] == attempt:
+            return {}, PENDING
         if held["plan"] == "pro" or ((held["closed"] or held["pending"]) and not meaning.reopens):
             return {}, REFUSED
         if held["closed"]:
@@ -98,6 +105,13 @@ def settled(held: Mapping[str, Any], attempt: str, meaning: Meaning) -> tuple[di
     if held["pending"] != attempt:
         return {"known": known}, LATE
     return {"plan": "pro", "pending": "", "known": known}, ACTIVE
+
+
+def abandoned(held: Mapping[str, Any], attempt: str, meaning: Meaning) -> tuple[dict[str, Any], Reply]:
+    """Forget an upgrade that was not charged in the end."""
+    if meaning.ids and held["pending"] != attempt:
+        return {}, KEPT
+    return {"pending": ""}, ABANDONED
 
 
 def cancelled(held: Mapping[str, Any], _attempt: str, meaning: Meaning) -> tuple[dict[str, Any], Reply]:
@@ -136,6 +150,8 @@ end
 LUA = {
     "begin": """
 if ids then
+  for place = 4, #words do if words[place] == attempt then return 'known' end end
+  if words[2] == attempt then return 'pending' end
   if plan == 'pro' or ((closed or pending) and not reopens) then return 'refused' end
   if closed then return save('reopened', plan, attempt, '0') end
 end
@@ -147,6 +163,10 @@ for place = 4, #words do if words[place] == attempt then return 'known' end end
 words[#words + 1] = attempt
 if words[2] ~= attempt then return save('late', plan, words[2], words[3]) end
 return save('active', 'pro', '-', words[3])
+""",
+    "abandon": """
+if ids and words[2] ~= attempt then return 'kept' end
+return save('abandoned', plan, '-', words[3])
 """,
     "cancel": """
 if stands and (pending or plan == 'pro') then return 'refused' end
@@ -167,12 +187,12 @@ RETURNING decided.told
 SQL = {
     "begin": HELD.format(
         told="""CASE
-    WHEN NOT $3::boolean THEN 'pending'
+    WHEN NOT $3::boolean OR pending = $2::text THEN 'pending' WHEN $2::text = ANY(known) THEN 'known'
     WHEN plan = 'pro' OR ((closed OR pending <> '') AND NOT $4::boolean) THEN 'refused'
     WHEN closed THEN 'reopened' ELSE 'pending' END""",
         changes="""plan = decided.plan, known = decided.known,
-  pending = CASE WHEN told = 'refused' THEN decided.pending ELSE $2::text END,
-  closed = CASE WHEN told = 'refused' THEN decided.closed ELSE false END""",
+  pending = CASE WHEN told IN ('refused', 'known') THEN decided.pending ELSE $2::text END,
+  closed = CASE WHEN told IN ('refused', 'known') THEN decided.closed ELSE false END""",
     ),
     "settle": HELD.format(
         told="""CASE
@@ -182,6 +202,11 @@ SQL = {
   pending = CASE WHEN told = 'active' THEN '' ELSE decided.pending END,
   known = CASE WHEN told = 'known' OR NOT $3::boolean THEN decided.known ELSE array_append(decided.known, $2::text) END
   """,
+    ),
+    "abandon": HELD.format(
+        told="CASE WHEN $3::boolean AND pending <> $2::text THEN 'kept' ELSE 'abandoned' END",
+        changes="""plan = decided.plan, closed = decided.closed, known = decided.known,
+  pending = CASE WHEN told = 'kept' THEN decided.pending ELSE '' END""",
     ),
     "cancel": HELD.format(
         told="""CASE
@@ -198,6 +223,7 @@ SQL = {
 ARGS: Mapping[str, Callable[[Meaning, str], tuple[Any, ...]]] = {
     "begin": lambda meaning, attempt: (attempt, meaning.ids, meaning.reopens),
     "settle": lambda meaning, attempt: (attempt, meaning.ids),
+    "abandon": lambda meaning, attempt: (attempt, meaning.ids),
     "cancel": lambda meaning, _attempt: (meaning.stands,),
 }
 
@@ -235,7 +261,7 @@ class Subscription(Scenario):
     summary = "an upgrade is charged while its user cancels: three rules, three businesses"
     invariant = "whoever cancelled has no plan, and whoever has one has paid for it, once"
     goes_wrong = "order held, rule violated"
-    operations = {name: Signature(decision="") for name in ("begin", "settle", "cancel")}
+    operations = {name: Signature(decision="") for name in LUA}
     rules = {name: deciding(meaning) for name, meaning in MEANINGS.items()}
     wrong = {"blind": "a result that comes after a cancel, or again, flips the plan, however well it is locked"}
     breaks_under = dict.fromkeys(MEANINGS, ("crash",))
@@ -249,6 +275,14 @@ class Subscription(Scenario):
     forms = forms_of("cancel-wins")
     other_forms = {rule: forms_of(rule) for rule in MEANINGS if rule != "cancel-wins"}
 
+    ends = {
+        "once": "ok",
+        "twice": "charged twice",
+        "stranded": "paid, no plan",
+        "undone": "given back",
+        "unpaid": "plan, not paid",
+    }
+
     def burst(self, rng: Random, size: int) -> Sequence[Attempt]:
         """An upgrade and a cancel; then an upgrade whose result is delivered twice, and so on."""
         wants = ("upgrade", "cancel", "upgrade")
@@ -260,19 +294,24 @@ class Subscription(Scenario):
 
     async def flow(self, flow: Flow) -> None:
         """Note it, charge, flip the plan, tell the user. Or cancel."""
+        mine = flow.attempt.id
         if flow.attempt.args["wants"] == "cancel":
             if await flow.apply("cancel") == ENDED:
-                await flow.effect("refund")
+                await flow.effect("refund", id=f"refund {mine}")
             return
-        if await flow.apply("begin") == REFUSED:
+        if await flow.apply("begin") not in (PENDING, REOPENED):
             return
-        await flow.effect("charge")
+        try:
+            await flow.effect("charge", id=f"charge {mine}", undo="refund")
+        except GaveUp:
+            await flow.apply("abandon")
+            return
         for _delivery in range(flow.attempt.args["deliveries"]):
             told = await flow.apply("settle")
             if told == LATE:
-                await flow.effect("refund")
+                await flow.effect("refund", id=f"refund {mine}")
             elif told == ACTIVE:
-                await flow.effect("e-mail")
+                await flow.effect("e-mail", id=f"e-mail {mine}")
 
     def invariants(self) -> Sequence[Invariant]:
         """The cancel, the money, the e-mail."""
@@ -283,8 +322,18 @@ class Subscription(Scenario):
         ]
 
     def view(self, value: Any, now_ms: int) -> Any:
-        """All but the order in which results came."""
-        return None if value is None else {**value, "known": sorted(value["known"])}
+        """All but the order in which results came; no row yet is a user who has asked for nothing."""
+        held = value or NEW
+        return {**held, "known": sorted(held["known"])}
+
+    def became(self, value: Any, effects: Mapping[str, int]) -> End:
+        """What an upgrade that nobody cancels came to."""
+        paid, plan = effects.get("charge", 0) - effects.get("refund", 0), (value or NEW)["plan"]
+        if paid > 1:
+            return "twice"
+        if plan == "pro":
+            return "once" if paid else "unpaid"
+        return "stranded" if paid else "undone"
 
     def ending(self, evidence: Evidence) -> str:
         """The plan, and for how many months money was kept."""

@@ -176,7 +176,7 @@ class LoadFlow:
             attempt.role, self.place, self.number, asked_ns=asked_ns,
         )  # fmt: skip
 
-    async def effect(self, name: str) -> None:
+    async def effect(self, name: str, *, id: str = "", undo: str = "") -> None:  # noqa: A002, ARG002 - for a service
         """Write down that it begins, let it take its time, write down that it ended."""
         performer = self.performer
         recorder, place = performer.recorder, self.place

@@ -311,7 +311,7 @@ class _Flow:
         )
         return await self._cast._perform(self._caller, request)  # noqa: SLF001 - its own
 
-    async def effect(self, name: str) -> None:
+    async def effect(self, name: str, *, id: str = "", undo: str = "") -> None:  # noqa: A002, ARG002 - for a service
         """Two steps: others may come between its begin and its end."""
         await step(Pending("effect", (self.attempt,), name=name))
         await step(Pending("effect-end", name=name))

@@ -5,6 +5,7 @@ RaceError                    one line for the user, and an exit code
 |-- StoreUnavailable         3: a store is missing, down, too old or out of room
 StoreFault                   what a strategy may meet while it runs
 |-- ConnectionLost           the outcome of what was sent cannot be known
+|-- GaveUp                   an effect that was not to be had, and was made up for
 |-- CommandRefused           the server said no; nothing was done
     |-- StatementRefused     PostgreSQL said no, with its SQLSTATE
 """
@@ -46,6 +47,14 @@ class ConnectionLost(StoreFault):
     def __init__(self, message: str = "") -> None:
         """`message` says what was seen."""
         super().__init__("connection-lost", message)
+
+
+class GaveUp(StoreFault):
+    """A flow gave an effect up: what may have been done outside was undone."""
+
+    def __init__(self, message: str = "") -> None:
+        """`message` says what was given up."""
+        super().__init__("gave-up", message)
 
 
 class CommandRefused(StoreFault):

@@ -31,10 +31,10 @@ def comparison_markdown(document: Document) -> str:
         lines += [table_row(cells(row, document)) for row in rows]
         control = control_line(rows)
         lines += ["", escaped(control[0].upper() + control[1:] + ".")] if control else []
-    if by_rules := by_rule(document):
+    if beside := by_rule(document):
         lines += ["", "## By rule", "", table_row(["order, rule and the end", *rules_of(document)])]
-        lines.append(table_row([":--"] * len(by_rules[0])))
-        lines += [table_row(["; ".join(cell) for cell in row]) for row in by_rules]
+        lines.append(table_row([":--"] * len(beside[0])))
+        lines += [table_row(["; ".join(cell) for cell in row]) for row in beside]
     lines += ["", "`<=` is the one-sided 95 % bound where no burst broke.", ""]
     lines += [f"* Left out: {escaped(left_out)}" for left_out in not_applicable(document)]
     lines += [f"* {label}: {escaped(text)}" for label, text in [*failures(document), *advice(document)]]

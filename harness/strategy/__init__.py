@@ -12,7 +12,7 @@ from harness.strategy.forms import (
 )
 from harness.strategy.invariants import out_of_order, replay
 from harness.strategy.layouts import RowLayout, TableLayout, ValueLayout, json_row
-from harness.strategy.scenario import Flow, Scenario
+from harness.strategy.scenario import End, Flow, Scenario
 from harness.strategy.session import Isolation, Rows, Session, Transaction
 from harness.strategy.spec import RuleSpec
 from harness.strategy.strategy import Store, Strategy, store_of
@@ -21,6 +21,7 @@ __all__ = [
     "ChildRowLayout",
     "CommandForm",
     "CommandsForm",
+    "End",
     "Flow",
     "Form",
     "Forms",

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from random import Random
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 from harness.model import Attempt, Claim, Evidence, Invariant, Outcome, Reply, Request, Rule, Signature, State
 from harness.strategy.forms import Forms, NotExpressible
 from harness.strategy.layouts import TableLayout, ValueLayout, json_row
+
+End = Literal["once", "twice", "stranded", "undone", "unpaid"]
+"""Of an attempt: all done, each effect once; an effect twice; an effect, and not what it was for; an effect that was
+made up for; what an effect was for, without it."""
 
 
 class Flow(Protocol):
@@ -21,8 +25,12 @@ class Flow(Protocol):
         """Make one request on the attempt's keys and wait for its reply."""
         ...
 
-    async def effect(self, name: str) -> None:
-        """Do something outside that cannot be taken back; its begin is written down first."""
+    async def effect(self, name: str, *, id: str = "", undo: str = "") -> None:  # noqa: A002 - what it is
+        """Do something outside that cannot be taken back; its begin is written down first.
+
+        `id` is the same when it is asked for again: an idempotency key, where the flow sends one. `undo` names the
+        effect that makes up for it. Raises GaveUp where the flow has made up for it instead.
+        """
         ...
 
     async def wait(self) -> bool:
@@ -69,6 +77,8 @@ class Scenario:
     """What can be asked: a line of a history that asks for anything else is refused. Empty: not checked."""
     refusals: Collection[str] = ("rejected", "refused")
     """Decisions that turn a caller away: a web server says so with its status."""
+    ends: Mapping[End, str] = {}
+    """The words for what may become of an attempt with effects: see `became`."""
     repeatable: bool = False
     """Whether the rule itself gives a request that is delivered again its first answer, and changes nothing more."""
     within_reach: Callable[[State, Request, Reply, Sequence[Request]], bool] | None = None
@@ -114,6 +124,13 @@ class Scenario:
     def overruns(self, evidence: Evidence) -> int:
         """How many effects outlived their own lease: the risk of any lease, no violation."""
         return 0
+
+    def became(self, value: Any, effects: Mapping[str, int]) -> End:
+        """What became of the first attempt of a burst, alone on its key: of the key's value, and its effects by name.
+
+        A scenario that says so is tried under every flow; `ends` has its words for each end.
+        """
+        raise NotImplementedError
 
     def ending(self, evidence: Evidence) -> str:
         """What a burst has come to, in the domain's words, where several ends are right; "" where there is but one."""

@@ -32,6 +32,10 @@ WINS = ("cancel-wins", "first-wins", "last-wins")
         (WINS, held(pending="b"), "settle", "late", held(pending="b", known="a")),
         (WINS, held("pro", known="a"), "settle", "known", held("pro", known="a")),
         (WINS, held("pro"), "begin", "refused", held("pro")),
+        (WINS, held("pro", known="a"), "begin", "known", held("pro", known="a")),
+        (WINS, held(pending="a"), "begin", "pending", held(pending="a")),
+        ((*WINS, "blind"), held(pending="a"), "abandon", "abandoned", held()),
+        (WINS, held(pending="b"), "abandon", "kept", held(pending="b")),
         ((*WINS, "blind"), None, "cancel", "noted", held(closed=True)),
         (("cancel-wins", "last-wins", "blind"), held(pending="b"), "cancel", "cancelled", held(closed=True)),
         (("cancel-wins", "last-wins", "blind"), held("pro"), "cancel", "ended", held(closed=True)),
@@ -115,6 +119,25 @@ def test_paid_for_what_is_had(effects: str, plan: str, amounts: list[int]) -> No
 def test_nobody_knows_what_an_unanswered_request_did() -> None:
     """So its money is not counted."""
     assert breaches("paid for what is had", told("settle", None, 3, None), effects="c", plan="free") == []
+
+
+@pytest.mark.parametrize(
+    ("effects", "plan", "end"),
+    [
+        ({"charge": 1, "e-mail": 1}, "pro", "once"),
+        ({"charge": 2}, "pro", "twice"),
+        ({"charge": 2}, "free", "twice"),
+        ({"charge": 2, "refund": 1}, "pro", "once"),
+        ({"charge": 1}, "free", "stranded"),
+        ({"charge": 1, "refund": 1}, "free", "undone"),
+        ({}, "free", "undone"),
+        ({}, "pro", "unpaid"),
+    ],
+)
+def test_what_became_of_an_upgrade(effects: dict[str, int], plan: str, end: str) -> None:
+    """Money and plan."""
+    assert SCENARIO.became(held(plan), effects) == end
+    assert end in SCENARIO.ends
 
 
 def test_one_e_mail() -> None:

@@ -92,7 +92,7 @@ operations: dict[str, st.SearchStrategy[Asked]] = {
         st.sampled_from(["reserve", "reserve", "settle", "release", "lapse"]), st.sampled_from(["a", "b"]), NONE
     ),
     "subscription": st.tuples(
-        st.sampled_from(["begin", "settle", "settle", "cancel"]), st.sampled_from(["a", "b"]), NONE
+        st.sampled_from(["begin", "begin", "settle", "settle", "abandon", "cancel"]), st.sampled_from(["a", "b"]), NONE
     ),
     "webhook": st.tuples(
         st.just("deliver"),
