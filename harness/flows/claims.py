@@ -1,0 +1,57 @@
+"""The flows by name, what may happen to an attempt, and what each flow comes to then."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.model import UsageError
+from harness.strategy import End
+
+FAULTS = {
+    "twice": "delivered twice",
+    "lost": "reply lost",
+    "killed": "killed after it",
+    "gone": "never comes back",
+}
+"""What is really made: the attempt is delivered to two processes; the outside service hangs up after the deed; the
+process is killed between the deed and the news, and started again; the same, and only another one lives on."""
+
+FLOWS = {
+    "inline": "plain code; a call that got no answer is made again",
+    "idempotent": "the same, and the call carries an idempotency key",
+    "compensating": "a call that got no answer is undone",
+    "saga": "each step is written down; what may have been done is undone by whoever takes over",
+    "saga:idempotent": "the same with a key: what may have been done is done again",
+    "durable": "a workflow of DBOS; a step that was not written down is made again",
+    "durable:idempotent": "the same, and the step carries an idempotency key",
+}
+"""By name, what each is."""
+
+CLAIMS: dict[str, tuple[End, End, End, End]] = {
+    "inline": ("twice", "twice", "stranded", "stranded"),
+    "idempotent": ("once", "once", "stranded", "stranded"),
+    "compensating": ("twice", "undone", "stranded", "stranded"),
+    "saga": ("once", "undone", "undone", "undone"),
+    "saga:idempotent": ("once", "once", "once", "once"),
+    "durable": ("once", "twice", "twice", "stranded"),
+    "durable:idempotent": ("once", "once", "once", "stranded"),
+}
+"""What is claimed of each flow, by fault."""
+
+ALL = "all"
+NO_DBOS = "the durable flow needs DBOS: pip install 'race-harness[durable]', or leave it out of --flow"
+
+
+def claimed(flow: str, fault: str) -> End:
+    """What a flow comes to under a fault."""
+    return CLAIMS[flow][list(FAULTS).index(fault)]
+
+
+def flows_named(names: Sequence[str]) -> list[str]:
+    """Each once, in the order asked for. Raises UsageError."""
+    found: list[str] = []
+    for name in names:
+        if name != ALL and name not in FLOWS:
+            raise UsageError(f"unknown flow '{name}'; there are: {', '.join(FLOWS)}; or all")
+        found += FLOWS if name == ALL else [name]
+    return list(dict.fromkeys(found))
