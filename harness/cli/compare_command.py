@@ -50,6 +50,13 @@ KEPT_S = 0.5
     help="Names; all, redis, postgres.",
 )
 @click.option("--rules", default="", metavar="A,B", help="Rules to compare, or all; the first without it.")
+@click.option(
+    "--flow",
+    default="",
+    metavar="A,B",
+    shell_complete=completion.flows,
+    help="Flows of one attempt, or all: another table.",
+)
 @click.option("--bursts", type=AtLeast(1), default=1000, show_default=True, help="Most bursts for each.")
 @load_options
 @click.option(
@@ -69,6 +76,10 @@ def command(context: click.Context, /, **options: Any) -> int:
 
     Bursts give the verdict, sustained load the cost; all take turns, more than once.
     """  # fmt: skip
+    if options["flow"]:
+        from harness.cli.flow_table import flow_table
+
+        return flow_table(context, options)
     from harness.burst import Load, compare
     from harness.explore import explore_briefly
     from harness.report import comparison_screen

@@ -43,6 +43,19 @@ def either(context: click.Context, parameter: click.Parameter, begun: str) -> li
     return [*scenario(context, parameter, begun), *others]
 
 
+def flows(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """The last one of a list with commas."""
+    from harness.flows import FLOWS
+
+    before, comma, last = begun.rpartition(",")
+    taken = before.split(",")
+    return [
+        CompletionItem(f"{before}{comma}{name}", help=what)
+        for name, what in {**FLOWS, "all": "all of them"}.items()
+        if name.startswith(last) and name not in taken
+    ]
+
+
 def schema(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
     """A published schema."""
     from harness.results.schema import SCHEMAS

@@ -74,6 +74,15 @@ def isolation_code(document: Document, output: Output) -> int:
     return INCONCLUSIVE if document["reason"] or document["differs"] else OK
 
 
+def flows_code(document: Document, output: Output) -> int:
+    """The exit code of `race compare --flow`: a failed claim outweighs one that could not be tried."""
+    if not document["complete"]:
+        return INTERRUPTED
+    if document["as_claimed"] is False:
+        return OK if output.exit_zero else FOUND
+    return OK if document["as_claimed"] else INCONCLUSIVE
+
+
 def comparison_code(document: Document, output: Output) -> int:
     """The exit code of `race compare`: a failed claim outweighs one that could not be tried."""
     if not document["complete"]:

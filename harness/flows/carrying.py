@@ -190,8 +190,10 @@ _UNDONE = "undone"
 
 
 class Saga(Inline):
-    """Each step is written down before and after it. One that began and may have been done is undone, or, with a key,
-    done again."""
+    """Each step is written down before and after it.
+
+    One that began and may have been done is undone, or, with a key, done again.
+    """
 
     async def open(self) -> None:
         """Make the tables."""

@@ -17,13 +17,13 @@ FAULTS = {
 process is killed between the deed and the news, and started again; the same, and only another one lives on."""
 
 FLOWS = {
-    "inline": "plain code; a call that got no answer is made again",
-    "idempotent": "the same, and the call carries an idempotency key",
-    "compensating": "a call that got no answer is undone",
-    "saga": "each step is written down; what may have been done is undone by whoever takes over",
-    "saga:idempotent": "the same with a key: what may have been done is done again",
-    "durable": "a workflow of DBOS; a step that was not written down is made again",
-    "durable:idempotent": "the same, and the step carries an idempotency key",
+    "inline": "plain code; a call without an answer is made again",
+    "idempotent": "the same, with an idempotency key at the outside",
+    "compensating": "a call without an answer is undone",
+    "saga": "steps are written down; an open one is undone",
+    "saga:idempotent": "the same with a key; an open one is made again",
+    "durable": "a DBOS workflow; an open step is made again",
+    "durable:idempotent": "the same, with an idempotency key at the outside",
 }
 """By name, what each is."""
 

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from types import TracebackType
@@ -260,9 +260,16 @@ class FlowBench:
         self._running.append(worker)
         cell = self.bound.cell
         worker.order(
-            {"flow": flow, "executor": f"{executor} {self._number}", "scenario": cell.scenario, "strategy": cell.strategy,
-             "rule": cell.rule, "stores": self.stores.describe(), "port": self._port}
-        )  # fmt: skip
+            {
+                "flow": flow,
+                "executor": f"{executor} {self._number}",
+                "scenario": cell.scenario,
+                "strategy": cell.strategy,
+                "rule": cell.rule,
+                "stores": self.stores.describe(),
+                "port": self._port,
+            }
+        )
         await worker.until("ready")
         return worker
 
@@ -338,5 +345,3 @@ async def flow_table(
             except StoreFault as lost:
                 cells.append(FlowCell(flow, fault, None, f"a store was lost: {lost}"))
     return cells, True
-
-

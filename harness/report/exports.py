@@ -8,6 +8,7 @@ from typing import Any
 from harness.report.check_markdown import check_markdown
 from harness.report.comma_separated import check_csv, comparison_csv, exploration_csv, result_csv
 from harness.report.difference import difference_csv, difference_markdown
+from harness.report.flows import flows_csv, flows_markdown
 from harness.report.isolation import isolation_csv, isolation_markdown
 from harness.report.kept import runs_csv, runs_markdown
 from harness.report.markdown import comparison_markdown
@@ -34,6 +35,7 @@ _FORMS: Mapping[str, Mapping[str, Form]] = {
     "comparison": {"markdown": comparison_markdown, "csv": comparison_csv, "html": page},
     "exploration": {"markdown": exploration_markdown, "csv": exploration_csv, "html": page},
     "isolation": {"markdown": isolation_markdown, "csv": isolation_csv, "html": page},
+    "flows": {"markdown": flows_markdown, "csv": flows_csv},
     "check": {"markdown": check_markdown, "csv": check_csv, "html": page},
     "runs": {"markdown": runs_markdown, "csv": runs_csv},
     "difference": {"markdown": difference_markdown, "csv": difference_csv},

@@ -137,6 +137,15 @@ def _isolated(document: Document) -> str:
     return "as expected" if document["as_expected"] and not differs else f"failed, {plural(differs, 'case')} differs"
 
 
+def _flows(document: Document) -> str:
+    cells = [cell["as_claimed"] for one in document["flows"] for cell in one["cells"]]
+    if unlike := cells.count(False):
+        return f"failed, {unlike} of {len(cells)} NOT as claimed{_cut_short(document)}"
+    if unclear := cells.count(None):
+        return f"inconclusive, {unclear} of {len(cells)} unclear{_cut_short(document)}"
+    return f"{len(cells)} as claimed{_cut_short(document)}"
+
+
 def _checked(document: Document) -> str:
     counts = document["counts"]
     return f"{document['outcome']}, {counts['passed']} of {sum(counts.values())}{_cut_short(document)}"
@@ -148,9 +157,9 @@ def _cut_short(document: Document) -> str:
 
 _COMMANDS = {
     "result": "run", "comparison": "compare", "exploration": "explore", "isolation": "isolation", "check": "check",
-    "verification": "verify",
+    "verification": "verify", "flows": "compare --flow",
 }  # fmt: skip
 _FOUND: Mapping[str, Callable[[Document], str]] = {
     "result": _verdict, "comparison": _compared, "exploration": _verdict, "isolation": _isolated, "check": _checked,
-    "verification": lambda document: str(document["verdict"]),
+    "verification": lambda document: str(document["verdict"]), "flows": _flows,
 }  # fmt: skip

@@ -11,13 +11,14 @@ SCHEMAS = {
     "check": "check-1.json",
     "verification": "verification-1.json",
     "isolation": "isolation-1.json",
+    "flows": "flows-1.json",
     "doctor": "doctor-1.json",
     "runs": "runs-1.json",
     "difference": "difference-1.json",
 }
 """Name on the command line to file; the number is the version in the document's `schema`."""
 
-RESULTS = ("result", "comparison", "exploration", "check", "verification", "isolation")
+RESULTS = ("result", "comparison", "exploration", "check", "verification", "isolation", "flows")
 """Those that tell what was measured, and are kept."""
 
 
