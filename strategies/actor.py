@@ -5,6 +5,9 @@ memory and writes it through to the store before it answers. It costs a hop, and
 one process: its pace is everybody's, and while it is down nobody is served. It stops helping
 with a second owner, or with one that takes the next message while it waits for the store; and
 a successor of a dead owner is a second one as long as a write of the first is under way.
+
+And an owner owns nothing as long as others may write as well: what somebody writes around it, it does not
+know of, and covers with what it remembers. Where it alone has the credentials, the store refuses the others.
 """
 
 from harness import Claim, Conditions, Reply, Request, Rule, Session, Strategy
@@ -23,6 +26,7 @@ class Actor(Strategy):
     variants = {
         "two-owners": "two owners, each sure to be the only one",
         "awaits-in-the-middle": "the owner takes the next message while it waits for the store",
+        "credentials": "callers may read, and only the owner may write: the store refuses the others (safe)",
     }
 
     @property
@@ -35,9 +39,14 @@ class Actor(Strategy):
         """Whether the next message begins before this one is answered."""
         return self.variant == "awaits-in-the-middle"
 
+    @property
+    def guarded(self) -> bool:
+        """Whether callers are refused what they write themselves."""
+        return self.variant == "credentials"
+
     def claims(self, conditions: Conditions) -> Claim:
         """Holds with one owner that finishes what it began."""
-        if self.variant:
+        if self.variant in {"two-owners", "awaits-in-the-middle"}:
             return Claim("breaks", self.variants[self.variant])
         # What a dead owner sent last may arrive after its successor has read.
         return Claim("holds", "one owner decides one message at a time", breaks_under=("crash",))

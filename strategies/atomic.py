@@ -28,6 +28,7 @@ class Atomic(Strategy):
     name = "atomic"
     family = "one operation of the store"
     form = "command"
+    meets = "one step of the server"
     summary = "one command: SET NX PX, INCR"
     stops_helping = "a rule that one command cannot say; more than one key"
     variants = {

@@ -31,6 +31,7 @@ class Lua(Strategy):
     name = "lua"
     family = "the rule inside the store"
     form = "lua"
+    meets = "one step of the server"
     summary = "the rule as a script, EVALSHA"
     stops_helping = "a second version of the rule; it blocks the server while it runs"
     variants = {

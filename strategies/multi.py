@@ -21,6 +21,7 @@ class Multi(Strategy):
     name = "multi"
     family = "one operation of the store"
     form = "multi"
+    meets = "one step of the server"
     summary = "MULTI, a few commands, EXEC: nothing is read before"
     stops_helping = "whatever must read before it decides; sent one by one, a crash in between"
     variants = {

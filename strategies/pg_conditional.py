@@ -18,6 +18,7 @@ class PgConditional(Strategy):
     name = "pg-conditional"
     family = "one operation of the store"
     form = "sql"
+    meets = "a lock of the row"
     summary = "one UPDATE ... WHERE the old state is still there; the row count decides"
     stops_helping = (
         "a count or sum over other rows, unless the row above them carries it; a row count that nobody looks at"

@@ -25,6 +25,7 @@ class PgForUpdate(Strategy):
     summary = "SELECT ... FOR UPDATE on a row that exists, decide, UPDATE"
     stops_helping = "a row that does not exist yet"
     needs = {"postgres": "14"}
+    meets = "a lock of the row"
     variants = {
         "no-lock": "FOR UPDATE dropped",
         "lock-after-read": "the lock is taken after the read that decides",

@@ -3,10 +3,16 @@
 The rule lives in one place, whatever language its callers speak, and one round trip does. But to
 run inside the server is not to run alone: a function is a transaction's statements like any other,
 and of two that read the same row before either writes, both decide on it. It needs the lock that
-it would need outside. And who may write to the table directly goes around it.
+it would need outside. And who may write to the table directly goes around it, unless nobody may: REVOKE, and a
+function that runs with the rights of its maker (SECURITY DEFINER). Then the rule has an owner.
 """
 
-from harness import Claim, Conditions, Reply, Request, Rule, Scenario, Session, Strategy
+from dataclasses import replace
+
+from harness import Claim, Conditions, Reply, Request, RowLayout, Rule, Scenario, Session, Strategy
+
+PLAIN = "LANGUAGE plpgsql"
+AS_OWNER = f"{PLAIN} SECURITY DEFINER SET search_path FROM CURRENT"
 
 
 class PgProcedure(Strategy):
@@ -18,17 +24,30 @@ class PgProcedure(Strategy):
     summary = "a function in the database: SELECT ... FOR UPDATE, decide, UPDATE"
     stops_helping = "without the lock: to run inside is not to run alone; a writer who goes around it"
     needs = {"postgres": "14"}
-    variants = {"no-lock": "the function reads without FOR UPDATE"}
+    enforces = "owner"
+    meets = "a lock of the row"
+    variants = {
+        "no-lock": "the function reads without FOR UPDATE",
+        "revoked": "callers may call the function and write to no table themselves (safe)",
+    }
 
     def __init__(self, scenario: Scenario, variant: str = "") -> None:
-        """Bind to a scenario; the variant calls other functions."""
-        if variant:
+        """Bind to a scenario; one variant calls other functions, one has them run with other rights."""
+        if variant == "no-lock":
             self.form = "procedure-unlocked"
         super().__init__(scenario, variant)
+        if variant == "revoked" and isinstance(self.rows, RowLayout):
+            functions = tuple(text.replace(PLAIN, AS_OWNER) for text in self.rows.functions)
+            self.rows = replace(self.rows, functions=functions)
+
+    @property
+    def guarded(self) -> bool:
+        """Whether callers are refused what they write themselves."""
+        return self.variant == "revoked"
 
     def claims(self, conditions: Conditions) -> Claim:
         """Holds; not without the lock."""
-        if self.variant:
+        if self.variant == "no-lock":
             return Claim("breaks", "inside the server, too, two read before either writes")
         return Claim("holds", "the function locks the row before it reads, until COMMIT")
 

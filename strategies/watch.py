@@ -28,6 +28,7 @@ class Watch(Strategy):
 
     name = "watch"
     family = "optimistic: look again, then write"
+    meets = "one step of the server"
     summary = "WATCH, GET, decide, MULTI, EXEC, bounded retry"
     stops_helping = "many callers on one key: most tries are for nothing"
     variants = {

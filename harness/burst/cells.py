@@ -26,7 +26,7 @@ class Bound:
     @property
     def spec(self) -> RuleSpec:
         """What the judge asks."""
-        return RuleSpec(self.scenario, self.cell.rule)
+        return RuleSpec(self.scenario, self.cell.rule, self.strategy)
 
 
 def bind(cell: Cell, load: Load) -> Bound:

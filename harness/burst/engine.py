@@ -64,6 +64,7 @@ async def run(
         stores = await stack.enter_async_context(_stores(stores_options, [bound]))
         infos = stores.infos
         _check(infos, [bound], load)
+        await _admit(stores, [bound])
         fleet = await stack.enter_async_context(Fleet(stores, load.processes, owners=_owners([bound])))
         bench = Bench(stores, fleet, progress)
         tally = Tally(bound, beside, recording)
@@ -131,6 +132,7 @@ async def compare(
         stores = await stack.enter_async_context(_stores(stores_options, applicable))
         infos = stores.infos
         _check(infos, applicable, load)
+        await _admit(stores, applicable)
         fleet = await stack.enter_async_context(Fleet(stores, load.processes, owners=_owners(applicable)))
         bench = Bench(stores, fleet, progress)
         slice_s = max(0.2, (budget_s - _OVERHEAD_S) / len(applicable) - then_s) / _ROUNDS
@@ -265,6 +267,12 @@ def _owners(bounds: Sequence[Bound]) -> int:
 
 def _stores(options: StoresOptions | None, bounds: Sequence[Bound]) -> Stores:
     return (options or StoresOptions()).stores({bound.strategy.store for bound in bounds})
+
+
+async def _admit(stores: Stores, bounds: Sequence[Bound]) -> None:
+    """Logins for the callers of strategies under which they may not write. Raises StoreUnavailable."""
+    for store in sorted({bound.strategy.store for bound in bounds if bound.strategy.guarded}):
+        await stores.admit(store)
 
 
 def _check(infos: Sequence[StoreInfo], bounds: Sequence[Bound], load: Load) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from harness.burst.record import OPERATION, Mark, Recorder
 from harness.burst.session import LoadSession
 from harness.model import (
+    DENIED,
     NOTHING,
     Attempt,
     CommandRefused,
@@ -51,6 +52,7 @@ class Performer:
         self.scenario = scenario
         self.strategy = strategy
         self.rule = rule
+        self.divided = bool(scenario.duties)
         self.recorder = recorder
         self.work_s = work_us / 1e6
         self.errors: Counter[str] = Counter()
@@ -115,7 +117,8 @@ class Performer:
         session.now_at_ms = session.now_max_ms = 0
         mark = recorder.begin(operation, place, args, role, caller, burst, number, asked_ns or _monotonic_ns(), kind)
         try:
-            reply = await self.strategy.apply(session, request, self.rule)
+            rule = self.strategy.applied(self.rule, role) if self.divided else self.rule
+            reply = await self.strategy.apply(session, request, rule)
             if type(reply) is not Reply:
                 raise UsageError(no_reply(self.strategy.apply, reply))  # noqa: TRY301 - recorded like any other error
         except BaseException as error:
@@ -131,7 +134,10 @@ class Performer:
         """Record what an error says of the outcome."""
         status, code, returned = Status.UNKNOWN, "script", False
         if isinstance(error, CommandRefused):
-            status, code, returned = (Status.UNKNOWN if session.changed else Status.FAILED), error.code, True
+            # Who may not write at all has changed nothing by what was sent before.
+            denied = self.strategy.guarded and error.code == DENIED
+            unknown = session.changed and not denied
+            status, code, returned = (Status.UNKNOWN if unknown else Status.FAILED), error.code, True
             # A refused Redis command may leave the connection inside WATCH or MULTI.
             session.lost = not isinstance(error, StatementRefused)
         elif isinstance(error, ConnectionLost):

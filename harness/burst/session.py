@@ -12,8 +12,19 @@ from typing import Any
 
 from harness.burst.shown import reply as shown_reply
 from harness.burst.shown import word as shown_word
-from harness.model import ConnectionLost, Outcome, Reply, Request, Rule, State, Step, UsageError, no_outcome
-from harness.stores import PostgresConnection, RedisConnection
+from harness.model import (
+    CommandRefused,
+    ConnectionLost,
+    Outcome,
+    Reply,
+    Request,
+    Rule,
+    State,
+    Step,
+    UsageError,
+    no_outcome,
+)
+from harness.stores import PostgresConnection, RedisConnection, functions
 from harness.strategy import Isolation, Rows, Session, Transaction
 
 Asking = Callable[[Request], Awaitable[tuple[Reply, int, int]]]
@@ -114,6 +125,28 @@ class LoadSession(Session):
         assert self._redis is not None
         digest = self._loaded[source] = await self._redis.execute("SCRIPT", "LOAD", source)
         return await self._redis.execute("EVALSHA", digest, len(keys), *keys, *args)
+
+    def function(self, source: str, keys: tuple[str, ...], *args: str | float) -> Awaitable[Any]:
+        """Call a function by its name; whoever first finds it missing registers it."""
+        self.commands += 1
+        self.changed = True
+        assert self._redis is not None
+        begins = functions.library_prefix(self._prefix, self._redis.database)
+        name, code = functions.library_of(source, begins)
+        running = self._call(("FCALL", name, len(keys), *keys, *args), code)
+        if self.steps is None:
+            return running
+        return self._timed("redis", ("FCALL", *keys, *args), running)
+
+    async def _call(self, command: tuple[Any, ...], code: str) -> Any:
+        assert self._redis is not None
+        try:
+            return await self._redis.execute(*command)
+        except CommandRefused as refused:
+            if not functions.unknown(refused):
+                raise
+        await functions.load(self._redis, code)
+        return await self._redis.execute(*command)
 
     # PostgreSQL
 

@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Awaitable
 from random import Random
 from typing import Any
@@ -31,6 +32,9 @@ from harness.model import ConnectionLost, RaceError, StoreFault, UsageError, des
 from harness.stores import PostgresConnection, RedisConnection, Targets
 from harness.strategy import Scenario, Strategy
 from harness.strategy.loader import find_scenario, find_strategy
+
+Door = tuple[str, bool]
+"""A store, and whether with the login of callers who may not write."""
 
 _PATIENCE_S = 0.005
 _SUSPICIOUS_S = 2.0
@@ -71,7 +75,7 @@ class Worker:
         self.owners: list[OwnerClient] = []
         self.cells = Cells()
         self.process = VirtualProcess()
-        self.sessions: dict[str, list[LoadSession]] = {"redis": [], "postgres": []}
+        self.sessions: dict[Door, list[LoadSession]] = defaultdict(list)
 
     async def open(self) -> None:
         """Connect to the owners."""
@@ -79,16 +83,22 @@ class Worker:
 
     # Sessions
 
-    async def _new_session(self, store: str, index: int) -> LoadSession:
-        redis, postgres = await connected(self.targets, store)
+    async def _new_session(self, door: Door, index: int) -> LoadSession:
+        redis, postgres = await connected(self.targets, *door)
         name = f"{self.number}.{index}"
         return LoadSession(name, self.targets.prefix, self.process, redis=redis, postgres=postgres, rng=Random(name))
 
-    async def ready_sessions(self, strategy: Strategy, count: int, load: Load) -> list[LoadSession]:
-        """At least `count` warm sessions on the strategy's store, armed for it: the list that `renew` mends."""
-        sessions = self.sessions[strategy.store]
+    async def ready_sessions(
+        self, strategy: Strategy, count: int, load: Load, *, owner: bool = False
+    ) -> list[LoadSession]:
+        """At least `count` warm sessions on the strategy's store, armed for it: the list that `renew` mends.
+
+        `owner`: of who may write in any case.
+        """
+        door = strategy.store, strategy.guarded and not owner
+        sessions = self.sessions[door]
         while len(sessions) < count:
-            sessions.append(await self._new_session(strategy.store, len(sessions)))
+            sessions.append(await self._new_session(door, len(sessions)))
         for session in sessions:
             self._arm(session, strategy, load)
         return sessions
@@ -98,11 +108,12 @@ class Worker:
         session.steps = None
         session.asks = self.owners[self.number % strategy.owners].ask if strategy.owned else None
 
-    async def renew(self, store: str, index: int) -> None:
+    async def renew(self, strategy: Strategy, index: int) -> None:
         """Replace a session whose connection is lost or in an unknown state. Raises StoreFault."""
-        sessions = self.sessions[store]
+        door = strategy.store, strategy.guarded
+        sessions = self.sessions[door]
         old = sessions[index]
-        fresh = await self._new_session(store, index)
+        fresh = await self._new_session(door, index)
         fresh.think_ms, fresh.asks, fresh.steps = old.think_ms, old.asks, old.steps
         fresh.commands, fresh.retried = old.commands, old.retried
         sessions[index] = fresh
@@ -188,7 +199,7 @@ class Worker:
     async def _silent(self, store: str) -> ConnectionLost | None:
         """Why a store does not answer somebody new; None where it does."""
         try:
-            fresh = await self._new_session(store, 0)
+            fresh = await self._new_session((store, False), 0)
         except ConnectionLost as lost:
             return lost
         except StoreFault:  # it refuses, so it answers
@@ -199,7 +210,7 @@ class Worker:
     async def _renew_lost(self, performer: Performer, sessions: list[LoadSession]) -> None:
         for index, session in enumerate(sessions):
             if session.lost:
-                await self.renew(performer.strategy.store, index)
+                await self.renew(performer.strategy, index)
 
     async def sustained(self, orders: Orders) -> dict[str, Any]:
         """A closed loop: every caller makes one attempt after the other on a hot set of keys."""
@@ -228,7 +239,7 @@ class Worker:
                     names = renamed[place] = rename(item.keys, f"h{orders.first}-{place[1]}")
                 await performer.item(sessions[index], index, orders.first, item, names)
                 if sessions[index].lost:
-                    await self.renew(performer.strategy.store, index)
+                    await self.renew(performer.strategy, index)
 
         # Nothing in the loop makes cycles; a collection in the middle would be measured as latency.
         gc.disable()
@@ -243,14 +254,14 @@ class Worker:
     async def seed(self, cell: Cell, load: Load, keys: list[str]) -> dict[str, Any]:
         """Give every key its initial value, and every key of PostgreSQL its row."""
         _scenario, strategy, _rule = self.cells.load(cell)
-        (session, *_) = await self.ready_sessions(strategy, 1, load)
+        (session, *_) = await self.ready_sessions(strategy, 1, load, owner=True)
         await seed(session, strategy, keys)
         return {}
 
     async def rest(self, cell: Cell, load: Load, keys: list[str]) -> dict[str, Any]:
         """Read the state at rest."""
         _scenario, strategy, _rule = self.cells.load(cell)
-        (session, *_) = await self.ready_sessions(strategy, 1, load)
+        (session, *_) = await self.ready_sessions(strategy, 1, load, owner=True)
         return {"rest": await at_rest(session, strategy, keys), "rest_ms": time.time_ns() // 1_000_000}
 
     async def probe(self, cell: Cell, load: Load, keys: list[str], burst_of: list[int]) -> dict[str, Any]:
@@ -273,7 +284,7 @@ class Worker:
                 asking.cancel()
                 await asyncio.wait([asking])
             if asking.cancelled() or asking.exception() is not None:
-                await self.renew(performer.strategy.store, 0)
+                await self.renew(performer.strategy, 0)
         if performer.broken:
             raise UsageError(performer.broken)
         return {"entries": self.recorder.count}
@@ -314,13 +325,17 @@ class Worker:
                 return await self.probe(cell, load, data["keys"], data["bursts"])
 
 
-async def connected(targets: Targets, store: str) -> tuple[RedisConnection | None, PostgresConnection | None]:
+async def connected(
+    targets: Targets, store: str, as_caller: bool = False
+) -> tuple[RedisConnection | None, PostgresConnection | None]:
     """A connection to one of the stores. Raises StoreFault."""
     if store == "redis":
-        assert targets.redis is not None
-        return await RedisConnection.open(targets.redis), None
-    assert targets.postgres is not None
-    return None, await PostgresConnection.open(targets.postgres, targets.schema)
+        redis = targets.redis_caller if as_caller else targets.redis
+        assert redis is not None
+        return await RedisConnection.open(redis), None
+    postgres = targets.postgres_caller if as_caller else targets.postgres
+    assert postgres is not None
+    return None, await PostgresConnection.open(postgres, targets.schema)
 
 
 async def _serve_owner(hello: dict[str, Any]) -> Any:

@@ -19,6 +19,7 @@ from harness.model import UsageError
 
 if TYPE_CHECKING:
     from harness.judge import HistoryFile, Subject
+    from harness.strategy import Scenario, Strategy
 
 BUDGET_S = 60.0
 
@@ -86,9 +87,20 @@ def _subject(file: HistoryFile, name: str, rule: str) -> tuple[str, Subject]:
     if rule not in rules:
         raise UsageError(f"unknown rule '{rule}' of {scenario.name}; {nearest(rule, rules)}")
     scenario = scenario.under(rule)
+    strategy = _strategy(file, scenario) if scenario.duties else None
     return rule, Subject(
-        RuleSpec(scenario, rule), scenario.invariants(), scenario.initial_value, scenario.operations
+        RuleSpec(scenario, rule, strategy), scenario.invariants(), scenario.initial_value, scenario.operations
     )  # fmt: skip
+
+
+def _strategy(file: HistoryFile, scenario: Scenario) -> Strategy | None:
+    """Under which the history came about: whether callers or an owner enforced the rule, it knows. None if unknown."""
+    from harness.strategy.loader import find_strategy
+
+    if file.header is None or file.header.scenario != scenario.name:
+        return None
+    kind, variant = find_strategy(file.header.strategy)
+    return kind(scenario, variant)
 
 
 def _again(history: Path, scenario: str, rule: str, budget_s: float) -> str:

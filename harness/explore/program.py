@@ -7,7 +7,9 @@ from typing import Any
 
 from harness.explore.caller import Caller, Done, Performed
 from harness.explore.session import LOCK_LEASE_MS, ExploreSession, Pending, step
+from harness.explore.world import OWNERS
 from harness.model import (
+    DENIED,
     NOTHING,
     Attempt,
     CommandRefused,
@@ -86,14 +88,14 @@ class Cast:
         self._memories: dict[int, dict[Any, Any]] = {}
         self._asked: dict[str, Message] = {}
         self._answers: dict[str, Any] = {}
-        self._places = 0
+        self._places = self._owner_places = 0
         for number, item in enumerate(items):
             if _letter(number) in without:
                 continue
             self._enlist(_letter(number), number % cell.processes, item, f"r{number + 1}")
         strategy = cell.strategy
         self._owners = [
-            Owner("owner" if strategy.owners == 1 else f"owner{number + 1}", self._place())
+            Owner("owner" if strategy.owners == 1 else f"owner{number + 1}", self._owner_place())
             for number in range(strategy.owners if strategy.owned else 0)
         ]
         self._owner_of = {owner.name: owner for owner in self._owners}
@@ -112,6 +114,10 @@ class Cast:
     def _place(self) -> int:
         self._places += 1
         return self._places - 1
+
+    def _owner_place(self) -> int:
+        self._owner_places += 1
+        return OWNERS + self._owner_places - 1
 
     def _caller(self, name: str, place: int, process: int, memory: dict[Any, Any]) -> Caller:
         caller = Caller(name, place, process, self.plain)
@@ -151,11 +157,13 @@ class Cast:
         caller.current = done
         caller.asked_for = request.id
         try:
-            reply = await self.cell.strategy.apply(session, request, self.cell.rule)
+            rule = self.cell.strategy.applied(self.cell.rule, request.role)
+            reply = await self.cell.strategy.apply(session, request, rule)
         except StoreFault as fault:
             done.now_ms, done.error, done.until_answered = session.now_at_ms, fault.code, session.until_answered
             if isinstance(fault, CommandRefused):
-                done.status = Status.UNKNOWN if session.changed else Status.FAILED
+                denied = self.cell.strategy.guarded and fault.code == DENIED
+                done.status = Status.UNKNOWN if session.changed and not denied else Status.FAILED
                 done.returned = True
             caller.current = None
             raise
@@ -209,7 +217,7 @@ class Cast:
         old = self._by_name.get(name)
         if old is not None:
             self.callers.remove(old)
-        place = owner.place if name == owner.name else self._place()
+        place = owner.place if name == owner.name else self._owner_place()
         caller = self._caller(name, place, 1_000 + owner.place, owner.memory)
         caller.asked_for = request.id
         self.owners.add(name)
@@ -246,7 +254,7 @@ class Cast:
                 del self._asked[name]
                 waiting.append(asker)
         owner.mailbox, owner.memory, owner.busy = [], {}, False
-        owner.place = self._place()
+        owner.place = self._owner_place()
         return waiting
 
     # Evidence

@@ -96,6 +96,11 @@ class ExploreSession(Session):
         self.changed = True
         return step(Pending("script", (source, keys, args)))
 
+    def function(self, source: str, keys: tuple[str, ...], *args: str | float) -> Awaitable[Any]:
+        """Call a function: one step, like a script."""
+        self.changed = True
+        return step(Pending("script", (source, keys, args), name="function"))
+
     # PostgreSQL
 
     def transaction(self, isolation: Isolation) -> AbstractAsyncContextManager[Transaction]:

@@ -231,14 +231,15 @@ async def _script(stage: Stage, caller: Caller, pending: Pending, event: Event, 
     plain = [stage.cast.plain(key) for key in keys]
     stage.stored.update(zip(plain, keys, strict=True))
     event.add(writes(*(f"redis:{key}" for key in plain)) if keys else EVERYTHING)
-    shown = ("LUA", *plain, *(stage.cast.plain(shown_word(arg)) for arg in args))
+    called = pending.name == "function"
+    shown = ("FCALL" if called else "LUA", *plain, *(stage.cast.plain(shown_word(arg)) for arg in args))
     if _ASKS_TIME.search(source):
         source, args = _TIME_IS_GIVEN + source, (*args, stage.now_ms)
         event.add(CLOCK)
-    digest = await stage.world.digest(source)
+    first = ("FCALL", await stage.world.registered(source)) if called else ("EVALSHA", await stage.world.digest(source))
     stage.leases.set_by_script(stage.cast.leases_ms)
     try:
-        reply = await (await stage.world.redis(caller.place)).execute("EVALSHA", digest, len(keys), *keys, *args)
+        reply = await (await stage.world.redis(caller.place)).execute(*first, len(keys), *keys, *args)
     except StoreFault as fault:
         _disturbs(stage, fault)
         event.show(caller, "redis", shown, f"! {fault.code}")

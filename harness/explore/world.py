@@ -15,9 +15,12 @@ from harness.model import CommandRefused, StatementRefused
 from harness.stores import (
     DirectConnection,
     PostgresConnection,
+    PostgresTarget,
     RedisConnection,
+    RedisTarget,
     Stores,
     connect,
+    functions,
     refused_by_redis,
 )
 from harness.strategy import Strategy
@@ -28,6 +31,8 @@ _SETTINGS = {"deadlock_timeout": "600s", "synchronous_commit": "off"}
 """Who is ended in a deadlock is the schedule's choice, so the server must not choose first."""
 _WORLDS = itertools.count(1)
 """Worlds that share a namespace have keys of their own."""
+OWNERS = 1_000
+"""Places of owners begin here; those below are callers."""
 _BATCH = 200
 """Rows are made for so many schedules at once."""
 
@@ -60,23 +65,26 @@ class World:
         self.kinds: dict[str, CommandKind | None] = {}
         self.seen: dict[tuple[str, ...], tuple[str, Touch, bool]] = {}
         """Commands without names of one schedule: the name, what it may touch, whether it sets a time to live."""
-        self._redis: list[DirectConnection | RedisConnection] = []
-        self._postgres: list[PostgresConnection] = []
+        self._guarded = strategy.guarded
+        self._redis: dict[int, DirectConnection | RedisConnection] = {}
+        self._postgres: dict[int, PostgresConnection] = {}
         self._monitor: PostgresConnection | None = None
         self._helper: DirectConnection | RedisConnection | None = None
         self._patient: dict[int, tuple[RedisConnection, int]] = {}
         """For commands that wait inside Redis, with the server's number of each connection."""
         self._digests: dict[str, bytes] = {}
+        self._functions: set[str] = set()
         self._seeded = 0
 
     async def open(self) -> None:
         """Connect what is needed first."""
+        if self._guarded:
+            await self.stores.admit(self.store)
         if self.store == "postgres":
-            await self.postgres(0)
-            for statement in self.rows.schema:
-                await self._postgres[0].sql(statement)
             assert self.stores.postgres is not None
             self._monitor = await PostgresConnection.open(self.stores.postgres, self.stores.schema)
+            for statement in self.rows.schema:
+                await self._monitor.sql(statement)
         else:
             assert self.stores.redis is not None
             self._helper = await connect(self.stores.redis)
@@ -88,26 +96,35 @@ class World:
 
     async def close(self) -> None:
         """Close all connections."""
-        redis = [*self._redis, *([self._helper] if self._helper else []), *(one for one, _ in self._patient.values())]
-        postgres = [*self._postgres, *([self._monitor] if self._monitor else [])]
+        redis = [
+            *self._redis.values(),
+            *([self._helper] if self._helper else []),
+            *(one for one, _ in self._patient.values()),
+        ]
+        postgres = [*self._postgres.values(), *([self._monitor] if self._monitor else [])]
         closing = [*(one.close() for one in redis), *(one.close() for one in postgres)]
         await asyncio.gather(*closing, return_exceptions=True)
-        self._redis, self._postgres, self._helper, self._monitor = [], [], None, None
+        self._redis, self._postgres, self._helper, self._monitor = {}, {}, None, None
         self._patient = {}
 
     # Connections
 
     async def redis(self, number: int) -> DirectConnection | RedisConnection:
-        """The Redis connection of a caller."""
-        while len(self._redis) <= number:
-            assert self.stores.redis is not None
-            self._redis.append(await connect(self.stores.redis))
+        """The Redis connection of a caller, or of an owner."""
+        if number not in self._redis:
+            self._redis[number] = await connect(self._redis_target(number))
         return self._redis[number]
 
+    def _redis_target(self, number: int) -> RedisTarget:
+        """With which login: an owner's, or that of callers who may not write."""
+        target = self.stores.callers["redis"] if self._guarded and number < OWNERS else self.stores.redis
+        assert isinstance(target, RedisTarget)
+        return target
+
     async def postgres(self, number: int) -> PostgresConnection:
-        """The PostgreSQL connection of a caller."""
-        while len(self._postgres) <= number:
-            self._postgres.append(await self._connected())
+        """The PostgreSQL connection of a caller, or of an owner."""
+        if number not in self._postgres:
+            self._postgres[number] = await self._connected(number)
         return self._postgres[number]
 
     async def blocked_by(self, pids: Sequence[int]) -> dict[int, tuple[int, ...]]:
@@ -119,8 +136,7 @@ class World:
     async def send(self, place: int, words: tuple[Any, ...]) -> asyncio.Future[Any]:
         """Send a command of a caller that may wait inside Redis: over a connection that does not wait with it."""
         if place not in self._patient:
-            assert self.stores.redis is not None
-            connection = await RedisConnection.open(self.stores.redis)
+            connection = await RedisConnection.open(self._redis_target(place))
             self._patient[place] = connection, await connection.execute("CLIENT", "ID")
         return self._patient[place][0].execute(*words)
 
@@ -154,6 +170,16 @@ class World:
             known = self._digests[source] = await connection.execute("SCRIPT", "LOAD", source)
         return known
 
+    async def registered(self, source: str) -> str:
+        """The name of a function that the server has."""
+        assert self.stores.redis is not None
+        begins = functions.library_prefix(self.prefix, self.stores.redis.database)
+        name, code = functions.library_of(source, begins)
+        if name not in self._functions:
+            await functions.load(self._aside, code)
+            self._functions.add(name)
+        return name
+
     async def learn(self, name: str) -> None:
         """Ask the server what a command does to keys."""
         connection = self._aside
@@ -169,27 +195,27 @@ class World:
 
     def pid(self, place: int) -> int:
         """The server process of a caller's connection; 0 where it has none."""
-        return self._postgres[place].pid if place < len(self._postgres) else 0
+        return self._postgres[place].pid if place in self._postgres else 0
 
     async def renew(self, place: int) -> None:
         """Drop a caller's connection, and all that it held, for a new one."""
         if self.store == "postgres":
             await self.postgres(place)
             old = self._postgres[place]
-            fresh = await self._connected()
+            fresh = await self._connected(place)
             await old.close()
             self._postgres[place] = fresh
         else:
             await self.redis(place)
-            assert self.stores.redis is not None
             await self._redis[place].close()
-            self._redis[place] = await connect(self.stores.redis)
+            self._redis[place] = await connect(self._redis_target(place))
             if place in self._patient:
                 await self._patient.pop(place)[0].close()
 
-    async def _connected(self) -> PostgresConnection:
-        assert self.stores.postgres is not None
-        connection = await PostgresConnection.open(self.stores.postgres, self.stores.schema)
+    async def _connected(self, number: int) -> PostgresConnection:
+        target = self.stores.callers["postgres"] if self._guarded and number < OWNERS else self.stores.postgres
+        assert isinstance(target, PostgresTarget)
+        connection = await PostgresConnection.open(target, self.stores.schema)
         for name, value in _SETTINGS.items():
             with contextlib.suppress(StatementRefused):  # no superuser: the server's own choice comes after a second
                 await connection.sql("SELECT set_config($1, $2, false)", name, value)
@@ -218,7 +244,8 @@ class World:
 
     async def _seed_rows(self) -> None:
         names = [f"{key}:{self._own}e{self._seeded + i}" for i in range(1, _BATCH + 1) for key in self.base_keys]
-        await self.rows.seed((await self.postgres(0)).sql, names, self.scenario.initial_value)
+        assert self._monitor is not None
+        await self.rows.seed(self._monitor.sql, names, self.scenario.initial_value)
         self._seeded += _BATCH
 
     async def rest(self, keys: Sequence[str]) -> Mapping[str, Any]:

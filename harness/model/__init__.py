@@ -2,6 +2,7 @@
 
 from harness.model.blame import OWN, SCRIPT, blamed, described, no_outcome, no_reply, says, where
 from harness.model.errors import (
+    DENIED,
     RETRYABLE,
     CommandRefused,
     ConnectionLost,
@@ -19,6 +20,7 @@ from harness.model.words import ABORTED, DONE, NOTHING, Attempt, Outcome, Reply,
 
 __all__ = [
     "ABORTED",
+    "DENIED",
     "DONE",
     "NOTHING",
     "OWN",

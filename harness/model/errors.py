@@ -16,6 +16,10 @@ RETRYABLE = frozenset({"40001", "40P01"})
 """SQLSTATEs that ask for the whole transaction to be tried again: serialization failure, deadlock."""
 
 
+DENIED = "NOPERM"
+"""Redis says no: this login may not do that."""
+
+
 class RaceError(Exception):
     """Something the user can act on: one line that says what to do, and an exit code."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Self
 
@@ -75,6 +76,7 @@ class Stores:
         self.infos: list[StoreInfo] = []
         self.redis = parse_redis(redis_url, allow_hosts) if redis_url else None
         self.postgres = parse_postgres(postgres_url, allow_hosts) if postgres_url else None
+        self.callers: dict[str, RedisTarget | PostgresTarget] = {}
         self._need = frozenset(need)
         self._given = {"redis": bool(redis_url), "postgres": bool(postgres_url)}
         self._embedded = embedded
@@ -128,6 +130,12 @@ class Stores:
         await namespace.create()
         return info
 
+    async def admit(self, kind: str) -> RedisTarget | PostgresTarget:
+        """The login of callers who may not write, made where there is none yet. Raises StoreUnavailable."""
+        if kind not in self.callers:
+            self.callers[kind] = await self._namespaces[kind].admit()
+        return self.callers[kind]
+
     async def _leave(self) -> None:
         try:
             # An embedded store goes as a whole, unless it outlives this run.
@@ -169,4 +177,5 @@ class Stores:
 
     def describe(self) -> dict[str, Any]:
         """What a worker needs; for its pipe only, since it holds passwords."""
-        return Targets(self.prefix, self.schema, self.redis, self.postgres).describe()
+        described = Targets(self.prefix, self.schema, self.redis, self.postgres).describe()
+        return {**described, **{f"{kind}_caller": asdict(target) for kind, target in self.callers.items()}}

@@ -16,6 +16,7 @@ import time
 from collections.abc import AsyncIterator
 
 from harness.model import CommandRefused, StatementRefused, StoreFault, StoreUnavailable
+from harness.stores import functions, logins
 from harness.stores.postgres import PostgresConnection
 from harness.stores.redis import RedisConnection
 from harness.stores.targets import PostgresTarget, RedisTarget
@@ -64,6 +65,8 @@ class RedisNamespace:
                 await connection.execute("SET", self._alive, MARK, "EX", ALIVE_S)
                 await connection.execute("SET", self._mark, MARK)
                 await self._sweep(connection)
+                await logins.sweep_redis(connection, self._target)
+                await functions.sweep(connection, self._target)
         except CommandRefused as refused:
             raise StoreUnavailable(refused_by_redis(self._where, refused)) from None
         except StoreFault as lost:
@@ -79,6 +82,15 @@ class RedisNamespace:
                 async with asyncio.timeout(_ANSWER_S), _redis(self._target) as connection:
                     if await connection.execute("GET", self._alive) in {None, MARK.encode()}:
                         await connection.execute("SET", self._alive, MARK, "EX", ALIVE_S)
+
+    async def admit(self) -> RedisTarget:
+        """A login for callers, who may then read and write nothing. Raises StoreUnavailable."""
+        try:
+            async with asyncio.timeout(_ANSWER_S), _redis(self._target) as connection:
+                return await logins.admit_to_redis(connection, self._target, self.prefix)
+        except (StoreFault, TimeoutError) as lost:
+            why = str(lost) or "no answer in time"
+            raise StoreUnavailable(f"{self._where} does not answer any more ({why})") from None
 
     async def lost(self) -> str | None:
         """Whether somebody removed what the run wrote. Raises StoreFault, TimeoutError."""
@@ -110,6 +122,8 @@ class RedisNamespace:
         self.abandon()
         with contextlib.suppress(StoreFault, TimeoutError):
             async with asyncio.timeout(_DROP_S), _redis(self._target) as connection:
+                await logins.dismiss_from_redis(connection, logins.redis_user(self.prefix, self._target))
+                await functions.remove(connection, functions.library_prefix(self.prefix, self._target.database))
                 await _remove(connection, self.prefix, time.monotonic() + _DROP_S)
 
 
@@ -196,12 +210,24 @@ class PostgresNamespace:
                 self._oid = await self._place(owner)
                 for (schema,) in (await owner.sql(_DEAD, MARK, self.schema)).rows:
                     await self._sweep(owner, schema)
+                for schema in await logins.left_in_postgres(owner):
+                    await self._sweep(owner, schema)
         except StatementRefused as refused:
             raise StoreUnavailable(f"{self._where} refuses a schema: {refused}") from None
         except StoreFault as lost:
             raise StoreUnavailable(f"{self._where} does not answer any more ({lost})") from None
         except TimeoutError:
             raise StoreUnavailable(f"{self._where} does not answer within {_ANSWER_S:.0f} s") from None
+
+    async def admit(self) -> PostgresTarget:
+        """A login for callers, who may then read and call functions, and write nothing. Raises StoreUnavailable."""
+        assert self._owner is not None
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                return await logins.admit_to_postgres(self._owner, self._target, self.schema)
+        except (StoreFault, TimeoutError) as lost:
+            why = str(lost) or "no answer in time"
+            raise StoreUnavailable(f"{self._where} does not answer any more ({why})") from None
 
     async def _place(self, connection: PostgresConnection) -> int:
         found = await connection.sql("SELECT coalesce(to_regnamespace($1)::oid, 0::oid)::bigint", self.schema)
@@ -212,7 +238,8 @@ class PostgresNamespace:
         taken = await owner.sql("SELECT pg_try_advisory_lock($1, hashtext($2))", _LOCK_CLASS, schema)
         if taken.rows[0][0]:
             with contextlib.suppress(StatementRefused):  # another run was faster, or its callers still hold locks
-                await owner.script(f"DROP SCHEMA {schema} CASCADE")
+                await owner.script(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+                await logins.dismiss_from_postgres(owner, schema)
             await owner.sql("SELECT pg_advisory_unlock($1, hashtext($2))", _LOCK_CLASS, schema)
 
     async def lost(self) -> str | None:
@@ -252,3 +279,4 @@ class PostgresNamespace:
             # A caller was killed while its statement waited: the server has not noticed yet.
             await owner.sql(_END_CONNECTIONS, self.schema)
             await owner.script(dropping)
+        await logins.dismiss_from_postgres(owner, self.schema)

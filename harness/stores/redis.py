@@ -32,6 +32,9 @@ class Commands(Protocol):
 class RedisConnection(asyncio.Protocol):
     """One connection. Replies come in the order of the commands; bulk strings are bytes."""
 
+    database: int = 0
+    """Which one it chose."""
+
     def __init__(self) -> None:
         """Use `open`."""
         self._reader = hiredis.Reader()
@@ -56,6 +59,7 @@ class RedisConnection(asyncio.Protocol):
                         cls, target.host, target.port, ssl=_secure(target) if target.tls else None
                     )
                 await greet(connection, target)
+            connection.database = target.database
             whole = True
         except TimeoutError:
             raise ConnectionLost(f"no answer within {_PATIENCE_S:.0f} s") from None

@@ -64,12 +64,14 @@ class PostgresTarget:
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """What a worker needs to reach the stores of a run."""
+    """What a worker needs to reach the stores of a run; as callers with a login of their own, where there is one."""
 
     prefix: str
     schema: str
     redis: RedisTarget | None = None
     postgres: PostgresTarget | None = None
+    redis_caller: RedisTarget | None = None
+    postgres_caller: PostgresTarget | None = None
 
     def describe(self) -> dict[str, Any]:
         """For the pipe to a worker only: it holds the passwords."""
@@ -78,13 +80,13 @@ class Targets:
     @classmethod
     def from_description(cls, description: dict[str, Any]) -> Targets:
         """The inverse of `describe`."""
-        redis, postgres = description["redis"], description["postgres"]
-        return cls(
-            description["prefix"],
-            description["schema"],
-            RedisTarget(**redis) if redis else None,
-            PostgresTarget(**postgres) if postgres else None,
+        redis = (description[name] for name in ("redis", "redis_caller"))
+        postgres = (description[name] for name in ("postgres", "postgres_caller"))
+        (one, caller), (other, other_caller) = (
+            [RedisTarget(**each) if each else None for each in redis],
+            [PostgresTarget(**each) if each else None for each in postgres],
         )
+        return cls(description["prefix"], description["schema"], one, other, caller, other_caller)
 
 
 def parse_redis(url: str, allow_hosts: Collection[str] = ()) -> RedisTarget:

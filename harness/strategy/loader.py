@@ -22,6 +22,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 from harness.model import OWN, SCRIPT, UsageError, says
+from harness.strategy.roles import by_role, names_roles
 from harness.strategy.scenario import Scenario
 from harness.strategy.strategy import Strategy
 
@@ -47,7 +48,9 @@ def find_scenario(spec: str) -> type[Scenario]:
 
 
 def find_strategy(spec: str) -> tuple[type[Strategy], str]:
-    """The strategy behind a name or a script, and the variant or "". Raises UsageError."""
+    """The strategy behind a name, a script or `role=strategy,*=strategy`; the variant or "". Raises UsageError."""
+    if names_roles(spec):
+        return by_role(spec, find_strategy), ""
     path, name, variant = _parse(spec)
     strategy: type[Strategy] = _find("strategy", path, name)
     if variant and variant not in strategy.variants:

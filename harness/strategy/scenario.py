@@ -64,6 +64,11 @@ class Scenario:
     """The forms of each rule that is not the default one, by rule and family."""
     claims: Mapping[str, Claim] = {}
     """What a strategy claims here, by its title, where that differs from what it says itself."""
+    roles: Sequence[str] = ()
+    """Who writes, where requests name it: each may have a strategy of its own."""
+    duties: Mapping[str, Rule] = {}
+    """Role to the part of the rule that this writer remembers, where callers enforce it; who is not named remembers
+    all. Let `under` say so where that depends on the rule."""
     wrong: Mapping[str, str] = {}
     """Rules that break whatever the strategy, and why: the state changes in order, and the outcome is wrong."""
     split: Mapping[str, str] = {}

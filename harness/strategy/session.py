@@ -62,6 +62,10 @@ class Session(ABC):
         """Run a Lua script by its digest (EVALSHA), loading it where the server lost it."""
 
     @abstractmethod
+    def function(self, source: str, keys: tuple[str, ...], *args: str | float) -> Awaitable[Any]:
+        """Call the function whose body is that Lua (FCALL), registering it where the server does not know it yet."""
+
+    @abstractmethod
     def transaction(self, isolation: Isolation) -> AbstractAsyncContextManager[Transaction]:
         """BEGIN at this isolation level, which is always named, never the server's default."""
 

@@ -7,20 +7,30 @@ from typing import Any
 
 from harness.model import Reply, Request, Rule, State
 from harness.strategy.scenario import Scenario
+from harness.strategy.strategy import Strategy
 
 
 class RuleSpec:
-    """A scenario's specification for one of its rules."""
+    """A scenario's specification for one of its rules.
 
-    def __init__(self, scenario: Scenario, rule: str) -> None:
-        """`rule` is the name of the executed rule."""
+    What was applied is what an order has to explain: of a writer who remembers a part of the rule, that part.
+    Whether the whole was kept, the invariants say.
+    """
+
+    def __init__(self, scenario: Scenario, rule: str, strategy: Strategy | None = None) -> None:
+        """`rule` is the name of the executed rule. Without a strategy it is callers who enforce it."""
         self._scenario = scenario
         self._rule: Rule = scenario.spec(rule)
+        self._strategy = strategy
         self.within_reach = scenario.within_reach
 
     def allowed(self, state: State, request: Request, now_ms: int, reply: Reply | None) -> Iterable[State]:
         """The states in which the request may leave `state` with this reply."""
-        return self._scenario.allowed(state, request, now_ms, reply, self._rule)
+        rule = self._rule
+        if self._scenario.duties:
+            strategy, duties = self._strategy, self._scenario.duties
+            rule = duties.get(request.role, rule) if strategy is None else strategy.applied(rule, request.role)
+        return self._scenario.allowed(state, request, now_ms, reply, rule)
 
     def view(self, value: Any, now_ms: int) -> Any:
         """What a value at rest means at that instant."""

@@ -39,6 +39,8 @@ class Strategy(ABC):
     `owned` asks the engine for an owner process that runs `own` one request at a time.
     `scope`: what is held together, one request, or by `carry` an attempt with its effects.
     `repeatable`: a request that is delivered again is given its first answer, and changes nothing more.
+    `enforces`: who carries the rule, every caller, or the owner of the state.
+    `meets`: at what those who come at once meet. Strategies that meet at the same see each other.
     """
 
     name: ClassVar[str]
@@ -52,11 +54,12 @@ class Strategy(ABC):
     needs: Mapping[str, str] = {"redis": "6.2"}
     form: str | None = None
     rules_for: str = ""
-    enforces: ClassVar[Literal["caller", "owner"]] = "caller"
+    enforces: Literal["caller", "owner"] = "caller"
     scope: Literal["transition", "flow"] = "transition"
     variants: ClassVar[Mapping[str, str]] = {}
     owned: ClassVar[bool] = False
     repeatable: bool = False
+    meets: ClassVar[str] = ""
 
     def __init__(self, scenario: Scenario, variant: str = "") -> None:
         """Bind to a scenario, whose layouts and forms are used."""
@@ -86,6 +89,20 @@ class Strategy(ABC):
     def reentrant(self) -> bool:
         """Whether an owner begins a request while an earlier one waits: a mutant."""
         return False
+
+    @property
+    def guard(self) -> str:
+        """At what it meets others; a variant may lack just that, so only with itself."""
+        return self.meets if self.meets and not self.variant else self.title
+
+    @property
+    def guarded(self) -> bool:
+        """Whether callers are given logins of their own, with which the store lets them write nothing themselves."""
+        return False
+
+    def applied(self, rule: Rule, role: str) -> Rule:
+        """What decides: an owner applies the rule, a caller what its role remembers of it."""
+        return rule if self.enforces == "owner" else self.scenario.duties.get(role, rule)
 
     @property
     def crossed(self) -> bool:
