@@ -113,19 +113,25 @@ class ByRole(Strategy):
 
     def claim(self, conditions: Conditions) -> Claim:
         """What follows from what each claims; the scenario may know better."""
-        parts = {
-            role: Claim("holds", "this one writes by itself") if self._goes_around(part) else part.claim(conditions)
-            for role, part in self.parts.items()
-        }
-        apart = [f"{role}: {claim.reason}" for role, claim in parts.items() if claim.kind == "not-applicable"]
-        if apart:
-            return Claim("not-applicable", apart[0])
-        known = self.scenario.claims.get(self.title)
-        return self.scenario.claimed(known, self.scope) if known is not None else self.claims(conditions)
+        for role, part in self.parts.items():
+            claim = part.claim(conditions)
+            if claim.kind == "not-applicable":
+                return Claim(claim.kind, f"{_shown(role)}: {claim.reason}")
+        return self._here(self.scenario.claims.get(self.title) or self.claims(conditions))
+
+    def forgotten(self) -> str:
+        """Whether a role that has only a part of the rule carries it itself, and is let."""
+        for role, why in self.scenario.forgetful.items():
+            part = self.part(role)
+            if part.enforces == "caller" and not self._goes_around(part):
+                return why
+        return ""
 
     def claims(self, conditions: Conditions) -> Claim:
         """Breaks where one does, or where they are not known to look at the same guard."""
-        claims = {role: part.claim(conditions) for role, part in self.parts.items()}
+        claims = {
+            role: self.scenario.claims.get(part.title) or part.claims(conditions) for role, part in self.parts.items()
+        }
         if self.guarded:
             return self._refused(claims)
         for role, claim in claims.items():

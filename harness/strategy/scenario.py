@@ -69,6 +69,8 @@ class Scenario:
     duties: Mapping[str, Rule] = {}
     """Role to the part of the rule that this writer remembers, where callers enforce it; who is not named remembers
     all. Let `under` say so where that depends on the rule."""
+    forgetful: Mapping[str, str] = {}
+    """Roles of `duties` who do not remember all, and why that breaks wherever callers enforce the rule."""
     wrong: Mapping[str, str] = {}
     """Rules that break whatever the strategy, and why: the state changes in order, and the outcome is wrong."""
     split: Mapping[str, str] = {}

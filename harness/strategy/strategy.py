@@ -104,6 +104,10 @@ class Strategy(ABC):
         """What decides: an owner applies the rule, a caller what its role remembers of it."""
         return rule if self.enforces == "owner" else self.scenario.duties.get(role, rule)
 
+    def forgotten(self) -> str:
+        """Why it breaks that one of those who carry the rule here has only a part of it; "" where nobody has."""
+        return "" if self.enforces == "owner" else next(iter(self.scenario.forgetful.values()), "")
+
     @property
     def crossed(self) -> bool:
         """Whether two requests that meet name the same keys in opposite orders: locks taken so lock both out."""
@@ -126,6 +130,12 @@ class Strategy(ABC):
         claim = self.scenario.claims.get(self.title) or self.claims(conditions)
         if not isinstance(claim, Claim):
             raise UsageError(f"{where(self.claims)}claims must return a harness.Claim, not {claim!r}")
+        return self._here(claim)
+
+    def _here(self, claim: Claim) -> Claim:
+        """What a claim becomes for this scenario: whatever keeps writers apart, a part of the rule is not the rule."""
+        if claim.kind == "holds" and (why := self.forgotten()):
+            return replace(claim, kind="breaks", reason=why, breaks_under=())
         claim = self.scenario.claimed(claim, self.scope)
         if claim.kind == "holds" and not (self.repeatable or self.scenario.repeatable):
             return replace(claim, breaks_under=tuple(dict.fromkeys((*claim.breaks_under, "duplicate"))))

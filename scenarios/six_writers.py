@@ -1,0 +1,331 @@
+"""One account, and six who write to it: the HTTP API, a webhook, a worker, cron, an admin and an agent.
+
+The rule has two clauses: nothing is taken from an account that is frozen, and no more than there is. Every writer locks
+the row, and every one does it right. Then the second clause, or the first, is added to five of the six, and the
+sixth goes on as before: no two of them ever overlap, every change is made in order, and the account is wrong. A lock
+keeps writers apart. It does not make them agree, and it cannot stop one who does not ask.
+
+So count the places where the rule lives. Six copies hold as long as all six are right. One method that all call is
+the everyday fix, and holds as long as nobody writes around it. What holds against that is an owner: a function in the
+database with the rights to the table revoked from everybody else, or a process that alone has the credentials.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from random import Random
+from typing import Any, Self
+
+from harness import (
+    Breach,
+    Evidence,
+    Forms,
+    Invariant,
+    NotExpressible,
+    Outcome,
+    Reply,
+    Request,
+    RowLayout,
+    Rows,
+    Rule,
+    Scenario,
+    ScriptForm,
+    Signature,
+    State,
+    StatementForm,
+    ValueLayout,
+)
+
+WRITERS = ("http", "webhook", "worker", "cron", "admin", "agent")
+OPENED = 100
+AMOUNT = 60
+"""Enough for one of two."""
+
+REFUSED = Reply("refused")
+Clause = Callable[[Mapping[str, Any], Request], bool]
+
+
+def taken(left: int) -> Reply:
+    """Done, with so much left."""
+    return Reply("taken", {"left": left})
+
+
+# The rule, clause by clause: whether it allows that something is taken.
+
+
+def not_from_frozen(account: Mapping[str, Any], _request: Request) -> bool:
+    """Nothing is taken from an account that is frozen."""
+    return not account["frozen"]
+
+
+def not_more_than_there_is(account: Mapping[str, Any], request: Request) -> bool:
+    """No more is taken than there is."""
+    return bool(account["balance"] >= request.args["amount"])
+
+
+CLAUSES = (not_from_frozen, not_more_than_there_is)
+
+
+def ruled_by(*clauses: Clause) -> Rule:
+    """The rule as somebody has it who knows of these clauses."""
+
+    def rule(state: State, request: Request, now_ms: int) -> Outcome:
+        account = state[request.key]
+        if request.operation == "freeze":
+            return Outcome({request.key: {**account, "frozen": True}}, Reply("done", {"left": account["balance"]}))
+        if not all(clause(account, request) for clause in clauses):
+            return Outcome({}, REFUSED)
+        left = account["balance"] - request.args["amount"]
+        return Outcome({request.key: {**account, "balance": left}}, taken(left))
+
+    return rule
+
+
+the_method = ruled_by(*CLAUSES)
+KNOWN: Mapping[str, Mapping[str, Sequence[Clause]]] = {
+    "copies": dict.fromkeys(WRITERS, CLAUSES),
+    "cron-forgets": {**dict.fromkeys(WRITERS, CLAUSES), "cron": (not_more_than_there_is,)},
+    "method": {},
+    "bypass": {"admin": ()},
+}
+"""The clauses that a writer has in a copy of its own, by rule; who has none calls the one method."""
+UNHEEDED = {"cron-forgets": "cron", "bypass": "admin"}
+"""Whose copy is not the whole rule."""
+WHY = {
+    "cron-forgets": "in order, and wrong: cron does not know of frozen accounts",
+    "bypass": "in order, and wrong: admin writes without asking the rule",
+}
+
+
+def places(rule: str) -> int:
+    """In how many places the rule lives, where callers enforce it."""
+    copies = KNOWN[rule]
+    return sum(len(known) == len(CLAUSES) for known in copies.values()) or 1
+
+
+# In Redis an account is a number, and a letter behind it where it is frozen.
+
+
+def encode(account: Mapping[str, Any]) -> str:
+    """`40`, or `40 f`."""
+    return f"{account['balance']}{' f' * account['frozen']}"
+
+
+def decode(raw: str) -> dict[str, Any]:
+    """The account of that word."""
+    balance, _, frozen = raw.partition(" ")
+    return {"balance": int(balance), "frozen": frozen == "f"}
+
+
+LUA_HEAD = """
+local account = redis.call('GET', KEYS[1])
+local balance, frozen = tonumber(string.match(account, '^-?%d+')), string.find(account, 'f') ~= nil
+local function save()
+  redis.call('SET', KEYS[1], string.format('%.0f', balance) .. (frozen and ' f' or ''))
+  return balance
+end
+"""
+LUA_FREEZE = f"{LUA_HEAD} frozen = true return save()"
+LUA_TAKE = f"""{LUA_HEAD}
+if frozen and ARGV[2] == '1' then return false end
+if balance < tonumber(ARGV[1]) and ARGV[3] == '1' then return false end
+balance = balance - ARGV[1]
+return save()
+"""
+
+# In PostgreSQL it is a row of two columns.
+
+SQL = {
+    "freeze": "UPDATE accounts SET frozen = true WHERE key = $1 RETURNING balance",
+    "take": """
+UPDATE accounts SET balance = balance - $2::bigint
+WHERE key = $1 AND NOT (frozen AND $3::boolean) AND NOT (balance < $2::bigint AND $4::boolean) RETURNING balance
+""",
+}
+FUNCTIONS = (
+    """
+CREATE OR REPLACE FUNCTION take_from_account(which text, amount bigint)
+RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE account accounts%ROWTYPE;
+BEGIN
+  SELECT * INTO account FROM accounts WHERE key = which FOR UPDATE;
+  IF account.frozen OR account.balance < amount THEN RETURN NULL; END IF;
+  UPDATE accounts SET balance = account.balance - amount WHERE key = which;
+  RETURN account.balance - amount;
+END $$
+""",
+    """
+CREATE OR REPLACE FUNCTION freeze_account(which text)
+RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE account accounts%ROWTYPE;
+BEGIN
+  SELECT * INTO account FROM accounts WHERE key = which FOR UPDATE;
+  UPDATE accounts SET frozen = true WHERE key = which;
+  RETURN account.balance;
+END $$
+""",
+)
+CALLS = {"take": "SELECT take_from_account($1, $2::bigint)", "freeze": "SELECT freeze_account($1)"}
+
+
+def told(left: int | None, request: Request) -> Reply:
+    """What a form's answer means: what is left, or None where nothing was taken."""
+    if left is None:
+        return REFUSED
+    return Reply("done", {"left": left}) if request.operation == "freeze" else taken(left)
+
+
+def row_told(rows: Rows, request: Request) -> Reply:
+    """The same of a row, or of none."""
+    return told(rows.rows[0][0] if rows.rows else None, request)
+
+
+def unlocked(source: str) -> str:
+    """The same function, or a call of it, without the lock."""
+    without = source.replace(" FOR UPDATE", "")
+    for name in ("take_from_account", "freeze_account"):
+        without = without.replace(name, f"{name}_unlocked")
+    return without
+
+
+def scripts(heeds: Callable[[Request], Sequence[bool]]) -> Forms:
+    """The scripts of the rule, in which the caller says which clauses it knows of."""
+    return {
+        "take": ScriptForm(LUA_TAKE, lambda request, _now: (request.args["amount"], *map(int, heeds(request))), told),
+        "freeze": ScriptForm(LUA_FREEZE, lambda _request, _now: (), told),
+    }
+
+
+def statements(heeds: Callable[[Request], Sequence[bool]]) -> Forms:
+    """The statements of the rule, likewise."""
+    return {
+        "take": StatementForm(
+            SQL["take"],
+            lambda request, _now: (request.key, request.args["amount"], *heeds(request)),
+            row_told,
+        ),
+        "freeze": StatementForm(SQL["freeze"], lambda request, _now: (request.key,), row_told),
+    }
+
+
+def calls(called: Mapping[str, str]) -> Forms:
+    """Calls of the functions, which know the whole rule."""
+    return {
+        operation: StatementForm(
+            statement,
+            lambda request, _now: (request.key, *request.args.values()),
+            row_told,
+        )
+        for operation, statement in called.items()
+    }
+
+
+def forms_of(rule: str) -> dict[str, Forms | NotExpressible]:
+    """The native forms of a rule: what callers send is their copy, what the store keeps is the whole."""
+
+    def heeds(request: Request) -> Sequence[bool]:
+        known = KNOWN[rule].get(request.role, CLAUSES)
+        return [clause in known for clause in CLAUSES]
+
+    return {
+        "command": NotExpressible("it must look at the account before it takes from it"),
+        "multi": NotExpressible("it must look at the account before it takes from it"),
+        "unique": NotExpressible("an amount is taken: there is nothing to claim"),
+        "lua": scripts(heeds),
+        "function": scripts(lambda _request: [True, True]),
+        "sql": statements(heeds),
+        "procedure": calls(CALLS),
+        "procedure-unlocked": calls({name: unlocked(statement) for name, statement in CALLS.items()}),
+    }
+
+
+class SixWriters(Scenario):
+    """Six who write to one account."""
+
+    name = "six-writers"
+    summary = "one account, written by HTTP API, webhook, worker, cron, admin and agent"
+    invariant = "nothing is taken from a frozen account, and no more than there is"
+    operations = {
+        "take": Signature({"amount": int}, {"left": int}, decision="taken"),
+        "freeze": Signature({}, {"left": int}, decision="done"),
+    }
+    roles = WRITERS
+    rules = dict.fromkeys(KNOWN, the_method)
+    initial_value = {"balance": OPENED, "frozen": False}
+    values = ValueLayout(encode, decode)
+    rows = RowLayout(
+        {"balance": "bigint", "frozen": "boolean"},
+        lambda account: (account["balance"], account["frozen"]),
+        lambda row: {"balance": row[0], "frozen": row[1]},
+        "accounts",
+    )
+    layouts = dict.fromkeys(
+        ("procedure", "procedure-unlocked"), replace(rows, functions=(*FUNCTIONS, *map(unlocked, FUNCTIONS)))
+    )
+    forms = forms_of("copies")
+    other_forms = {rule: forms_of(rule) for rule in KNOWN if rule != "copies"}
+
+    def under(self, rule: str) -> Self:
+        """Who remembers what depends on the rule."""
+        self.duties = {role: ruled_by(*known) for role, known in KNOWN[rule].items()}
+        self.forgetful = {UNHEEDED[rule]: WHY[rule]} if rule in WHY else {}
+        return super().under(rule)
+
+    def burst(self, rng: Random, size: int) -> Sequence[Request]:
+        """Several writers at once: one who has not the whole rule among them, where there is one."""
+        others = [role for role in WRITERS if role != UNHEEDED.get(self.executed)]
+        first = UNHEEDED.get(self.executed) or others.pop(rng.randrange(len(others)))
+        roles = [first, *rng.choices(others, k=size - 1)]
+        if size == 1:  # nobody to meet, and much to do
+            return [Request("take", ("account",), {"amount": 1}, role=rng.choice(WRITERS))]
+        asked = [Request("take", ("account",), {"amount": AMOUNT}, role=role) for role in roles]
+        if self.executed == "cron-forgets" or (self.executed != "bypass" and rng.random() < 0.5):
+            asked[1] = Request("freeze", ("account",), role="admin")
+        return asked
+
+    def invariants(self) -> Sequence[Invariant]:
+        """The two clauses, as the account and its owner see them."""
+        frozen, covered = "nothing is taken from an account that is frozen", "no more is taken than there is"
+        return [
+            Invariant("frozen is frozen", frozen, taken_from_frozen),
+            Invariant("never overdrawn", covered, overdrawn),
+        ]
+
+
+def by_account(evidence: Evidence) -> Iterator[tuple[str, list[Any]]]:
+    """Each account with what was answered there."""
+    for key in evidence.keys:
+        yield key, [one for one in evidence.operations if one.request.key == key and one.reply is not None]
+
+
+def taken_from_frozen(evidence: Evidence) -> Iterator[Breach]:
+    """Whoever was told of less than the freeze found there came after it: every taking leaves less."""
+    for key, answered in by_account(evidence):
+        found = [one.reply.values["left"] for one in answered if one.request.operation == "freeze"]
+        if not found:
+            continue
+        for one in answered:
+            if one.reply.decision == "taken" and one.reply.values["left"] < min(found):
+                says = f"{who(one)} took {one.request.args['amount']} from an account that was frozen"
+                yield Breach(says, (one.request.id,), one.request.args["amount"])
+        if evidence.rest is not None and evidence.rest[key] is not None and not evidence.rest[key]["frozen"]:
+            yield Breach("an account that was frozen is not frozen any more")
+
+
+def overdrawn(evidence: Evidence) -> Iterator[Breach]:
+    """Who was told of less than nought went too far; else all of them together, each of whom was told of enough."""
+    for key, answered in by_account(evidence):
+        takings = [one for one in answered if one.reply.decision == "taken"]
+        too_far = [one for one in takings if one.reply.values["left"] < 0]
+        for one in too_far:
+            says = f"{who(one)} took {one.request.args['amount']} and left {one.reply.values['left']}"
+            yield Breach(says, (one.request.id,), -one.reply.values["left"])
+        opened, total = evidence.initial[key]["balance"], sum(one.request.args["amount"] for one in takings)
+        if total > opened and not too_far:
+            roles = " and ".join(dict.fromkeys(map(who, takings)))
+            ids = tuple(one.request.id for one in takings)
+            yield Breach(f"{roles} took {total} of {opened}", ids, total - opened)
+
+
+def who(operation: Any) -> str:
+    """The writer."""
+    return operation.request.role or "somebody"
