@@ -135,9 +135,9 @@ return save()
 # In PostgreSQL it is a row of two columns.
 
 SQL = {
-    "freeze": "UPDATE accounts SET frozen = true WHERE key = $1 RETURNING balance",
+    "freeze": "UPDATE shared_accounts SET frozen = true WHERE key = $1 RETURNING balance",
     "take": """
-UPDATE accounts SET balance = balance - $2::bigint
+UPDATE shared_accounts SET balance = balance - $2::bigint
 WHERE key = $1 AND NOT (frozen AND $3::boolean) AND NOT (balance < $2::bigint AND $4::boolean) RETURNING balance
 """,
 }
@@ -145,21 +145,21 @@ FUNCTIONS = (
     """
 CREATE OR REPLACE FUNCTION take_from_account(which text, amount bigint)
 RETURNS bigint LANGUAGE plpgsql AS $$
-DECLARE account accounts%ROWTYPE;
+DECLARE account shared_accounts%ROWTYPE;
 BEGIN
-  SELECT * INTO account FROM accounts WHERE key = which FOR UPDATE;
+  SELECT * INTO account FROM shared_accounts WHERE key = which FOR UPDATE;
   IF account.frozen OR account.balance < amount THEN RETURN NULL; END IF;
-  UPDATE accounts SET balance = account.balance - amount WHERE key = which;
+  UPDATE shared_accounts SET balance = account.balance - amount WHERE key = which;
   RETURN account.balance - amount;
 END $$
 """,
     """
 CREATE OR REPLACE FUNCTION freeze_account(which text)
 RETURNS bigint LANGUAGE plpgsql AS $$
-DECLARE account accounts%ROWTYPE;
+DECLARE account shared_accounts%ROWTYPE;
 BEGIN
-  SELECT * INTO account FROM accounts WHERE key = which FOR UPDATE;
-  UPDATE accounts SET frozen = true WHERE key = which;
+  SELECT * INTO account FROM shared_accounts WHERE key = which FOR UPDATE;
+  UPDATE shared_accounts SET frozen = true WHERE key = which;
   RETURN account.balance;
 END $$
 """,
@@ -256,7 +256,7 @@ class SixWriters(Scenario):
         {"balance": "bigint", "frozen": "boolean"},
         lambda account: (account["balance"], account["frozen"]),
         lambda row: {"balance": row[0], "frozen": row[1]},
-        "accounts",
+        "shared_accounts",
     )
     layouts = dict.fromkeys(
         ("procedure", "procedure-unlocked"), replace(rows, functions=(*FUNCTIONS, *map(unlocked, FUNCTIONS)))

@@ -100,6 +100,8 @@ def command(context: click.Context, /, **options: Any) -> int:
     scenario, strategies = options["scenario"], names(options["strategies"])
     if not strategies:
         raise UsageError("--strategies names no strategy")
+    if any("=" in name for name in strategies):
+        raise UsageError("a comparison takes one strategy for all roles: give each its own with race run --strategy")
     rules = rules_of(scenario, options["rules"])
     out.check(output)
     explored: list[Document | None] = []

@@ -21,7 +21,14 @@ def scenario(_context: click.Context, _parameter: click.Parameter, begun: str) -
 
 
 def strategy(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
-    """A strategy, and after a colon its variants."""
+    """A strategy, and after a colon its variants; after `role=` that of a role."""
+    before, equals, last = begun.rpartition("=")
+    if equals and "," not in last:
+        return [
+            CompletionItem(f"{before}={item.value}", help=item.help)
+            for item in strategy(_context, _parameter, last)
+            if item.type == "plain"
+        ]
     name, colon, _ = begun.partition(":")
     return _variants(name, begun) if colon else _named("strategy", begun)
 

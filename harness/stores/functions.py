@@ -68,4 +68,5 @@ async def _names(connection: Commands, begins: str) -> list[bytes]:
         found = await connection.execute("FUNCTION", "LIST", "LIBRARYNAME", f"{begins}*")
     except CommandRefused:  # older than 7, or we may not: then there are none of ours
         return []
-    return [library[library.index(b"library_name") + 1] for library in found]
+    names: list[bytes] = [library[library.index(b"library_name") + 1] for library in found]
+    return [name for name in names if name.startswith(begins.encode())]  # a prefix may mean something to a pattern

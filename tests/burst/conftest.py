@@ -70,6 +70,8 @@ class Loads:
 
     async def _open(self, need: set[str], owners: int) -> None:
         self._stores = await self._stack.enter_async_context(Stores(need=need))
+        for store in need:
+            await self._stores.admit(store)
         fleet = Fleet(self._stores, self.load.processes, owners=owners)
         self._bench = Bench(self._stores, await self._stack.enter_async_context(fleet), lambda _progress: None)
 

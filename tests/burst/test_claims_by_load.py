@@ -37,6 +37,7 @@ SPREAD = {
     "job-claim": ("pg-skip-locked",),
     "team-move": ("pg-for-update",),
     "credits": ("redis-lock:whole-flow",),
+    "six-writers": ("admin=pg-read-committed,*=pg-procedure:revoked", "admin=naive,*=actor"),
 }
 """Of the others, what bursts of four may show and two requests do not: several rows per key, several keys."""
 CELLS = [

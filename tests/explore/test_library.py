@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from harness import Strategy
     from tests.explore.conftest import Stage
 
-SCENARIOS = ("double-submit", "rate-limit", "idempotency-key", "token-rotation", "credits", "webhook", "subscription")
+SCENARIOS = (
+    "double-submit", "rate-limit", "idempotency-key", "token-rotation", "credits", "webhook", "subscription",
+    "six-writers",
+)  # fmt: skip
 ELSEWHERE = {"drop"}
 """The rule of `double-submit` that every other test tries."""
 EVERYTHING = "RACE_MATRIX" in os.environ

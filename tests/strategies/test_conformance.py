@@ -94,6 +94,10 @@ operations: dict[str, st.SearchStrategy[Asked]] = {
     "subscription": st.tuples(
         st.sampled_from(["begin", "begin", "settle", "settle", "abandon", "cancel"]), st.sampled_from(["a", "b"]), NONE
     ),
+    "six-writers": st.one_of(
+        st.tuples(st.just("take"), st.just(""), st.fixed_dictionaries({"amount": st.integers(1, 90)})),
+        st.tuples(st.just("freeze"), st.just(""), NONE),
+    ),
     "webhook": st.tuples(
         st.just("deliver"),
         st.just(""),

@@ -115,6 +115,7 @@ def test_a_native_form_that_is_missing_is_no_failure() -> None:
     }
     expected = {
         "atomic": 'it needs the rule as one Redis command as well: give the scenario forms["command"]',
+        "lua-function": 'it needs the rule as a Lua script as well: give the scenario forms["lua"]',
         "lua": 'it needs the rule as a Lua script as well: give the scenario forms["lua"]',
         "multi": 'it needs the rule as commands for MULTI as well: give the scenario forms["multi"]',
         "pg-conditional": 'it needs the rule as one SQL statement as well: give the scenario forms["sql"]',
