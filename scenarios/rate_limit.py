@@ -37,6 +37,8 @@ KEPT_MS = 4 * WINDOW_MS
 """How long a store keeps what has run out, for a caller who looked at the clock a while ago."""
 SLACK_MS = 50
 """So close to the end of a window both answers are right: the clocks of caller and store differ."""
+SLACK = 1.2
+"""What an approximate limit may be exceeded by, where the rule says that it is one."""
 ALONE = 60
 """The limit where nobody else is about: for a load that asks one by one."""
 
@@ -288,6 +290,7 @@ def forms_of(rule: str) -> dict[str, Forms | NotExpressible]:
         "command": NotExpressible("no one command counts and sets the end of what it counts"),
         "multi": NotExpressible("it must read before it counts"),
         "lua": {"hit": script},
+        "edge": {"hit": script},
         "sql": {"hit": StatementForm(statement(rule), sql_args, row_left)},
         "unique": NotExpressible("everybody counts: there is nothing to claim"),
     }
@@ -338,6 +341,7 @@ class RateLimit(Scenario):
         again = "after two minutes of silence a request is let through"
         return [
             Invariant("at most the limit", self.invariant, too_many),
+            Invariant("at most 120 %", "no more are let through than 120 % of the limit", far_too_many),
             Invariant("nobody refused for nothing", few, too_few, ("burst",)),
             Invariant("let through again", again, not_again, ("probe",)),
         ]
@@ -365,6 +369,16 @@ class RateLimit(Scenario):
 
 
 def too_many(evidence: Evidence) -> Iterator[Breach]:
+    """More than the limit."""
+    yield from more_than(evidence, 1, "")
+
+
+def far_too_many(evidence: Evidence) -> Iterator[Breach]:
+    """More than a limit that is approximate, which is a choice of the business."""
+    yield from more_than(evidence, SLACK, f": at most {SLACK:.0%}")
+
+
+def more_than(evidence: Evidence, slack: float, says_more: str) -> Iterator[Breach]:
     """Count those let through before a window can have ended, or a token have come back."""
     for hits in by_key(evidence).values():
         limit = hits[0].request.args["limit"]
@@ -372,8 +386,8 @@ def too_many(evidence: Evidence) -> Iterator[Breach]:
         first_ms = min(hit.now_ms or (hit.invoked_ns + evidence.monotonic_to_unix_ns) // 1_000_000 for hit in hits)
         until_ms = min(first_ms + WINDOW_MS // limit, (first_ms // WINDOW_MS + 1) * WINDOW_MS)
         through = [hit for hit in hits if let_through(hit.reply) and hit.now_max_ms < until_ms]
-        if len(through) > limit:
-            says = f"{len(through)} requests were let through, and the limit is {limit}"
+        if len(through) > slack * limit:
+            says = f"{len(through)} requests were let through, and the limit is {limit}{says_more}"
             yield Breach(says, tuple(hit.request.id for hit in through), len(through) - limit)
 
 

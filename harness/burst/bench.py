@@ -117,6 +117,7 @@ class Bench:
         for bound, mine in owned:
             if not await self._seed(tally, bound, load, mine):
                 return
+        self._set_lag(tally.bound)
         started = time.monotonic()
         done = await self.fleet.load(orders, tally.bound.cell if tally.bound.strategy.owned else None)
         tally.elapsed_s += time.monotonic() - started
@@ -219,6 +220,7 @@ class Bench:
         hot = [f"{key.rsplit(':', 1)[0]}:h{first}-{number}" for key in names for number in range(load.keys)]
         if not await self._seed(tally, tally.bound, load, hot):
             return
+        self._set_lag(tally.bound)
         ticking = asyncio.create_task(self._tick(tally, load))
         try:
             done = await self.fleet.load(orders, tally.bound.cell if tally.bound.strategy.owned else None)
@@ -291,6 +293,11 @@ class Bench:
         if reason is not None:
             tally.failures.insert(0, reason)
         return reason is not None
+
+    def _set_lag(self, bound: Bound) -> None:
+        """The replica is behind by as much as this strategy says."""
+        if self.stores.link is not None:
+            self.stores.link.lag_ms = bound.strategy.lag_ms or 0.0
 
     async def _seed(self, tally: Tally, bound: Bound, load: Load, keys: Sequence[str]) -> bool:
         """Ready the keys of a cell: the one under test, or its control, whose tables may be others."""

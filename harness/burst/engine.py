@@ -270,9 +270,11 @@ def _stores(options: StoresOptions | None, bounds: Sequence[Bound]) -> Stores:
 
 
 async def _admit(stores: Stores, bounds: Sequence[Bound]) -> None:
-    """Logins for the callers of strategies under which they may not write. Raises StoreUnavailable."""
+    """Logins for callers who may not write, a replica for those who read from one. Raises RaceError."""
     for store in sorted({bound.strategy.store for bound in bounds if bound.strategy.guarded}):
         await stores.admit(store)
+    if any(bound.strategy.lag_ms is not None for bound in bounds):
+        await stores.copied()
 
 
 def _check(infos: Sequence[StoreInfo], bounds: Sequence[Bound], load: Load) -> None:

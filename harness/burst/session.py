@@ -60,6 +60,7 @@ class LoadSession(Session):
         *,
         redis: RedisConnection | None = None,
         postgres: PostgresConnection | None = None,
+        replica: RedisConnection | None = None,
         rng: Random | None = None,
         think_ms: float = 0.0,
     ) -> None:
@@ -78,6 +79,7 @@ class LoadSession(Session):
         self._prefix = prefix
         self._process = process
         self._redis = redis
+        self._replica = replica
         self.postgres = postgres
         self.asks: Asking | None = None
         self._rng = rng or Random()
@@ -86,8 +88,9 @@ class LoadSession(Session):
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._redis is not None:
-            await self._redis.close()
+        for connection in (self._redis, self._replica):
+            if connection is not None:
+                await connection.close()
         if self.postgres is not None:
             await self.postgres.close()
 
@@ -105,6 +108,14 @@ class LoadSession(Session):
         if self.steps is None:
             return self._redis.execute(*command)
         return self._timed("redis", command, self._redis.execute(*command))
+
+    def read_copy(self, *command: str | float | bytes) -> Awaitable[Any]:
+        """Ask the replica."""
+        self.commands += 1
+        assert self._replica is not None
+        if self.steps is None:
+            return self._replica.execute(*command)
+        return self._timed("redis", ("COPY", *command), self._replica.execute(*command))
 
     def script(self, source: str, keys: tuple[str, ...], *args: str | float) -> Awaitable[Any]:
         """Run a script by its digest; this connection loads it before it first does."""

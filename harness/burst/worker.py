@@ -86,7 +86,12 @@ class Worker:
     async def _new_session(self, door: Door, index: int) -> LoadSession:
         redis, postgres = await connected(self.targets, *door)
         name = f"{self.number}.{index}"
-        return LoadSession(name, self.targets.prefix, self.process, redis=redis, postgres=postgres, rng=Random(name))
+        replica = None
+        if redis is not None and self.targets.replica is not None:
+            replica = await RedisConnection.open(self.targets.replica)
+        return LoadSession(
+            name, self.targets.prefix, self.process, redis=redis, postgres=postgres, replica=replica, rng=Random(name)
+        )
 
     async def ready_sessions(
         self, strategy: Strategy, count: int, load: Load, *, owner: bool = False

@@ -14,8 +14,8 @@ from harness.model import Operation, Outcome, Reply, Request, Status
 if TYPE_CHECKING:
     from harness.explore.event import Event, Statement
 
-Condition = Literal["ready", "blocked", "parked", "sleeping", "waiting", "done", "gone"]
-"""`blocked` on a lock, `parked` after a poll, `waiting` for an owner, `gone` for ever."""
+Condition = Literal["ready", "blocked", "parked", "sleeping", "waiting", "idle", "done", "gone"]
+"""`blocked` on a lock, `parked` after a poll, `waiting` for an owner, `idle` with nothing to do, `gone` for ever."""
 
 
 class Gone(BaseException):

@@ -12,7 +12,7 @@ from harness.explore.blocking import either
 from harness.explore.caller import Caller, Open
 from harness.explore.event import Choice, Event
 from harness.explore.leases import Leases
-from harness.explore.program import Cast
+from harness.explore.program import REPLICA, Cast
 from harness.explore.search import Search
 from harness.explore.session import Pending
 from harness.explore.steps import STORE_STEPS, finish_redis, finish_sql, grant, redis_step, take_step
@@ -94,7 +94,7 @@ class Machine:
         if self.world.store == "redis" and "crash" in self.faults:
             found += [Choice("crash", caller.name) for caller, _task in self._inside()]
         for caller in self.callers:
-            if caller.condition != "ready" or caller.late or caller.pending is None:
+            if caller.condition != "ready" or caller.late or caller.pending is None or caller.name == REPLICA:
                 continue
             kind = caller.pending.kind
             if caller.name in self.cast.owners:
@@ -141,6 +141,18 @@ class Machine:
             case "victim":
                 await self._end_victim(caller, event)
         await self._wake(event)
+        await self._let_fall_behind(event)
+
+    async def _let_fall_behind(self, event: Event) -> None:
+        """Whoever has written left the replica behind; once it has caught up there is nothing for it to do."""
+        for caller in self.callers:
+            if caller.name == REPLICA and caller.alive:
+                written = any(name.startswith("redis:") for name in event.touch.writes)
+                if event.choice.caller == REPLICA:
+                    caller.condition = "idle"
+                elif written and caller.condition == "idle":
+                    caller.condition = "ready"
+                    await self.settle(caller, event)
 
     # Going on
 

@@ -32,6 +32,15 @@ _PATIENCE_MS = 10_000.0
 """How long an attempt waits for others: longer than a lease."""
 
 
+REPLICA = "replica"
+"""The name of a caller who does nothing but catch up with its primary."""
+
+
+async def _catching_up() -> None:
+    while True:
+        await step(Pending("catch-up"))
+
+
 class Cell:
     """Scenario, strategy and rule, and what of them is the same in every schedule."""
 
@@ -98,6 +107,10 @@ class Cast:
             Owner("owner" if strategy.owners == 1 else f"owner{number + 1}", self._owner_place())
             for number in range(strategy.owners if strategy.owned else 0)
         ]
+        if strategy.lag_ms is not None:
+            replica = self._caller(REPLICA, self._owner_place(), 2_000, {})
+            replica.program = _catching_up()
+            replica.condition = "idle"
         self._owner_of = {owner.name: owner for owner in self._owners}
 
     def named(self, name: str) -> Caller:

@@ -22,7 +22,7 @@ _PAUSE_MS = 8.0
 
 Kind = Literal[
     "redis", "script", "begin", "sql", "commit", "rollback", "lock", "unlock", "ask", "clock", "sleep", "retry",
-    "effect", "effect-end",
+    "effect", "effect-end", "copy", "catch-up",
 ]  # fmt: skip
 
 
@@ -90,6 +90,10 @@ class ExploreSession(Session):
         """Send one command."""
         self.changed = True
         return step(Pending("redis", command))
+
+    def read_copy(self, *command: str | float | bytes) -> Awaitable[Any]:
+        """Ask the replica, which is as far behind as the scheduler has it."""
+        return step(Pending("copy", command))
 
     def script(self, source: str, keys: tuple[str, ...], *args: str | float) -> Awaitable[Any]:
         """Run a script: one step."""

@@ -20,6 +20,7 @@ from harness.explore.touch import (
     Touch,
     command_touch,
     command_touched,
+    reads,
     writes,
 )
 from harness.explore.world import World
@@ -71,6 +72,10 @@ async def take_step(stage: Stage, caller: Caller, event: Event, *, lost: bool) -
             await _script(stage, caller, pending, event, lost=lost)
         case "sql" | "commit" | "rollback":
             await _sql(stage, caller, pending, event, lost=lost)
+        case "copy":
+            await _copy(stage, caller, pending, event)
+        case "catch-up":
+            await _catch_up(stage, caller, event)
         case "lock":
             await _lock(stage, caller, pending, event)
         case "unlock":
@@ -209,6 +214,29 @@ def _follow_transaction(caller: Caller, name: str, touch: Touch) -> None:
             caller.watched = caller.watched.with_(touch)
         case "UNWATCH":
             caller.watched = NOWHERE
+
+
+async def _copy(stage: Stage, caller: Caller, pending: Pending, event: Event) -> None:
+    """A read from the replica: nobody's writes disturb it but those that have come through."""
+    event.add(reads("replica"))
+    words = ("COPY", *(stage.cast.plain(shown_word(word)) for word in pending.words))
+    try:
+        reply = await stage.world.copy_answer(*pending.words)
+    except StoreFault as fault:
+        _disturbs(stage, fault)
+        event.show(caller, "redis", words, f"! {fault.code}")
+        await _failed(stage, caller, event, fault)
+        return
+    event.show(caller, "redis", words, reply)
+    await _told(stage, caller, event, reply, lost=False)
+
+
+async def _catch_up(stage: Stage, caller: Caller, event: Event) -> None:
+    """The replica gets all that its primary has done so far."""
+    event.add(EVERYTHING)
+    event.show(caller, "redis", ("catches up",))
+    await stage.world.catch_up()
+    await stage.resume(caller, event, None)
 
 
 _ASKS_TIME = re.compile(r"""["']time["']""", re.IGNORECASE)

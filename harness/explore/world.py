@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import itertools
 import re
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from harness.explore.blocking import either
 from harness.explore.touch import CommandKind, Touch
-from harness.model import CommandRefused, StatementRefused
+from harness.model import CommandRefused, ConnectionLost, StatementRefused
 from harness.stores import (
     DirectConnection,
     PostgresConnection,
@@ -33,6 +34,7 @@ _WORLDS = itertools.count(1)
 """Worlds that share a namespace have keys of their own."""
 OWNERS = 1_000
 """Places of owners begin here; those below are callers."""
+_CATCH_UP_S = 10.0
 _BATCH = 200
 """Rows are made for so many schedules at once."""
 
@@ -66,6 +68,9 @@ class World:
         self.seen: dict[tuple[str, ...], tuple[str, Touch, bool]] = {}
         """Commands without names of one schedule: the name, what it may touch, whether it sets a time to live."""
         self._guarded = strategy.guarded
+        self._copied = strategy.lag_ms is not None
+        self._replica: DirectConnection | RedisConnection | None = None
+        self._caught_up = 0
         self._redis: dict[int, DirectConnection | RedisConnection] = {}
         self._postgres: dict[int, PostgresConnection] = {}
         self._monitor: PostgresConnection | None = None
@@ -80,6 +85,13 @@ class World:
         """Connect what is needed first."""
         if self._guarded:
             await self.stores.admit(self.store)
+        if self._copied:
+            await self.stores.copied()
+            assert self.stores.replica is not None
+            assert self.stores.link is not None
+            self._replica = await connect(self.stores.replica)
+            self.stores.link.lag_ms = 0.0
+            self.stores.link.hold()
         if self.store == "postgres":
             assert self.stores.postgres is not None
             self._monitor = await PostgresConnection.open(self.stores.postgres, self.stores.schema)
@@ -102,6 +114,11 @@ class World:
             *(one for one, _ in self._patient.values()),
         ]
         postgres = [*self._postgres.values(), *([self._monitor] if self._monitor else [])]
+        if self._replica is not None:
+            redis.append(self._replica)
+            self._replica = None
+            if self.stores.link is not None:
+                self.stores.link.release()
         closing = [*(one.close() for one in redis), *(one.close() for one in postgres)]
         await asyncio.gather(*closing, return_exceptions=True)
         self._redis, self._postgres, self._helper, self._monitor = {}, {}, None, None
@@ -161,6 +178,26 @@ class World:
         else:
             assert self._monitor is not None
             await self._monitor.sql("SELECT pg_cancel_backend($1)", self.pid(place))
+
+    async def copy_answer(self, *words: Any) -> Any:
+        """What the replica answers."""
+        assert self._replica is not None
+        return await self._replica.execute(*words)
+
+    async def catch_up(self) -> None:
+        """Let the replica get all that its primary has done; a mark that arrives last tells when it has."""
+        assert self._replica is not None
+        assert self.stores.link is not None
+        self._caught_up += 1
+        mark, value = f"{self.prefix}{self._own}:caught-up", str(self._caught_up)
+        await self._aside.execute("SET", mark, value)
+        self.stores.link.release()
+        give_up = time.monotonic() + _CATCH_UP_S
+        while await self._replica.execute("GET", mark) != value.encode():
+            if time.monotonic() > give_up:
+                raise ConnectionLost("the replica does not catch up with its primary")
+            await asyncio.sleep(0)
+        self.stores.link.hold()
 
     async def digest(self, source: str) -> bytes:
         """The digest of a script that the server has."""

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Self
 
-from harness.model import RaceError, StoreFault
+from harness.model import RaceError, StoreFault, UsageError
 from harness.stores.direct import DirectConnection, connect
 from harness.stores.embedded import Embedded
 from harness.stores.guard import sweep
@@ -23,6 +23,7 @@ from harness.stores.health import (
 from harness.stores.namespace import PostgresNamespace, RedisNamespace, new_run_id, refused_by_redis
 from harness.stores.postgres import PostgresConnection
 from harness.stores.redis import RedisConnection
+from harness.stores.replication import Link
 from harness.stores.targets import (
     PostgresTarget,
     RedisTarget,
@@ -76,6 +77,9 @@ class Stores:
         self.infos: list[StoreInfo] = []
         self.redis = parse_redis(redis_url, allow_hosts) if redis_url else None
         self.postgres = parse_postgres(postgres_url, allow_hosts) if postgres_url else None
+        self.replica: RedisTarget | None = None
+        self.link: Link | None = None
+        """The way to the replica, where there is one."""
         self.callers: dict[str, RedisTarget | PostgresTarget] = {}
         self._need = frozenset(need)
         self._given = {"redis": bool(redis_url), "postgres": bool(postgres_url)}
@@ -136,6 +140,13 @@ class Stores:
             self.callers[kind] = await self._namespaces[kind].admit()
         return self.callers[kind]
 
+    async def copied(self) -> None:
+        """Start a replica, where there is none yet. Raises UsageError where the server is not ours."""
+        if self._embedded is None or self._given["redis"]:
+            raise UsageError("a replica that lags is started beside the embedded server only: leave out --redis-url")
+        self.replica, self.link = await self._embedded.start_replica()
+        self.link.release()
+
     async def _leave(self) -> None:
         try:
             # An embedded store goes as a whole, unless it outlives this run.
@@ -178,4 +189,5 @@ class Stores:
     def describe(self) -> dict[str, Any]:
         """What a worker needs; for its pipe only, since it holds passwords."""
         described = Targets(self.prefix, self.schema, self.redis, self.postgres).describe()
+        described["replica"] = asdict(self.replica) if self.replica is not None else None
         return {**described, **{f"{kind}_caller": asdict(target) for kind, target in self.callers.items()}}

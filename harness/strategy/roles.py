@@ -103,6 +103,14 @@ class ByRole(Strategy):
         """Whether any role's strategy has the store refuse what callers write themselves: all of them are callers."""
         return any(part.guarded for part in self.parts.values())
 
+    @property
+    def lag_ms(self) -> float | None:
+        """That of the one replica there is."""
+        lags = {part.lag_ms for part in self.parts.values() if part.lag_ms is not None}
+        if len(lags) > 1:
+            raise UsageError("there is one replica: its lag is the same for all roles")
+        return next(iter(lags), None)
+
     def part(self, role: str) -> Strategy:
         """The strategy of a role."""
         return self.parts.get(role, self._rest)

@@ -58,6 +58,10 @@ class Session(ABC):
         """Send one command; its reply with bulk strings as bytes. Raises CommandRefused, ConnectionLost."""
 
     @abstractmethod
+    def read_copy(self, *command: str | float | bytes) -> Awaitable[Any]:
+        """Send one command that reads to the replica, which may be behind; where the strategy names its lag."""
+
+    @abstractmethod
     def script(self, source: str, keys: tuple[str, ...], *args: str | float) -> Awaitable[Any]:
         """Run a Lua script by its digest (EVALSHA), loading it where the server lost it."""
 

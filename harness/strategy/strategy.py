@@ -100,6 +100,11 @@ class Strategy(ABC):
         """Whether callers are given logins of their own, with which the store lets them write nothing themselves."""
         return False
 
+    @property
+    def lag_ms(self) -> float | None:
+        """By how much the replica is behind its primary that callers read from; None where they need none."""
+        return None
+
     def applied(self, rule: Rule, role: str) -> Rule:
         """What decides: an owner applies the rule, a caller what its role remembers of it."""
         return rule if self.enforces == "owner" else self.scenario.duties.get(role, rule)
