@@ -21,8 +21,8 @@ from harness.burst.measurement import (
 from harness.burst.plan import Cell, Load
 from harness.burst.tally import Tally
 from harness.judge import NEEDED_CONTROL_RATE, Closing, Header, Recording, asked_of
-from harness.model import UsageError
-from harness.stores import StoreInfo, Stores, require, require_connections
+from harness.model import Claim, UsageError
+from harness.stores import NO_REPLICA, StoreInfo, Stores, require, require_connections
 from harness.strategy import store_of
 from harness.strategy.loader import strategies as bundled
 
@@ -56,7 +56,7 @@ async def run(
     stores are still there; it says whether it was whole, too.
     """
     started, started_at = time.monotonic(), _now()
-    bound = bind(cell, load)
+    bound = _where(bind(cell, load), stores_options)
     if bound.claim.kind == "not-applicable":
         raise UsageError(f"{cell.strategy} does not apply to {cell.scenario}: {bound.claim.reason}")
     beside = control_of(bound, load) if control else None
@@ -121,7 +121,8 @@ async def compare(
     it was whole, too; for each of them `then_s` of the budget are kept.
     """
     started, started_at = time.monotonic(), _now()
-    bounds = [bind(Cell(scenario, name, rule), load) for name in named(names) for rule in rules or [""]]
+    cells = [Cell(scenario, name, rule) for name in named(names) for rule in rules or [""]]
+    bounds = [_where(bind(cell, load), stores_options) for cell in cells]
     applicable = [bound for bound in bounds if bound.claim.kind != "not-applicable"]
     apart = [(bound.cell.strategy, bound.claim.reason) for bound in bounds if bound.claim.kind == "not-applicable"]
     if not applicable:
@@ -267,6 +268,13 @@ def _owners(bounds: Sequence[Bound]) -> int:
 
 def _stores(options: StoresOptions | None, bounds: Sequence[Bound]) -> Stores:
     return (options or StoresOptions()).stores({bound.strategy.store for bound in bounds})
+
+
+def _where(bound: Bound, options: StoresOptions | None) -> Bound:
+    """What is claimed of a cell on these stores: of a server that is not ours there is no replica that we hold up."""
+    if bound.strategy.lag_ms is None or options is None or not options.redis_url or bound.claim.kind != "breaks":
+        return bound
+    return dataclasses.replace(bound, claim=Claim("not-applicable", NO_REPLICA))
 
 
 async def _admit(stores: Stores, bounds: Sequence[Bound]) -> None:

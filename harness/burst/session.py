@@ -115,7 +115,7 @@ class LoadSession(Session):
         assert self._replica is not None
         if self.steps is None:
             return self._replica.execute(*command)
-        return self._timed("redis", ("COPY", *command), self._replica.execute(*command))
+        return self._timed("redis", ("REPLICA", *command), self._replica.execute(*command))
 
     def script(self, source: str, keys: tuple[str, ...], *args: str | float) -> Awaitable[Any]:
         """Run a script by its digest; this connection loads it before it first does."""

@@ -219,7 +219,7 @@ def _follow_transaction(caller: Caller, name: str, touch: Touch) -> None:
 async def _copy(stage: Stage, caller: Caller, pending: Pending, event: Event) -> None:
     """A read from the replica: nobody's writes disturb it but those that have come through."""
     event.add(reads("replica"))
-    words = ("COPY", *(stage.cast.plain(shown_word(word)) for word in pending.words))
+    words = ("REPLICA", *(stage.cast.plain(shown_word(word)) for word in pending.words))
     try:
         reply = await stage.world.copy_answer(*pending.words)
     except StoreFault as fault:
@@ -234,7 +234,8 @@ async def _copy(stage: Stage, caller: Caller, pending: Pending, event: Event) ->
 async def _catch_up(stage: Stage, caller: Caller, event: Event) -> None:
     """The replica gets all that its primary has done so far."""
     event.add(EVERYTHING)
-    event.show(caller, "redis", ("catches up",))
+    if any(other.alive for other in stage.cast.callers if other is not caller):  # else nobody will ever notice
+        event.show(caller, "redis", ("catches up",))
     await stage.world.catch_up()
     await stage.resume(caller, event, None)
 

@@ -22,8 +22,8 @@ DECIDE = "decide"
 
 _ENDS = ("COMMIT", "ROLLBACK")
 _FAULT = "fault"
-_OWNER = "owner"
-"""How the name of an owner begins."""
+_OWNER = ("owner", "replica")
+"""How the names of those begin who make no request of their own."""
 
 
 class Ordered(NamedTuple):

@@ -33,6 +33,7 @@ from harness.stores.targets import (
 )
 
 __all__ = [
+    "NO_REPLICA",
     "DirectConnection",
     "Embedded",
     "PostgresConnection",
@@ -50,6 +51,9 @@ __all__ = [
     "require_connections",
     "sweep",
 ]
+
+
+NO_REPLICA = "a replica that lags is started beside the embedded server only: leave out --redis-url"
 
 
 class Stores:
@@ -143,7 +147,7 @@ class Stores:
     async def copied(self) -> None:
         """Start a replica, where there is none yet. Raises UsageError where the server is not ours."""
         if self._embedded is None or self._given["redis"]:
-            raise UsageError("a replica that lags is started beside the embedded server only: leave out --redis-url")
+            raise UsageError(NO_REPLICA)
         self.replica, self.link = await self._embedded.start_replica()
         self.link.release()
 

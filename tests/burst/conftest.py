@@ -72,6 +72,7 @@ class Loads:
         self._stores = await self._stack.enter_async_context(Stores(need=need))
         for store in need:
             await self._stores.admit(store)
+        await self._stores.copied()
         fleet = Fleet(self._stores, self.load.processes, owners=owners)
         self._bench = Bench(self._stores, await self._stack.enter_async_context(fleet), lambda _progress: None)
 

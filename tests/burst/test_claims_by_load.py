@@ -28,7 +28,7 @@ SPREAD = {
     "last-owner": ("pg-conditional", "pg-for-update:parent"),
     "register": ("naive", "watch"),
     "text": ("pg-read-committed", "lua", "pg-serializable"),
-    "rate-limit": ("multi",),
+    "rate-limit": ("multi", "replica-lag"),
     "idempotency-key": ("lua",),
     "token-rotation": ("pg-conditional",),
     "booking": ("pg-exclusion:do-nothing",),

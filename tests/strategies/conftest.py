@@ -60,6 +60,7 @@ class World:
                 VirtualProcess(),
                 redis=await RedisConnection.open(targets.redis),
                 postgres=await PostgresConnection.open(targets.postgres, targets.schema),
+                replica=await RedisConnection.open(targets.redis),  # a copy that is never behind
                 rng=Random(name),
             )
             self.stack.push_async_callback(session.close)

@@ -76,6 +76,9 @@ CLAIMS = {
         "multi",
         "pg-procedure",
         "pg-procedure:no-lock",
+        "replica-lag",
+        "replica-lag:own-delay",
+        "replica-lag:200-ms",
         "pg-procedure:revoked",
         "multi:no-multi",
         "multi:expire-later",
@@ -178,7 +181,7 @@ def test_scenarios_of_nothing_but_order(scenario: str) -> None:
     found = {kind.name: claim(kind.name, scenario).kind for kind in strategies()}
     other = {"naive": "breaks", "mutex": "breaks", "pg-read-committed": "breaks", "pg-unique": "not-applicable"}
     other["multi"] = other["pg-procedure"] = "not-applicable"
-    other |= dict.fromkeys(("pg-exclusion", "pg-skip-locked", "pg-sequence"), "not-applicable")
+    other |= dict.fromkeys(("replica-lag", "pg-exclusion", "pg-skip-locked", "pg-sequence"), "not-applicable")
     assert found == {name: other.get(name, "holds") for name in found}
 
 

@@ -120,6 +120,7 @@ def test_a_native_form_that_is_missing_is_no_failure() -> None:
         "multi": 'it needs the rule as commands for MULTI as well: give the scenario forms["multi"]',
         "pg-conditional": 'it needs the rule as one SQL statement as well: give the scenario forms["sql"]',
         "pg-procedure": 'it needs the rule as a function in PostgreSQL as well: give the scenario forms["procedure"]',
+        "replica-lag": "for rules that may be approximate",
         "pg-exclusion": "for rules where nothing may overlap",
         "pg-skip-locked": "for rules that take any one of several rows",
         "pg-sequence": "for rules that number things",
