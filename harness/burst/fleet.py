@@ -22,6 +22,7 @@ from harness.model import RaceError, StoreUnavailable, UsageError
 from harness.stores import Stores
 
 _GRACE_S = 2.0
+_DYING_S = 0.5
 
 
 class WorkerDied(RaceError):
@@ -74,6 +75,8 @@ class Process:
         return answer
 
     def _last_words(self) -> str:
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it closes its end a moment before it is gone
+            self.child.wait(_DYING_S)
         self.stderr.seek(0)
         lines = self.stderr.read().decode(errors="replace").strip().splitlines()
         return f"a worker process died (exit {self.child.poll()}): {lines[-1] if lines else 'it said nothing'}"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -59,17 +61,30 @@ def command(**options: Any) -> int:
             click.echo("\n".join(_screen(serving)), color=True)
             sys.stdout.flush()
 
-    try:
-        asyncio.run(
-            serve(
-                catalogue, address, started, options=stores_of(options), workers=options["workers"],
-                connections=options["connections"],
-            )
-        )  # fmt: skip
-    except KeyboardInterrupt:  # how a server ends
-        if not options["quiet"]:
-            click.echo("\nended, with everything that was started", err=True)
+    serving = serve(
+        catalogue, address, started, options=stores_of(options), workers=options["workers"],
+        connections=options["connections"],
+    )  # fmt: skip
+    asyncio.run(_until_told(serving))
+    if not options["quiet"]:
+        click.echo("ended, with everything that was started", err=True)
     return OK
+
+
+async def _until_told(serving: Coroutine[Any, Any, None]) -> None:
+    """Serve until Ctrl-C or SIGTERM, also where a shell that put this into the background has SIGINT ignored."""
+    task = asyncio.ensure_future(serving)
+    told = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    telling = asyncio.ensure_future(told.wait())
+    await asyncio.wait((task, telling), return_when=asyncio.FIRST_COMPLETED)
+    telling.cancel()
+    if not task.done():
+        task.cancel()  # once: what is told again meanwhile must not end the ending
+        await asyncio.wait((task,))
+    if not task.cancelled():
+        task.result()
 
 
 def _document(serving: Serving) -> dict[str, Any]:
@@ -88,11 +103,11 @@ def _screen(serving: Serving) -> list[str]:
     paint = out.paint()
     pages = Pages(serving.catalogue, len(serving.pids))
     pages.url = serving.address.url
-    shown = len(serving.catalogue.scenarios), len(serving.catalogue.strategies)
-    protocols = "HTTP/1.1 and HTTP/2"
+    scenarios, strategies = len(serving.catalogue.scenarios), len(serving.catalogue.strategies)
+    workers = "1 worker" if len(serving.pids) == 1 else f"{len(serving.pids)} workers"
     return [
-        f"{paint(pages.url, 'bold')}  {shown[0]} scenarios x {shown[1]} strategies",
-        f"{protocols}, {len(serving.pids)} workers, {' and '.join(serving.stores)}",
+        f"{paint(pages.url, 'bold')}  {scenarios} x {strategies} scenarios and strategies, by {workers}",
+        f"HTTP/1.1 and HTTP/2, on {' and '.join(serving.stores)}",
         "",
         *pages.examples(),
         "",

@@ -41,7 +41,7 @@ def performed(done: Performed, refusals: Collection[str], arrived_ns: int) -> An
         "commands": done.commands,
     }
     headers = [_JSON, _SERVER, _WORKER, *_stamps(arrived_ns, returned_ns)]
-    if status in {429, 503}:
+    if status == 503:
         headers.append(_LATER)
     return status, headers, json.dumps(body) + "\n"
 
@@ -61,8 +61,8 @@ def refused(refusal: Refused, arrived_ns: int = 0) -> Answer:
     headers = [_JSON, _SERVER, _WORKER]
     if arrived_ns:
         headers += _stamps(arrived_ns, time.monotonic_ns())
-    if refusal.status == 405:
-        headers.append(("allow", refusal.more["allow"]))
+    if refusal.allow:
+        headers.append(("allow", refusal.allow))
     return refusal.status, headers, json.dumps(refusal.body) + "\n"
 
 

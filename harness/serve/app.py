@@ -7,7 +7,7 @@ import json
 import os
 import time
 from typing import Any
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs
 
 from harness.model import NOTHING, Request, described
 from harness.serve import answers
@@ -44,7 +44,7 @@ class App:
         arrived_ns = time.monotonic_ns()
         stamp = 0
         try:
-            parts = [unquote(part) for part in scope.path.split("/")[1:]]
+            parts = scope.path.split("/")[1:]  # decoded by the server
             if parts[-1] == "":
                 parts.pop()
             method = "GET" if scope.method == "HEAD" else scope.method
@@ -52,7 +52,7 @@ class App:
             if allowed is None:
                 raise Refused(404, "a path is /SCENARIO/STRATEGY/KEY/OPERATION; / lists what there is")  # noqa: TRY301
             if method not in allowed:
-                raise Refused(405, f"{method} is not for here: {allowed}", {"allow": allowed})  # noqa: TRY301
+                raise Refused(405, f"{method} is not for here: {allowed}", allow=allowed)  # noqa: TRY301
             if len(parts) == 4:
                 stamp = arrived_ns
                 answer = await self._operate(scope, parts, body, arrived_ns)

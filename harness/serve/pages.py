@@ -30,6 +30,7 @@ class Pages:
         self.pids: Sequence[int] = ()
         self.stores: Sequence[str] = ()
         self._bound = cache(self._bind)
+        self._scenario = cache(self._find)
 
     def _bind(self, cell: Cell) -> Bound:
         try:
@@ -37,7 +38,7 @@ class Pages:
         except UsageError as error:
             raise Refused(500, str(error)) from None
 
-    def _scenario(self, name: str) -> Any:
+    def _find(self, name: str) -> Any:
         return find_scenario(self.catalogue.scenario(name))
 
     def _variants(self, name: str, way: str) -> list[str]:
@@ -104,7 +105,7 @@ class Pages:
         yield ""
         yield "  POST /SCENARIO/STRATEGY/KEY/OPERATION   one request, its arguments as JSON"
         yield "  GET  /SCENARIO/STRATEGY/KEY             the state of a key"
-        yield "  GET  /SCENARIO                          its operations, and what each strategy claims"
+        yield "  GET  /SCENARIO                          its operations and strategies"
         yield ""
         yield from self.examples()
         yield ""
@@ -115,7 +116,8 @@ class Pages:
         yield ""
         yield from _wrapped("Strategies: ", ", ".join(self.catalogue.strategies))
         yield ""
-        yield f"{self.workers} worker processes ({', '.join(map(str, self.pids))}) on {' and '.join(self.stores)}"
+        yield f"On {' and '.join(self.stores)}"
+        yield from _wrapped(f"{self.workers} worker processes: ", ", ".join(map(str, self.pids)))
 
     def examples(self) -> Iterator[str]:
         """Two commands to begin with."""

@@ -111,10 +111,8 @@ class Service:
         counts = self._arities.get(operation) or self._arities.get("", set())
         if counts and len(request.keys) not in counts:
             fitting = " or ".join(map(str, sorted(counts)))
-            keys = "key" if counts == {1} else "keys"
-            raise Refused(
-                400, f"{operation} takes {fitting} {keys}, separated by commas; there are {len(request.keys)}"
-            )
+            keys = "key" if counts == {1} else "keys, separated by commas"
+            raise Refused(400, f"{operation} takes {fitting} {keys}, not {len(request.keys)}")
         if request.attempt and self.strategy.scope == "flow":
             raise Refused(
                 400,
