@@ -243,6 +243,7 @@ class SixWriters(Scenario):
 
     name = "six-writers"
     summary = "one account, written by HTTP API, webhook, worker, cron, admin and agent"
+    goes_wrong = "many writers, one rule"
     invariant = "nothing is taken from a frozen account, and no more than there is"
     operations = {
         "take": Signature({"amount": int}, {"left": int}, decision="taken"),

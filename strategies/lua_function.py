@@ -19,7 +19,7 @@ class LuaFunction(Strategy):
     """The rule as a function of the server."""
 
     name = "lua-function"
-    family = "redis"
+    family = "the rule inside the store"
     form = "lua"
     summary = "the rule as a function that the server keeps, FCALL"
     needs = {"redis": "7.0"}

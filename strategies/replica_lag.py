@@ -16,7 +16,7 @@ class ReplicaLag(Strategy):
     """Reads from a replica, writes to its primary."""
 
     name = "replica-lag"
-    family = "redis"
+    family = "no protection"
     form = "edge"
     rules_for = "that may be approximate"
     summary = "decide by a replica that is 20 ms behind, count at its primary"

@@ -30,7 +30,7 @@ def completed(line: str) -> list[str]:
         ("race compare counter --strategies naive,watch,pg-u", ["naive,watch,pg-unique"]),
         ("race compare counter --strategies naive,nai", []),
         ("race list last", ["last-owner"]),
-        ("race list lu", ["lua"]),
+        ("race list lua", ["lua", "lua-function"]),
         ("race list redis-lock:no-t", ["redis-lock:no-token"]),
         ("race verify x.jsonl --scenario reg", ["register"]),
         ("race schema is", ["isolation"]),

@@ -175,7 +175,7 @@ def test_how_many_too_many(stage: Stage) -> None:
     """Of four, two may pass; all that read first are let through."""
     found, _smallest = explored(stage, Cell("rate-limit", "naive"), Options(size=4))
     assert found.first is not None
-    ((breach,),) = [breaches for breaches in found.first.finding.breaches.values() if breaches]
+    (breach, *_roughly) = [breach for breaches in found.first.finding.breaches.values() for breach in breaches]
     assert breach.amount in {1, 2}
     assert breach.says == f"{2 + int(breach.amount)} requests were let through, and the limit is 2"
 
