@@ -10,6 +10,7 @@ import click
 
 from harness.cli import completion
 from harness.cli import output as out
+from harness.cli.failure import INCONCLUSIVE
 from harness.cli.options import (
     SUSTAINED_CONNECTIONS,
     WORK_US,
@@ -28,11 +29,12 @@ from harness.cli.progress import shown
 from harness.model import UsageError
 
 if TYPE_CHECKING:
+    from harness.burst import Load
     from harness.burst.cells import Bound
     from harness.results import Document
     from harness.stores import Stores
 
-BUDGET_S = 40.0
+BUDGET_S, ALL_BUDGET_S = 40.0, 300.0
 EXPLORE_S = 3.0
 """Seconds in which every order of two requests is looked at, for each strategy; most need a fraction."""
 KEPT_S = 0.5
@@ -40,7 +42,8 @@ KEPT_S = 0.5
 
 
 @click.command("compare", cls=Sectioned)
-@click.argument("scenario", shell_complete=completion.scenario)
+@click.argument("scenario", required=False, shell_complete=completion.scenario)
+@click.option("--all", "every", is_flag=True, help="Every scenario and rule, shortly: the whole matrix.")
 @click.option(
     "--strategies",
     default="all",
@@ -63,10 +66,8 @@ KEPT_S = 0.5
     "--budget",
     "budget_s",
     type=AtLeast(1, float),
-    default=BUDGET_S,
-    show_default=True,
     metavar="S",
-    help="Seconds for all of it.",
+    help=f"Seconds for all of it.  [{BUDGET_S:g}; with --all {ALL_BUDGET_S:g}]",
 )
 @store_options
 @output_options
@@ -74,19 +75,21 @@ KEPT_S = 0.5
 def command(context: click.Context, /, **options: Any) -> int:
     """Run SCENARIO under many strategies: who breaks, what each costs, what to choose.
 
-    Bursts give the verdict, sustained load the cost; all take turns, more than once.
+    Bursts give the verdict, sustained load the cost; all take turns, more than once. With --all instead of SCENARIO,
+    the whole library: the matrix is written to matrix.json and matrix.md in the results folder.
     """  # fmt: skip
-    if options["flow"]:
+    if options["scenario"] is None and not options["every"]:
+        raise click.MissingParameter(ctx=context, param=next(iter(context.command.params)))
+    if options["flow"] and not options["every"]:
         from harness.cli.flow_table import flow_table
 
         return flow_table(context, options)
-    from harness.burst import Load, compare
-    from harness.explore import explore_briefly
-    from harness.report import comparison_screen
-    from harness.results import comparison_document
-    from harness.results.exploration import explored_document
+    from harness.burst import Load
 
     output, seed = Output.of(options), seed_or_new(options["seed"])
+    strategies = names(options["strategies"])
+    if not strategies:
+        raise UsageError("--strategies names no strategy")
     load = Load(
         processes=options["processes"],
         connections=options["connections"] or SUSTAINED_CONNECTIONS,
@@ -97,11 +100,23 @@ def command(context: click.Context, /, **options: Any) -> int:
         think_ms=options["think_ms"],
         seed=seed,
     )
-    scenario, strategies = options["scenario"], names(options["strategies"])
-    if not strategies:
-        raise UsageError("--strategies names no strategy")
     if any("=" in name for name in strategies):
         raise UsageError("a comparison takes one strategy for all roles: give each its own with race run --strategy")
+    if options["every"]:
+        return _matrix(context, options, output, load, strategies)
+    return _comparison(context, options, output, load, strategies)
+
+
+def _comparison(
+    context: click.Context, options: dict[str, Any], output: Output, load: Load, strategies: list[str]
+) -> int:
+    from harness.burst import compare
+    from harness.explore import explore_briefly
+    from harness.report import comparison_screen
+    from harness.results import comparison_document
+    from harness.results.exploration import explored_document
+
+    scenario = options["scenario"]
     rules = rules_of(scenario, options["rules"])
     out.check(output)
     explored: list[Document | None] = []
@@ -118,16 +133,42 @@ def command(context: click.Context, /, **options: Any) -> int:
                 strategies,
                 rules,
                 load,
-                budget_s=options["budget_s"],
+                budget_s=BUDGET_S if options["budget_s"] is None else options["budget_s"],
                 stores_options=stores_of(options),
                 progress=progress,
                 then=explore,
                 then_s=KEPT_S,
             )
         )
-    document = comparison_document(compared, load, explored, reproduce=command_line(context, seed))
+    document = comparison_document(compared, load, explored, reproduce=command_line(context, load.seed))
     code = out.comparison_code(document, output)
     out.deliver(document, output, comparison_screen(document, code, out.paint()))
+    return code
+
+
+def _matrix(context: click.Context, options: dict[str, Any], output: Output, load: Load, strategies: list[str]) -> int:
+    """Everything. The tables in the results folder are those of the last matrix that came to its end."""
+    from harness.gate.matrix import Matrix
+    from harness.report.matrix import matrix_markdown, matrix_screen
+    from harness.results.matrix import matrix_text
+    from harness.results.save import write_file
+
+    if options["scenario"] is not None or options["rules"] or options["flow"]:
+        raise UsageError("--all takes every scenario and every rule: leave out SCENARIO, --rules and --flow")
+    if "html" in output.exports:
+        raise UsageError("there is no page of a matrix: --export-markdown, --export-csv or --export-json")
+    tables = {name: output.results.folder / f"matrix.{name}" for name in ("json", "md")}
+    out.check(output, *tables.values())
+    budget_s = ALL_BUDGET_S if options["budget_s"] is None else options["budget_s"]
+    with shown("everything", quiet=output.quiet) as progress:
+        made = Matrix(strategies, load, budget_s, stores_of(options), command_line(context, load.seed), progress)
+        document = made.run()
+    lost = not document["complete"] and document["reason"] != "interrupted"
+    code = INCONCLUSIVE if lost else out.comparison_code(document, output)
+    out.deliver(document, output, matrix_screen(document, code, out.paint()))
+    if document["complete"]:
+        write_file(tables["json"], matrix_text(document))
+        write_file(tables["md"], matrix_markdown(document))
     return code
 
 

@@ -1,7 +1,7 @@
 """The explorer: every interleaving of one burst on real stores, one step at a time."""
 
 from harness.explore.anomalies import ANOMALIES, LEVELS, Anomaly, Case
-from harness.explore.brief import Brief, explore_briefly
+from harness.explore.brief import Brief, explore_briefly, explore_with, overlapping
 from harness.explore.engine import (
     FAULTS,
     SEARCHES,
@@ -40,7 +40,9 @@ __all__ = [
     "commands",
     "explore_alone",
     "explore_briefly",
+    "explore_with",
     "opened",
+    "overlapping",
     "play_anomalies",
     "read_schedule",
     "schedule_document",

@@ -9,9 +9,16 @@ from dataclasses import dataclass
 from harness.burst.cells import Bound
 from harness.burst.plan import Load
 from harness.explore.engine import Exploration, Explorer, Options, Schedule, searching
+from harness.explore.random_walk import RandomWalk
+from harness.explore.shrink import switches
 from harness.explore.world import unusable
-from harness.model import RaceError, StoreFault, Verdict
+from harness.model import ABORTED, RaceError, Status, StoreFault, Verdict
 from harness.stores import Stores
+
+_DRAWN = 24
+"""So many schedules are drawn for one in which callers meet."""
+_MEETING = 3
+"""So many switches between callers show how they meet; more are harder to read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +51,7 @@ async def explore_briefly(
             break
         options = Options(size=size, processes=load.processes, seed=load.seed, budget_s=left_s)
         try:
-            brief = await _explored(bound, stores, options)
+            brief = await explore_with(bound, stores, options)
         except StoreFault as fault:
             return Brief(Verdict.INCONCLUSIVE, unusable(fault), options)
         except RaceError as error:
@@ -54,8 +61,37 @@ async def explore_briefly(
     return brief
 
 
-async def _explored(bound: Bound, stores: Stores, options: Options) -> Brief:
+async def explore_with(bound: Bound, stores: Stores, options: Options) -> Brief:
+    """What exploring with these options found, and the smallest schedule that breaks. Raises RaceError, StoreFault."""
     async with Explorer(bound, stores, options) as explorer:
         found: Exploration = await explorer.explore(searching(options))
         smallest = None if found.first is None else await explorer.shrunk(found.first)
         return Brief(found.verdict, found.reason, options, found.schedules, smallest, found.complete)
+
+
+async def overlapping(bound: Bound, stores: Stores, options: Options) -> Schedule | None:
+    """Of some schedules drawn by the seed one in which callers meet most, and which is told in the fewest steps.
+
+    Everybody is answered in it; where one of them breaks, that one. None where there is none such. Raises RaceError.
+    """
+    search = RandomWalk(options.seed, _DRAWN)
+    best: Schedule | None = None
+    async with Explorer(bound, stores, options) as explorer:
+        more = True
+        while more:
+            found = await explorer.steady(search)
+            if found is not None and found.says:
+                return found
+            if found is not None and _answered(found) and (best is None or _rank(found) > _rank(best)):
+                best = found
+            more = search.finished([])
+    return best
+
+
+def _answered(schedule: Schedule) -> bool:
+    return all(one.status is Status.OK and one.reply != ABORTED for one in schedule.evidence.operations)
+
+
+def _rank(schedule: Schedule) -> tuple[int, int]:
+    """Whether callers meet at all, twice even; then the fewer steps the better."""
+    return min(switches(schedule.choices), _MEETING), -len(schedule.steps)

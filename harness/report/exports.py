@@ -8,10 +8,12 @@ from typing import Any
 from harness.report.check_markdown import check_markdown
 from harness.report.comma_separated import check_csv, comparison_csv, exploration_csv, result_csv
 from harness.report.difference import difference_csv, difference_markdown
+from harness.report.explanation import explanation_markdown
 from harness.report.flows import flows_csv, flows_markdown
 from harness.report.isolation import isolation_csv, isolation_markdown
 from harness.report.kept import runs_csv, runs_markdown
 from harness.report.markdown import comparison_markdown
+from harness.report.matrix import matrix_csv, matrix_markdown
 from harness.report.single_markdown import exploration_markdown, result_markdown
 
 Document = Mapping[str, Any]
@@ -38,5 +40,7 @@ _FORMS: Mapping[str, Mapping[str, Form]] = {
     "flows": {"markdown": flows_markdown, "csv": flows_csv},
     "check": {"markdown": check_markdown, "csv": check_csv, "html": page},
     "runs": {"markdown": runs_markdown, "csv": runs_csv},
+    "explanation": {"markdown": explanation_markdown},
+    "matrix": {"markdown": matrix_markdown, "csv": matrix_csv},
     "difference": {"markdown": difference_markdown, "csv": difference_csv},
 }

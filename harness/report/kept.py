@@ -157,9 +157,11 @@ def _cut_short(document: Document) -> str:
 
 _COMMANDS = {
     "result": "run", "comparison": "compare", "exploration": "explore", "isolation": "isolation", "check": "check",
-    "verification": "verify", "flows": "compare --flow",
+    "verification": "verify", "matrix": "compare --all",
+    "flows": "compare --flow",
 }  # fmt: skip
 _FOUND: Mapping[str, Callable[[Document], str]] = {
     "result": _verdict, "comparison": _compared, "exploration": _verdict, "isolation": _isolated, "check": _checked,
-    "verification": lambda document: str(document["verdict"]), "flows": _flows,
+    "verification": lambda document: str(document["verdict"]), "matrix": _compared,
+    "flows": _flows,
 }  # fmt: skip

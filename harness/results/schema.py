@@ -7,6 +7,7 @@ from importlib.resources import files
 SCHEMAS = {
     "result": "result-1.json",
     "comparison": "comparison-1.json",
+    "matrix": "matrix-1.json",
     "exploration": "exploration-1.json",
     "check": "check-1.json",
     "verification": "verification-1.json",
@@ -18,7 +19,7 @@ SCHEMAS = {
 }
 """Name on the command line to file; the number is the version in the document's `schema`."""
 
-RESULTS = ("result", "comparison", "exploration", "check", "verification", "isolation", "flows")
+RESULTS = ("result", "comparison", "matrix", "exploration", "check", "verification", "isolation", "flows")
 """Those that tell what was measured, and are kept."""
 
 
