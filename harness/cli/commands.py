@@ -16,7 +16,7 @@ SECTIONS = {
     },
     "Then": {
         "list": "Scenarios and strategies, and what each claims.",
-        "explain": "Half a page about one: its story, the interleaving, what it costs.",
+        "explain": "Half a page about one: story, interleaving, costs.",
         "verify": "Judge a recorded history, without running anything.",
         "report": "Results that were kept: a list, two compared, a page.",
         "isolation": "What each isolation level of a PostgreSQL prevents.",

@@ -54,8 +54,8 @@ def command(name: str, **options: Any) -> int:
     elif options["scenario"]:
         raise UsageError(f"{name} is a scenario: --strategy says under which strategy it is shown")
     files = exports_of(options)
-    if "html" in files:
-        raise UsageError("there is no page of an explanation: --export-markdown or --export-json")
+    if "csv" in files:
+        raise UsageError("an explanation is no table: --export-markdown or --export-json")
     for path in files.values():
         check_file(path)
     results: Path = options["results"]
@@ -68,6 +68,6 @@ def command(name: str, **options: Any) -> int:
     click.echo(screen, nl=False, color=True)
     out.export(document, files)
     pictures = document["interleavings"]
-    if any(one["verdict"] == "inconclusive" for one in pictures):
+    if any(one["as_claimed"] is None for one in pictures):
         return INCONCLUSIVE
-    return OK if all(one["as_told"] for one in pictures) else FOUND
+    return FOUND if any(one["as_claimed"] is False for one in pictures) else OK

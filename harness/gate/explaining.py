@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from harness.strategy import Strategy
 
 SCHEMA = "race.explanation/1"
-_EXPLORE_S = 5.0
-_FIRST = ("double-submit", "counter")
+_EXPLORE_S, _FAULT_S = 5.0, 2.0
+_FIRST = ("counter", "double-submit")
 """The scenarios in which a strategy is shown, where it is not said in which: those that are read most easily."""
 
+_REPEATED = "duplicate"
+"""The fault that almost nothing withstands by itself, and that is shown only where there is no other."""
 _DEAR = 0.5
 """With less than so much of the pace of the fastest that held, a strategy has to buy something else."""
 
@@ -112,22 +114,25 @@ class Explaining:
             return [await self._smallest(bound, Options(seed=self.seed, budget_s=_EXPLORE_S), "breaks")]
         pictures = [await self._meeting(bound)]
         options = Options(seed=self.seed, budget_s=_EXPLORE_S)
-        faults = [fault for fault in bound.claim.breaks_under if fault != "duplicate"]
-        if faults:
-            options = Options(seed=self.seed, budget_s=_EXPLORE_S, faults=(faults[0],))
-            return [*pictures, await self._smallest(bound, options, "stops")]
+        faults = [fault for fault in bound.claim.breaks_under if fault != _REPEATED]
+        for fault in faults:
+            found = await self._smallest(bound, replace(options, faults=(fault,), budget_s=_FAULT_S), "stops")
+            if found["verdict"] == "violated":
+                return [*pictures, found]
         if ":" not in spec.rpartition("/")[2]:
             for variant in kind.variants:
                 other = bind(Cell(scenario, f"{spec}:{variant}", rule), Load())
                 if other.claim.kind == "breaks":
                     return [*pictures, await self._smallest(other, options, "stops")]
+        if _REPEATED in bound.claim.breaks_under:
+            return [*pictures, await self._smallest(bound, replace(options, faults=(_REPEATED,)), "stops")]
         return pictures
 
     async def _smallest(self, bound: Bound, options: Options, role: str) -> Document:
         """The smallest schedule that breaks, of two requests; where two do not break it, of three."""
         async with self.stores.stores({bound.strategy.store}) as there:
             for size in (2, 3):
-                asked = Options(**{**_fields(options), "size": size})
+                asked = replace(options, size=size)
                 try:
                     found = await explore_with(bound, there, asked)
                 except StoreFault as fault:
@@ -163,7 +168,7 @@ class Explaining:
             "size": options.size,
             "verdict": verdict,
             "reason": reason,
-            "as_told": (verdict == "violated") == (role != "holds"),
+            "as_claimed": (verdict != "violated" if role == "holds" else True) if schedule is not None else None,
             "says": schedule.says if schedule is not None else "",
             "schedule": drawn,
             "reproduce": shlex.join([*words, "--seed", str(options.seed)]),
@@ -174,10 +179,6 @@ class Explaining:
             "schema": SCHEMA, "kind": kind, "name": name, "summary": summary, "story": list(story),
             "seed": self.seed, "environment": environment(),
         }  # fmt: skip
-
-
-def _fields(options: Options) -> dict[str, Any]:
-    return {name: getattr(options, name) for name in ("processes", "faults", "seed", "budget_s")}
 
 
 def _rules(scenario: str) -> list[str]:
@@ -204,6 +205,7 @@ def _with_costs(cells: Sequence[LibraryCell], costs: Costs | None) -> Iterator[D
         (one["scenario"], one["rule"], one["store"]): one["strategy"] for one in (costs.fastest if costs else ())
     }
     known = bundled("scenario")
+    wrong = {name: find_scenario(name).wrong for name in {cell.scenario for cell in cells} if name in known}
     for cell in cells:
         earns = find_strategy(cell.strategy)[0].earns_its_cost if cell.strategy in bundled("strategy") else ""
         row = rows.get((cell.scenario, cell.rule, cell.strategy))
@@ -221,6 +223,7 @@ def _with_costs(cells: Sequence[LibraryCell], costs: Costs | None) -> Iterator[D
                 "relative_throughput": row["relative_throughput"], "p99_ms": row["latency_ms"].get("p99"),
                 "cheaper": _cheaper(row, fastest.get((cell.scenario, cell.rule, cell.store))),
             },
+            "wrong_rule": cell.rule in wrong.get(cell.scenario, {}),
             "earns_its_cost": earns if earns in known else "",
         }  # fmt: skip
 

@@ -64,7 +64,7 @@ class Matrix:
                 names = list(dict.fromkeys(cell.scenario for cell in left))
                 for number, scenario in enumerate(names):
                     mine = [cell for cell in left if cell.scenario == scenario]
-                    before = sum(len(one["rows"]) for one in done)
+                    before = sum(cell.scenario in names[:number] for cell in left)
                     # What a scenario takes beyond its share (it waits for leases, say) the others have less.
                     spare_s = self.budget_s - (time.monotonic() - started) - _START_S * (len(names) - number)
                     each_s = max(_LEAST_S, spare_s / (len(left) - before))

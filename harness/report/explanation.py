@@ -16,12 +16,13 @@ from harness.report.terminal import WIDTH, labelled
 Document = Mapping[str, Any]
 Cell = Mapping[str, Any]
 
-_INDENT = 15
+_INDENT = 16
 _ROLES = {"holds": "How it holds", "stops": "Where it stops", "breaks": "How it breaks"}
 _FAULTS = {
     "crash": "a caller dies", "pause": "a caller sleeps past every lease", "lost-reply": "a reply is lost",
     "duplicate": "a request is delivered twice",
 }  # fmt: skip
+_REPEATED = "duplicate"
 _PROTECTING = ("holds here", "every order", "starts/s", "relative", "p99 ms", "but")
 _COSTING = ("scenario", "every order", "starts/s", "relative", "p99 ms", "but")
 
@@ -120,8 +121,8 @@ def _below(picture: Document) -> Iterator[tuple[str, str]]:
         yield "Found none", f"{picture['verdict']}: {picture['reason']}"
     elif drawn is None:
         yield "Found none", picture["reason"]
-    if not picture["as_told"]:
-        yield "NOT as told", f"it claims that it {'holds' if picture['role'] == 'holds' else 'breaks'}"
+    if picture["as_claimed"] is False:
+        yield "Claim", "holds: NOT as claimed"
     yield "Found by", picture["reproduce"]
 
 
@@ -134,9 +135,7 @@ def _heads(document: Document) -> Sequence[str]:
 
 def _table(document: Document) -> Iterator[list[str]]:
     """A line for each cell that claims to hold: of a scenario its strategies, of a strategy its scenarios."""
-    several = {
-        cell["scenario"] for cell in document["cells"] if _holds(cell) and cell["rule"] != _first(document, cell)
-    }
+    shared = _shared(document)
     for cell in document["cells"]:
         if not _holds(cell):
             continue
@@ -144,7 +143,7 @@ def _table(document: Document) -> Iterator[list[str]]:
         if document["kind"] == "strategy":
             if cell["rule"] != _first(document, cell):
                 continue
-            name = f"{cell['scenario']} ({cell['rule']})" if cell["scenario"] in several else cell["scenario"]
+            name = cell["scenario"]
         measured = cell["measured"]
         figures = [MISSING] * 4
         if measured is not None:
@@ -168,9 +167,9 @@ def _holds(cell: Cell) -> bool:
 
 
 def _shared(document: Document) -> set[str]:
-    """The faults that all break which hold otherwise: told once."""
+    """The faults that break all, or almost all: told once."""
     under = [set(cell["claim"]["breaks_under"]) for cell in document["cells"] if _holds(cell)]
-    return set.intersection(*under) if len(under) > 1 else set()
+    return set.intersection(*under) | ({_REPEATED} & set.union(*under)) if len(under) > 1 else set()
 
 
 def _but(cell: Cell, shared: set[str]) -> Iterator[str]:
@@ -191,19 +190,30 @@ def _but(cell: Cell, shared: set[str]) -> Iterator[str]:
 
 def _claims(document: Document) -> Iterator[tuple[str, str]]:
     """What breaks, and what does not apply: each reason once, with all that it is the reason for."""
-    shared = [fault for fault in _FAULTS if fault in _shared(document)]
-    if shared:
-        yield "Under faults", f"none of these holds where {' or where '.join(_FAULTS[fault] for fault in shared)}"
+    shared = _shared(document)
+    others = [_FAULTS[fault] for fault in _FAULTS if fault in shared and fault != _REPEATED]
+    if others:
+        yield "Under faults", f"none of these holds where {' or where '.join(others)}"
+    if _REPEATED in shared:
+        name, where = ("strategy", "under") if document["kind"] == "scenario" else ("scenario", "in")
+        but = dict.fromkeys(
+            cell[name] for cell in document["cells"] if _holds(cell) and _REPEATED not in cell["claim"]["breaks_under"]
+        )
+        yield "Sent twice", "a request counts twice" + (f", but {where} {', '.join(but)}" if but else "")
     for kind, label in (("breaks", "Breaks"), ("not-applicable", "Not for")):
         reasons: dict[str, dict[str, list[str]]] = {}
         for cell in document["cells"]:
-            if cell["claim"]["kind"] == kind:
+            if cell["claim"]["kind"] == kind and not (document["kind"] == "strategy" and cell["wrong_rule"]):
                 name = cell["strategy"] if document["kind"] == "scenario" else cell["scenario"]
                 reasons.setdefault(cell["claim"]["reason"], {}).setdefault(name, []).append(cell["rule"])
         for number, (reason, names) in enumerate(reasons.items()):
             yield label if number == 0 else "", f"{_named(names, document)}: {reason}"
-    for name, says in document.get("variants", {}).items():
-        yield f":{name}"[: _INDENT - 3], says
+    if document["kind"] == "strategy":
+        wrong = dict.fromkeys(
+            f"{cell['scenario']} ({cell['rule']})" for cell in document["cells"] if cell["wrong_rule"]
+        )
+        if wrong:
+            yield "Whose rule?", f"no strategy saves {', '.join(wrong)}: the order is right, and the rule is wrong"
 
 
 def _named(names: Mapping[str, Iterable[str]], document: Document) -> str:
@@ -234,7 +244,7 @@ def _aligned(rows: Sequence[Sequence[str]], paint: Paint) -> list[str]:
         lead = f"  {first:<{widths[0]}}" + "".join(
             f"  {text:>{width}}" for text, width in zip(figures, widths[1:], strict=True)
         )
-        parts = wrapped(row[-1], max(20, WIDTH - len(lead) - 2))
+        parts = wrapped(row[-1], max(14, WIDTH - len(lead) - 2))
         whole = [f"{lead}  {parts[0]}".rstrip(), *(" " * (len(lead) + 2) + part for part in parts[1:])]
         lines += [paint(line, "dim") for line in whole] if number == 0 else whole
     return lines

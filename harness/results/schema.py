@@ -13,6 +13,7 @@ SCHEMAS = {
     "verification": "verification-1.json",
     "isolation": "isolation-1.json",
     "flows": "flows-1.json",
+    "explanation": "explanation-1.json",
     "doctor": "doctor-1.json",
     "runs": "runs-1.json",
     "difference": "difference-1.json",

@@ -1,0 +1,146 @@
+"""race explain: half a page about a scenario or a strategy, with an interleaving found then and there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from harness.results import costs
+from harness.results.schema import schema_text
+
+Race = Callable[..., Any]
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def document(ended: Any) -> dict[str, Any]:
+    """What --json printed, as its schema promises it."""
+    found: dict[str, Any] = json.loads(ended.stdout)
+    assert list(Draft202012Validator(json.loads(schema_text("explanation"))).iter_errors(found)) == []
+    return found
+
+
+@pytest.mark.stores
+def test_a_scenario(race: Race) -> None:
+    """Its story is its script's, its interleaving is real and can be had again, every strategy is placed."""
+    ended = race("explain", "double-submit")
+    assert ended.code == 0
+    story = (ROOT / "scenarios" / "double_submit.py").read_text().split('"""')[1].split("\n\n")[2]
+    assert " ".join(story.split()) in " ".join(ended.stdout.split())
+    assert "Broke         two attempts of one user were at work at once" in ended.stdout
+    assert "Found by race explore double-submit --strategy naive --rule drop --seed 1" in " ".join(ended.stdout.split())
+    assert "mutex: each process has a lock of its own" in ended.stdout
+    assert max(map(len, ended.stdout.splitlines())) <= 80
+
+
+@pytest.mark.stores
+def test_the_interleaving_is_the_one_explored(race: Race) -> None:
+    """Step by step, as `race explore` draws it."""
+    (picture,) = document(race("explain", "counter", "--json"))["interleavings"]
+    words = picture["reproduce"].removeprefix("race ").split()
+    explored = json.loads(race(*words, "--json").stdout)["counterexample"]
+    assert picture["schedule"]["steps"] == explored["steps"]
+
+
+@pytest.mark.stores
+@pytest.mark.parametrize(
+    ("words", "roles", "says"),
+    [
+        (("mutex",), ["breaks"], "2 adds were acknowledged but the counter shows 1"),
+        (("atomic",), ["holds", "stops"], ""),
+        (("redis-lock",), ["holds", "stops"], "2 adds were acknowledged but the counter shows 1"),
+        (("redis-lock:no-token",), ["holds", "stops"], ""),
+        (("credits", "--strategy", "lua", "--rule", "check-first"), ["breaks"], "the model was called 2 times"),
+        (("credits", "--strategy", "lua"), ["holds"], ""),
+    ],
+    ids=" ".join,
+)
+def test_how_it_goes(race: Race, words: tuple[str, ...], roles: list[str], says: str) -> None:
+    """What breaks is shown breaking; what holds, where callers meet, and where it stops holding."""
+    ended = race("explain", *words, "--json")
+    pictures = document(ended)["interleavings"]
+    assert (ended.code, [one["role"] for one in pictures]) == (0, roles)
+    for one in pictures:
+        assert (one["verdict"] == "violated") == (one["role"] != "holds")
+        assert len({step["caller"] for step in one["schedule"]["steps"]}) > 1
+    assert says in pictures[-1]["says"] or not says
+
+
+@pytest.mark.stores
+def test_ones_own(race: Race) -> None:
+    """A script's docstrings are its story, and its false claim is told: exit 1."""
+    for name in ("tickets.py", "fix.py"):
+        Path(name).write_text((ROOT / "examples" / name).read_text())
+    assert "Ten tickets, and never an eleventh" in race("explain", "tickets.py").stdout
+    ended = race(
+        "explain", "fix.py", "--scenario", "tickets.py", "--export-markdown", "fix.md", "--export-json", "f.json"
+    )
+    assert ended.code == 0
+    assert "Compare and set: read, decide, and write only where nothing has changed" in Path("fix.md").read_text()
+    source = Path("fix.py").read_text()
+    assert source.count("~= ARGV[1]") == 1
+    Path("broken.py").write_text(source.replace("~= ARGV[1]", "== '-'"))
+    ended = race("explain", "broken.py", "--scenario", "tickets.py")
+    assert (ended.code, "Claim         holds: NOT as claimed" in ended.stdout) == (1, True), ended.stdout
+
+
+def row(strategy: str, starts_per_s: float) -> dict[str, Any]:
+    """A row of the bundled matrix, with another pace."""
+    there = costs.bundled_table()
+    assert there is not None
+    (found,) = [one for one in there[1]["rows"] if (one["scenario"], one["strategy"]) == ("counter", strategy)]
+    return {**found, "starts_per_s": starts_per_s, "relative_throughput": starts_per_s / 9000}
+
+
+@pytest.mark.stores
+def test_costs_are_of_the_latest_results(race: Race) -> None:
+    """Of a run of one's own where there is one, else of the table that comes along; which, is said."""
+    said = document(race("explain", "counter", "--json"))["costs"]
+    assert (said["bundled"], said["file"]) == (True, "results/matrix.json")
+    there = costs.bundled_table()
+    assert there is not None
+    own = {**there[1], "rows": [row("atomic", 9000.0), *(row(name, 1000.0) for name in OTHERS)]}
+    Path("results/runs").mkdir(parents=True)
+    Path("results/runs/0007-matrix.json").write_text(json.dumps(own))
+    found = document(race("explain", "counter", "--json"))
+    assert (found["costs"]["bundled"], found["costs"]["file"]) == (False, "results/runs/0007-matrix.json")
+    cells = {cell["strategy"]: cell["measured"] for cell in found["cells"]}
+    assert (cells["atomic"]["starts_per_s"], cells["atomic"]["cheaper"]) == (9000.0, "")
+    assert (cells["lua"]["starts_per_s"], cells["lua"]["cheaper"]) == (1000.0, "atomic")
+    assert cells["naive"] is None
+    assert "atomic does" in race("explain", "counter").stdout
+
+
+OTHERS = ("lua", "watch", "redis-lock", "actor", "pg-conditional", "pg-for-update", "pg-advisory", "pg-version")
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("lau",), "unknown scenario or strategy 'lau'; did you mean lua?"),
+        (("lua:nope",), "unknown variant 'nope' of lua; there are: resend, remember"),
+        (("counter", "--rule", "blind"), "unknown rule 'blind' of counter; there are: default"),
+        (("counter", "--scenario", "text"), "counter is a scenario: --strategy says under which strategy it is shown"),
+        (("lua", "--strategy", "watch"), "lua is a strategy: --scenario says in which scenario it is shown"),
+        (("pg-exclusion", "--scenario", "counter"),
+         "pg-exclusion does not apply to counter: for rules where nothing may overlap"),
+        (("lua", "--export-csv", "x.csv"), "an explanation is no table: --export-markdown or --export-json"),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_wrong_usage(race: Race, words: tuple[str, ...], line: str) -> None:
+    """Exit 2, one line that says what to do."""
+    ended = race("explain", *words)
+    assert (ended.code, ended.stdout, ended.stderr) == (2, "", f"race: {line}\n")
+
+
+@pytest.mark.stores
+def test_without_a_server(race: Race) -> None:
+    """Exit 3, one line."""
+    ended = race("explain", "counter", "--redis-url", "redis://127.0.0.1:1")
+    assert (ended.code, ended.stdout, ended.stderr.count("\n")) == (3, "", 1)
