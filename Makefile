@@ -59,6 +59,7 @@ results: $(DEMO)
 		$(BIN)/race compare $$scenario --seed 1 --exit-zero --export-json results/$$scenario.json \
 			--export-markdown results/$$scenario.md --export-csv results/$$scenario.csv || exit; \
 	done
+	$(BIN)/race compare --all --seed 1 --exit-zero
 	$(BIN)/python -m bench.mutants
 	$(BIN)/python -m bench.explored
 
