@@ -112,7 +112,10 @@ class Booking(Scenario):
     name = "booking"
     summary = "two guests book the same hour; no two bookings of one host overlap"
     goes_wrong = "each one is right, together they are not"
-    symptoms = ("double booked", "sold out but sold")
+    symptoms = {
+        "double booked": "--strategy pg-for-update",
+        "sold out but sold": "--strategy pg-read-committed",
+    }
     invariant = "no two bookings of one host overlap"
     refusals = ("taken", "not booked")
     initial_value: Any = {}

@@ -55,7 +55,10 @@ class Counter(Scenario):
     name = "counter"
     summary = "add one; nothing that was acknowledged is lost"
     goes_wrong = "one write covers another"
-    symptoms = ("likes got lost", "a counter is too low")
+    symptoms = {
+        "likes got lost": "--strategy naive",
+        "a counter is too low": "--strategy pg-read-committed",
+    }
     invariant = "the value is the number of acknowledged adds"
     operations = {"add": Signature({}, {"value": int}, "added")}
     rows = RowLayout({"value": "bigint"}, lambda value: (value,), lambda row: row[0], "counters")

@@ -281,7 +281,10 @@ class Credits(Scenario):
     name = "credits"
     summary = "a credit is reserved before the model is called, and settled or released after it"
     goes_wrong = "a limit is passed, or never lifted"
-    symptoms = ("one credit bought two calls", "a negative balance", "credits gone, and nothing was made")
+    symptoms = {
+        "one credit bought two calls": "--strategy lua --rule check-first",
+        "a new user had no limit": "--strategy watch --rule unmetered",
+    }
     invariant = "the model is not called more often than there are credits"
     refusals = ("no credit", "unknown")
     operations = {name: Signature(decision="") for name in TOLD}

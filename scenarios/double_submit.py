@@ -327,7 +327,10 @@ class DoubleSubmit(Scenario):
     name = "double-submit"
     summary = "one attempt per user at work; what becomes of a second is a rule"
     goes_wrong = "two get in where one may"
-    symptoms = ("the job ran twice", "two tabs, two orders", "a second click was not dropped")
+    symptoms = {
+        "the job ran twice": "--strategy naive",
+        "a second click was not dropped": "--strategy mutex",
+    }
     invariant = "at most one attempt per user is at work"
     refusals = ("rejected", "wait", "join", "lost", "gone")
     operations = {

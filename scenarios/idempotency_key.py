@@ -224,7 +224,11 @@ class IdempotencyKey(Scenario):
     name = "idempotency-key"
     summary = "the same request sent twice is carried out once, and answered alike"
     goes_wrong = "two get in where one may"
-    symptoms = ("charged twice", "a retry got another answer", "409 for ever after a crash")
+    symptoms = {
+        "charged twice": "--strategy naive",
+        "charged again, although the answer was stored": "--strategy watch --rule cached",
+        "409 for ever after a crash": "--strategy lua --rule kept --faults crash",
+    }
     invariant = "one execution per key"
     refusals = ("in progress", "wait", "mismatch", "lost")
     operations = {

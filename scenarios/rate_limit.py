@@ -302,7 +302,10 @@ class RateLimit(Scenario):
     name = "rate-limit"
     summary = "at most so many requests of one user in a minute"
     goes_wrong = "a limit is passed, or never lifted"
-    symptoms = ("more requests than the limit let through", "refused for ever")
+    symptoms = {
+        "more let through than the limit": "--strategy naive",
+        "refused for ever": "--strategy multi:expire-later --faults crash",
+    }
     invariant = "no more requests are let through in a minute than the limit"
     refusals = ("limited",)
     operations = {"hit": Signature({"limit": int}, decision="")}

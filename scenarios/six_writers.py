@@ -243,7 +243,11 @@ class SixWriters(Scenario):
 
     name = "six-writers"
     summary = "one account, written by HTTP API, webhook, worker, cron, admin and agent"
-    goes_wrong = "many writers, one rule"
+    goes_wrong = "order held, rule violated"
+    symptoms = {
+        "a frozen account was charged": "--strategy pg-for-update --rule cron-forgets",
+        "somebody wrote around the rule": "--strategy pg-for-update --rule bypass",
+    }
     invariant = "nothing is taken from a frozen account, and no more than there is"
     operations = {
         "take": Signature({"amount": int}, {"left": int}, decision="taken"),

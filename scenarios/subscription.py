@@ -261,6 +261,9 @@ class Subscription(Scenario):
     summary = "an upgrade is charged while its user cancels: three rules, three businesses"
     invariant = "whoever cancelled has no plan, and whoever has one has paid for it, once"
     goes_wrong = "order held, rule violated"
+    symptoms = {
+        "cancelled, and the plan came back": "--strategy lua --rule blind",
+    }
     operations = {name: Signature(decision="") for name in LUA}
     rules = {name: deciding(meaning) for name, meaning in MEANINGS.items()}
     wrong = {"blind": "a result that comes after a cancel, or again, flips the plan, however well it is locked"}

@@ -72,7 +72,10 @@ class TeamMove(Scenario):
     name = "team-move"
     summary = "a member moves to a team from which one moves back, or which is deleted"
     goes_wrong = "two keys: half made, or locked out"
-    symptoms = ("a user in no team", "a user in a team that is gone", "deadlock detected (40P01)")
+    symptoms = {
+        "a user in no team, or in two": "--strategy naive",
+        "everybody waits for ever": "--strategy mutex:caller-order --processes 1",
+    }
     invariant = "every member is in one team, and in none that was deleted"
     refusals = ("refused", "gone already")
     initial_value: Any = {"open": True, "members": 1}

@@ -130,7 +130,11 @@ class TokenRotation(Scenario):
     name = "token-rotation"
     summary = "a single-use refresh token, used by parallel requests: one successor, given to all"
     goes_wrong = "two get in where one may"
-    symptoms = ("signed out at random", "a refresh token with two successors")
+    symptoms = {
+        "a refresh token with two successors": "--strategy naive",
+        "signed out at random": "--strategy lua --rule strict",
+        "a login page out of nowhere": "--strategy watch --rule refuse",
+    }
     invariant = "a token has one successor"
     refusals = ("refused", "revoked")
     operations = {"rotate": Signature({"token": str}, {"token": str}, decision="")}

@@ -142,7 +142,11 @@ class Webhook(Scenario):
     name = "webhook"
     summary = "a provider's events arrive twice and out of order: each counts once, the newest decides"
     goes_wrong = "order held, rule violated"
-    symptoms = ("paid, but the plan says incomplete", "credits granted twice", "two receipts for one payment")
+    symptoms = {
+        "paid, but the plan says incomplete": "--strategy lua --rule deduped",
+        "an old event overwrote a newer one": "--strategy lua --rule blind",
+        "two receipts for one payment": "--strategy pg-unique:ignore-count",
+    }
     invariant = "the status is that of the newest event"
     operations = {
         "deliver": Signature({"event": str, "version": int, "status": str, "credits": int}, decision=""),

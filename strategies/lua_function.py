@@ -22,6 +22,9 @@ class LuaFunction(Strategy):
     family = "the rule inside the store"
     form = "lua"
     summary = "the rule as a function that the server keeps, FCALL"
+    stops_helping = (
+        "a second version of the rule, which every server has to be given; it blocks the server while it runs"
+    )
     needs = {"redis": "7.0"}
     enforces = "owner"
     meets = "one step of the server"

@@ -20,6 +20,7 @@ class ReplicaLag(Strategy):
     form = "edge"
     rules_for = "that may be approximate"
     summary = "decide by a replica that is 20 ms behind, count at its primary"
+    stops_helping = "a limit that must be exact: what was let through elsewhere is seen too late"
     variants = {
         "own-delay": "the replica is behind by no more than it takes by itself",
         "200-ms": "the replica is 200 ms behind",

@@ -60,7 +60,7 @@ def _scenario(kind: type[Scenario]) -> Document:
         "name": kind.name,
         "summary": kind.summary,
         "goes_wrong": kind.goes_wrong,
-        "symptoms": list(kind.symptoms),
+        "symptoms": dict(kind.symptoms),
         "rules": list(kind().all_rules()),
     }
 
@@ -86,7 +86,7 @@ def _of_scenario(kind: type[Scenario], cells: Iterable[LibraryCell]) -> Document
         "scenario": kind.name,
         "summary": kind.summary,
         "goes_wrong": kind.goes_wrong,
-        "symptoms": list(kind.symptoms),
+        "symptoms": dict(kind.symptoms),
         "rules": rules,
         "wrong": dict(scenario.wrong),
         "invariant": scenario.invariant,

@@ -71,7 +71,7 @@ class Explaining:
                 **{f"{name} (request by request)": why for name, why in named.split.items()},
             },
             "goes_wrong": named.goes_wrong,
-            "symptoms": list(named.symptoms),
+            "symptoms": dict(named.symptoms),
             "invariant": named.invariant,
             "invariants": [{"name": one.name, "says": one.says} for one in named().under(rule).invariants()],
             "interleavings": pictures,

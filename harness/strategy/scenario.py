@@ -49,8 +49,9 @@ class Scenario:
     summary: ClassVar[str] = ""
     goes_wrong: ClassVar[str] = ""
     """What kind of thing goes wrong, in a few words: scenarios that share them are listed together."""
-    symptoms: ClassVar[Sequence[str]] = ()
-    """How it is noticed, in the words of a bug report: `charged twice`."""
+    symptoms: ClassVar[Mapping[str, str]] = {}
+    """How it is noticed, in the words of a bug report, to what `race explore NAME` is asked to show just that:
+    `{"charged twice": "--strategy naive"}`."""
     invariant: ClassVar[str] = ""
     rules: Mapping[str, Rule] = {}
     initial_value: Any = None

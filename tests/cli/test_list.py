@@ -8,6 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from harness.strategy.loader import scenarios, strategies
+
+STORES = {"redis", "postgres", "process", "own", ""}
+"""What tells where state is kept, and not how it is protected."""
 Race = Callable[..., Any]
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,6 +37,14 @@ def test_groups(race: Race) -> None:
             head = lines.index(f" {row[group] or 'others'}")
             below = list(itertools.takewhile(lambda line: line.startswith("  "), lines[head + 1 :]))
             assert any(line.startswith(f"  {row['name']:<20}") for line in below), row["name"]
+
+
+def test_every_scenario_says_how_it_is_noticed() -> None:
+    """And belongs to a group; every strategy belongs to one, and says where it stops helping."""
+    assert [kind.name for kind in scenarios() if not (kind.symptoms and kind.goes_wrong)] == []
+    assert [kind.name for kind in strategies() if not kind.stops_helping or kind.family in STORES] == []
+    known = {kind.name for kind in scenarios()}
+    assert {kind.earns_its_cost for kind in strategies()} <= {"", *known}
 
 
 def test_list_a_strategy(race: Race) -> None:
