@@ -21,6 +21,7 @@ from bench.judging import judging
 from bench.overlap import overlap
 from bench.peers import PeerFailed
 from bench.recording import recording
+from bench.serving import serving
 from bench.throughput import atomic, conditional
 from harness.model import RaceError
 from harness.results.environment import environment
@@ -35,6 +36,7 @@ MEASURES: dict[str, Callable[[int, float], Coroutine[Any, Any, list[Figure]]]] =
     "judging": judging,
     "verifying": verifying,
     "exploring": exploring,
+    "serving": serving,
 }
 
 

@@ -7,6 +7,7 @@ import csv
 import importlib.util
 import re
 import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from harness.stores import PostgresTarget, RedisTarget
 
 CALIBRATION = 20_000
 _TPS = re.compile(r"^tps = ([0-9.]+) ", re.MULTILINE)
+_RPS = re.compile(r"^Requests/sec:\s+([0-9.]+)", re.MULTILINE)
 
 
 class PeerFailed(Exception):
@@ -69,6 +71,28 @@ async def transactions_per_s(
     found = _TPS.search(out)
     if found is None:
         raise PeerFailed(f"{program} named no rate")
+    return float(found[1])
+
+
+def wrk() -> str | None:
+    """The HTTP benchmark program."""
+    return shutil.which("wrk")
+
+
+async def http_requests_per_s(program: str, port: int, path: str, connections: int, seconds: float) -> float:
+    """The rate of one POST over connections that stay open. Raises PeerFailed where any answer was no success."""
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+        script.write('wrk.method, wrk.body = "POST", "{}"\n')
+        script.flush()
+        out = await _run(
+            [
+                program, "-t", "1", "-c", str(connections), "-d", f"{max(1, round(seconds))}s", "-s", script.name,
+                f"http://127.0.0.1:{port}{path}",
+            ]
+        )  # fmt: skip
+    found = _RPS.search(out)
+    if found is None or "Non-2xx" in out or "Socket errors" in out:
+        raise PeerFailed(f"{program}: {out.strip().splitlines()[-3:]}")
     return float(found[1])
 
 

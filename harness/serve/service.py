@@ -33,6 +33,7 @@ from harness.strategy.loader import nearest
 
 TIMEOUT_S = 10.0
 """As in a load: who is not answered by then is stuck."""
+_LOOK_S = 0.25
 _DRAWN = 40
 _WARM = 2
 """Sessions that a worker opens for a cell before its first request."""
@@ -51,13 +52,54 @@ class Performed(NamedTuple):
     commands: int
 
 
+class Patience:
+    """Ends what takes longer than `TIMEOUT_S`: one look a moment at all of them, for a timer each would cost more."""
+
+    def __init__(self) -> None:
+        """Nothing runs yet."""
+        self._running: dict[asyncio.Task[Any], float] = {}
+        self._late: set[asyncio.Task[Any]] = set()
+
+    async def watch(self) -> None:
+        """For ever."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            since = time.monotonic() - TIMEOUT_S
+            for task in [task for task, began in self._running.items() if began < since]:
+                self._late.add(task)
+                task.cancel()
+
+    def begin(self) -> asyncio.Task[Any]:
+        """From now on, for the task that runs."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._running[task] = time.monotonic()
+        return task
+
+    def end(self, task: asyncio.Task[Any]) -> bool:
+        """Whether it took too long; then its cancellation has been dealt with."""
+        del self._running[task]
+        if task not in self._late:
+            return False
+        self._late.discard(task)
+        task.uncancel()
+        return True
+
+
 class Service:
     """A cell, bound in this process: its memory and its in-process locks are this process's."""
 
     def __init__(
-        self, number: int, bound: tuple[Scenario, Strategy, Rule], targets: Targets, pool: Pool, name: str
+        self,
+        number: int,
+        bound: tuple[Scenario, Strategy, Rule],
+        targets: Targets,
+        pool: Pool,
+        patience: Patience,
+        name: str,
     ) -> None:
         """`number` is the cell's; `targets` hold the namespace of this cell alone; `name` draws its tokens."""
+        self._patience = patience
         self.number = number
         self.scenario, self.strategy, self.rule = bound
         self.targets = targets
@@ -130,15 +172,18 @@ class Service:
         session.request, session.changed = request.id, False
         session.now_at_ms = session.now_max_ms = 0
         commands, retried = session.commands, session.retried
+        task, overdue = self._patience.begin(), None
         try:
-            async with asyncio.timeout(TIMEOUT_S):
-                reply = await self.strategy.apply(session, request, self.rule)
+            reply = await self.strategy.apply(session, request, self.rule)
             instant = _instant(session)
             performed = Performed(reply, *instant, session.retried - retried, session.commands - commands)
         except BaseException as error:
+            overdue = self._patience.end(task)
             counts = {"retries": session.retried - retried, "commands": session.commands - commands}
-            raise _failure(error, session, counts) from None
+            raise _failure(TimeoutError() if overdue else error, session, counts) from None
         finally:
+            if overdue is None:
+                self._patience.end(task)
             await self._pool.give(self._home, session)
         if type(reply) is not Reply:
             raise Refused(500, no_reply(self.strategy.apply, reply), {"outcome": Status.UNKNOWN, "code": "script"})

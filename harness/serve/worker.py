@@ -24,7 +24,7 @@ from harness.serve.catalogue import Catalogue
 from harness.serve.link import Link
 from harness.serve.pages import Pages
 from harness.serve.pool import Pool
-from harness.serve.service import Service
+from harness.serve.service import Patience, Service
 from harness.stores import Targets
 
 _BACKLOG = 1024
@@ -44,7 +44,8 @@ class Worker:
         self._cells = Cells()
         self._owner_ends = [socket.socket(fileno=fd) for fd in hello["owner_fds"]]
         self._owners: list[OwnerClient] = []
-        self._running: asyncio.Task[None] | None = None
+        self._patience = Patience()
+        self._running: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
         """Connect to the owners, and listen. Raises OSError where the port or a certificate cannot be used."""
@@ -60,8 +61,9 @@ class Worker:
             self.app, hello["host"], hello["port"], interface=Interfaces.RSGI, http=HTTPModes.auto, websockets=False,
             task_impl=TaskImpl.asyncio, backlog=_BACKLOG, log_enabled=False, **secure,
         )  # fmt: skip
-        self._running = asyncio.create_task(server.serve())
-        self._running.add_done_callback(_ended)
+        serving = asyncio.create_task(server.serve())
+        serving.add_done_callback(_ended)
+        self._running = [serving, asyncio.create_task(self._patience.watch())]
 
     def _told(self, line: dict[str, Any]) -> None:
         """What the parent tells everybody."""
@@ -79,7 +81,8 @@ class Worker:
         strategy = bound[1]
         targets = Targets.from_description(line["stores"])
         number = line["number"]
-        service = Service(number, bound, targets, self._pools[strategy.store], f"{self.number}-{number}")
+        pool = self._pools[strategy.store]
+        service = Service(number, bound, targets, pool, self._patience, f"{self.number}-{number}")
         if strategy.owned:
             service.owner = self._owners[self.number % strategy.owners], number
         self.app.opened[number] = service, asyncio.create_task(service.warm())
