@@ -67,7 +67,8 @@ def command(**options: Any) -> int:
     )  # fmt: skip
     asyncio.run(_until_told(serving))
     if not options["quiet"]:
-        click.echo("ended, with everything that was started", err=True)
+        after = "\n" if sys.stderr.isatty() else ""  # of the terminal's own ^C
+        click.echo(f"{after}ended, with everything that was started", err=True)
     return OK
 
 
@@ -104,12 +105,20 @@ def _screen(serving: Serving) -> list[str]:
     pages = Pages(serving.catalogue, len(serving.pids))
     pages.url = serving.address.url
     scenarios, strategies = len(serving.catalogue.scenarios), len(serving.catalogue.strategies)
-    workers = "1 worker" if len(serving.pids) == 1 else f"{len(serving.pids)} workers"
+    first = f"{next(iter(serving.catalogue.scenarios))}/{next(iter(serving.catalogue.strategies))}"
     return [
-        f"{paint(pages.url, 'bold')}  {scenarios} x {strategies} scenarios and strategies, by {workers}",
-        f"HTTP/1.1 and HTTP/2, on {' and '.join(serving.stores)}",
+        f"{paint(pages.url, 'bold')}  {_number(len(serving.pids), 'worker')}, HTTP/1.1 and HTTP/2",
+        f"{_number(scenarios, 'scenario')} under {_number(strategies, 'strategy', 'strategies')}",
+        f"on {' and '.join(serving.stores)}",
         "",
+        "One request, and the state that it leaves:",
         *pages.examples(),
+        "Bursts of them, judged:",
+        f"  race run {first.partition('/')[0]} --url {pages.url}/{first}",
         "",
-        f"{pages.url}/ lists them all. Ctrl-C ends it.",
+        f"{pages.url}/ lists all there is. Ctrl-C ends it.",
     ]
+
+
+def _number(count: int, one: str, many: str = "") -> str:
+    return f"{count} {one if count == 1 else many or f'{one}s'}"
