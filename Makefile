@@ -62,6 +62,7 @@ results: $(DEMO)
 	$(BIN)/race compare --all --seed 1 --exit-zero
 	$(BIN)/python -m bench.mutants
 	$(BIN)/python -m bench.explored
+	$(BIN)/python -m bench.ownership
 
 # With the builder that the lock names, and the wheel from the sdist: what is published builds from itself.
 dist: $(DEMO)

@@ -47,15 +47,15 @@ _TICK_S = 0.5
 class Bench:
     """Runs loads on a fleet and adds what it finds to tallies."""
 
-    def __init__(self, stores: Stores, fleet: Fleet, progress: Callable[[Progress], None]) -> None:
-        """Both must be open already."""
+    def __init__(self, stores: Stores, fleet: Fleet, progress: Callable[[Progress], None], first: int = 0) -> None:
+        """Both must be open already. `first` numbers the first burst: keys of a store are used once."""
         self.stores = stores
         self.fleet = fleet
         self.interrupted = False
         self._clock = Clock()
         self._others = Others()
         self._progress = progress
-        self._next_burst = 0
+        self._next_burst = first
         self._probed: dict[int, int] = {}
 
     def others(self) -> float | None:

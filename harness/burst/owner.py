@@ -97,6 +97,7 @@ class Owner:
         redis: RedisConnection | None,
         postgres: PostgresConnection | None,
         think_ms: float,
+        slow_ms: float,
     ) -> None:
         """Serve this strategy from now on, with a memory that knows nothing yet."""
         self._process = VirtualProcess()
@@ -104,6 +105,8 @@ class Owner:
         self._session = LoadSession(
             self.name, self._prefix, self._process, redis=redis, postgres=postgres, think_ms=think_ms
         )
+
+        self._session.slow_ms = slow_ms
 
     def commands(self) -> int:
         """Store commands sent since this was last asked."""

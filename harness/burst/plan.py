@@ -10,13 +10,18 @@ from typing import Any, Literal
 from harness.model import Attempt, Request, UsageError, where
 from harness.strategy import Scenario
 
+SLOW = ":h"
+"""How the number of a hot key begins; the first is the one that may be slow."""
 CONTROL_SHARE = 5
 """Every fifth burst is the control's, so that both meet the same machine at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How hard and how long. `connections` counts those of all processes together."""
+    """How hard and how long. `connections` counts those of all processes together.
+
+    `slow_ms`: so many milliseconds longer a decision about the first hot key takes, whoever decides.
+    """
 
     mode: Literal["burst", "sustained"] = "burst"
     processes: int = 2
@@ -27,6 +32,7 @@ class Load:
     keys: int = 64
     work_us: int = 300
     think_ms: float = 0.0
+    slow_ms: float = 0.0
     seed: int = 1
     timeout_s: float = 10.0
 
@@ -69,6 +75,12 @@ def is_control(burst: int) -> bool:
 def rename(keys: Sequence[str], number: int | str) -> tuple[str, ...]:
     """Keys of their own for burst or hot key `number`: `user` becomes `user:17`."""
     return tuple(f"{key}:{number}" for key in keys)
+
+
+def slow(key: str) -> bool:
+    """Whether it is the first hot key."""
+    _name, hot, number = key.rpartition(SLOW)
+    return bool(hot) and number.endswith("-0")
 
 
 def drawn(scenario: Scenario, seed: int, burst: int, size: int) -> Sequence[Request | Attempt]:

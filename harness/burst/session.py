@@ -10,6 +10,7 @@ from random import Random
 from types import TracebackType
 from typing import Any
 
+from harness.burst.plan import slow
 from harness.burst.shown import reply as shown_reply
 from harness.burst.shown import word as shown_word
 from harness.model import (
@@ -76,6 +77,7 @@ class LoadSession(Session):
         self.now_at_ms = 0
         self.now_max_ms = 0
         self.think_ms = think_ms
+        self.slow_ms = 0.0
         self._prefix = prefix
         self._process = process
         self._redis = redis
@@ -273,6 +275,8 @@ class LoadSession(Session):
             )
         if self.think_ms:
             await asyncio.sleep(self.think_ms / 1000)
+        if self.slow_ms and slow(request.key):
+            await asyncio.sleep(self.slow_ms / 1000)
         return outcome
 
     # The trace

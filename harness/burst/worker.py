@@ -109,7 +109,7 @@ class Worker:
         return sessions
 
     def _arm(self, session: LoadSession, strategy: Strategy, load: Load) -> None:
-        session.think_ms = load.think_ms
+        session.think_ms, session.slow_ms = load.think_ms, load.slow_ms
         session.steps = None
         session.asks = self.owners[self.number % strategy.owners].ask if strategy.owned else None
 
@@ -119,7 +119,7 @@ class Worker:
         sessions = self.sessions[door]
         old = sessions[index]
         fresh = await self._new_session(door, index)
-        fresh.think_ms, fresh.asks, fresh.steps = old.think_ms, old.asks, old.steps
+        fresh.think_ms, fresh.slow_ms, fresh.asks, fresh.steps = old.think_ms, old.slow_ms, old.asks, old.steps
         fresh.commands, fresh.retried = old.commands, old.retried
         sessions[index] = fresh
         await old.close()
@@ -359,7 +359,8 @@ async def _serve_owner(hello: dict[str, Any]) -> Any:
         _scenario, strategy, rule = cells.load(Cell(**data["cell"]))
         if strategy.store not in connections:
             connections[strategy.store] = await connected(targets, strategy.store)
-        owner.bind(strategy, rule, *connections[strategy.store], data["load"]["think_ms"])
+        load = data["load"]
+        owner.bind(strategy, rule, *connections[strategy.store], load["think_ms"], load["slow_ms"])
         return {"tasks": len(tasks)}
 
     return carry_out
