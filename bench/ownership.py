@@ -220,8 +220,8 @@ def markdown(tables: dict[str, list[Row]]) -> str:
         "# Who owns the rule",
         "",
         (
-            "Every cell was explored, two requests in every order, and then loaded. `order`: whether some order of what was"
-            " done explains every answer; `rule`: whether the account is right. Made by `make results`."
+            "Every cell was explored, two requests in every order, and then loaded. `order`: whether some order of what"
+            " was done explains every answer; `rule`: whether the account is right. Made by `make results`."
         ),
         "",
         "## One account, six writers",
@@ -262,14 +262,14 @@ def markdown(tables: dict[str, list[Row]]) -> str:
         "## One truth, or copies that lag",
         "",
         (
-            "A limit of 60 a minute, in a closed loop on four users. `exact` and `at most 120 %` say whether the rule is kept"
-            " in each; the largest number let through and p99 are those of one caller, one request after the other, and of"
-            " two callers at two edges."
+            "A limit of 60 a minute, in a closed loop on four users. `exact` and `at most 120 %` say whether the rule"
+            " is kept in each; the largest number let through and p99 are those of one caller, one request after the"
+            " other, and of two callers at two edges."
         ),
         "",
         (
-            "| | exact, 1 caller | at most 120 % | most let through | p99, ms | exact, 2 edges | at most 120 % | most let"
-            " through | p99, ms |"
+            "| | exact, 1 caller | at most 120 % | most let through | p99, ms"
+            " | exact, 2 edges | at most 120 % | most let through | p99, ms |"
         ),
         "|---|---|---|---|---|---|---|---|---|",
     ]
