@@ -24,6 +24,7 @@ from harness.burst.bench import Bench
 from harness.burst.cells import bind, control_of
 from harness.burst.engine import measured
 from harness.burst.fleet import Fleet
+from harness.burst.others import Others
 from harness.burst.plan import Cell, slow
 from harness.burst.tally import Tally
 from harness.explore import Explorer, Options, searching
@@ -174,8 +175,17 @@ async def row(stores: Stores, what: str, cell: Cell, places: str = "") -> Row:
     return made
 
 
-async def everything(seconds: float) -> dict[str, list[Row]]:
+@dataclass(slots=True)
+class Tables:
+    """All of them, and the share of the processors that other programs used meanwhile, where that is known."""
+
+    rows: dict[str, list[Row]]
+    others: float | None
+
+
+async def everything(seconds: float) -> Tables:
     """All three tables."""
+    others = Others()
     there = {kind.name for kind in strategies()}
     tables: dict[str, list[Row]] = {"writers": [], "owners": [], "copies": []}
     async with Stores() as stores:
@@ -203,7 +213,7 @@ async def everything(seconds: float) -> dict[str, list[Row]]:
                 made.most[str(callers)] = tally.most
                 made.p99_ms[str(callers)] = p99_ms(tally.others_ns)
             tables["copies"].append(made)
-    return tables
+    return Tables(tables, others.share())
 
 
 def _rule(made: Row) -> str:
@@ -214,7 +224,7 @@ def _refusal(made: Row) -> str:
     return f"no: {next(iter(made.refused))}" if made.refused else "yes"
 
 
-def markdown(tables: dict[str, list[Row]]) -> str:
+def markdown(tables: dict[str, list[Row]], others: float | None) -> str:
     """The tables as a page."""
     lines = [
         "# Who owns the rule",
@@ -222,6 +232,7 @@ def markdown(tables: dict[str, list[Row]]) -> str:
         (
             "Every cell was explored, two requests in every order, and then loaded. `order`: whether some order of what"
             " was done explains every answer; `rule`: whether the account is right. Made by `make results`."
+            + (f" Other programs used {others:.0%} of the processors meanwhile." if others is not None else "")
         ),
         "",
         "## One account, six writers",
@@ -293,16 +304,18 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("results"), help="where both files go (default results)")
     chosen = parser.parse_args()
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
-    tables = uvloop.run(everything(chosen.seconds))
+    found = uvloop.run(everything(chosen.seconds))
+    tables = found.rows
     document = {
         "schema": SCHEMA,
         "started_at": started_at,
         "environment": environment(),
+        "others": found.others,
         **{name: [asdict(made) for made in rows] for name, rows in tables.items()},
     }
     chosen.folder.mkdir(parents=True, exist_ok=True)
     (chosen.folder / "ownership.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    (chosen.folder / "ownership.md").write_text(markdown(tables), encoding="utf-8")
+    (chosen.folder / "ownership.md").write_text(markdown(tables, found.others), encoding="utf-8")
     refuted = [made for rows in tables.values() for made in rows if made.as_claimed is False]
     for made in refuted:
         print(f"refuted: {made.scenario} {made.strategy}, rule {made.rule}: {made.says}", file=sys.stderr)

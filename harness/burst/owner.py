@@ -97,7 +97,7 @@ class Owner:
         redis: RedisConnection | None,
         postgres: PostgresConnection | None,
         think_ms: float,
-        slow_ms: float,
+        slow_ms: float = 0.0,
     ) -> None:
         """Serve this strategy from now on, with a memory that knows nothing yet."""
         self._process = VirtualProcess()

@@ -101,6 +101,8 @@ class Registry:
             if bound.claim.kind == "not-applicable":
                 why = f"{bound.strategy.title} does not apply to {bound.scenario.name}: {bound.claim.reason}"
                 raise Refused(404, why)  # noqa: TRY301 - told like any other
+            if wants := _wants(bound):
+                raise Refused(404, f"{bound.strategy.title} wants {wants}: race run has one")  # noqa: TRY301 - likewise
             stores = await self._stack.enter_async_context(self._options.stores({bound.strategy.store}))
             for info in stores.infos:
                 require(info, bound.strategy.needs, bound.strategy.title)
@@ -159,3 +161,10 @@ class Registry:
             raise Refused(503, f"the key cannot be made: {fault}", {"code": fault.code}) from None
         except Exception as error:  # a layout is the user's
             raise Refused(500, described(error)) from None
+
+
+def _wants(bound: Bound) -> str:
+    """What a strategy needs of its stores that is not given here."""
+    if bound.strategy.guarded:
+        return "a login for callers, with which they may not write"
+    return "a replica that lags" if bound.strategy.lag_ms is not None else ""
