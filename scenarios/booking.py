@@ -114,7 +114,7 @@ class Booking(Scenario):
     goes_wrong = "each one is right, together they are not"
     symptoms = {
         "double booked": "--strategy pg-for-update",
-        "sold out but sold": "--strategy pg-read-committed",
+        "sold out but sold": "--strategy pg-for-update",
     }
     invariant = "no two bookings of one host overlap"
     refusals = ("taken", "not booked")

@@ -95,7 +95,7 @@ class LastOwner(Scenario):
     goes_wrong = "each one is right, together they are not"
     symptoms = {
         "a team without an owner": "--strategy pg-repeatable-read",
-        "the last admin has left": "--strategy pg-version",
+        "the last admin has left": "--strategy pg-repeatable-read",
     }
     invariant = "a team has an owner"
     initial_value = OWNERS
