@@ -43,7 +43,7 @@ KEPT_S = 0.5
 
 @click.command("compare", cls=Sectioned)
 @click.argument("scenario", required=False, shell_complete=completion.scenario)
-@click.option("--all", "every", is_flag=True, help="Every scenario and rule, shortly: the whole matrix.")
+@click.option("--all", "whole", is_flag=True, help="Every scenario and rule, shortly: the whole matrix.")
 @click.option(
     "--strategies",
     default="all",
@@ -78,9 +78,9 @@ def command(context: click.Context, /, **options: Any) -> int:
     Bursts give the verdict, sustained load the cost; all take turns, more than once. With --all instead of SCENARIO,
     the whole library: the matrix is written to matrix.json and matrix.md in the results folder.
     """  # fmt: skip
-    if options["scenario"] is None and not options["every"]:
+    if options["scenario"] is None and not options["whole"]:
         raise click.MissingParameter(ctx=context, param=next(iter(context.command.params)))
-    if options["flow"] and not options["every"]:
+    if options["flow"] and not options["whole"]:
         from harness.cli.flow_table import flow_table
 
         return flow_table(context, options)
@@ -102,7 +102,7 @@ def command(context: click.Context, /, **options: Any) -> int:
     )
     if any("=" in name for name in strategies):
         raise UsageError("a comparison takes one strategy for all roles: give each its own with race run --strategy")
-    if options["every"]:
+    if options["whole"]:
         return _matrix(context, options, output, load, strategies)
     return _comparison(context, options, output, load, strategies)
 

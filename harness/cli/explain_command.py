@@ -11,7 +11,7 @@ import click
 from harness.cli import completion
 from harness.cli import output as out
 from harness.cli.failure import FOUND, INCONCLUSIVE, OK
-from harness.cli.options import Sectioned, exports_of, results_option, store_options, stores_of, table_options
+from harness.cli.options import Sectioned, exports_of, results_option, store_options, stores_of, text_options
 from harness.model import UsageError
 
 
@@ -35,7 +35,7 @@ from harness.model import UsageError
 @click.option("--seed", type=int, default=1, show_default=True, help="Draws the burst.")
 @store_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-@table_options
+@text_options
 @results_option
 def command(name: str, **options: Any) -> int:
     """Explain NAME, a scenario or a strategy: its story, the interleaving, what protects, and what that costs.
@@ -54,8 +54,6 @@ def command(name: str, **options: Any) -> int:
     elif options["scenario"]:
         raise UsageError(f"{name} is a scenario: --strategy says under which strategy it is shown")
     files = exports_of(options)
-    if "csv" in files:
-        raise UsageError("an explanation is no table: --export-markdown or --export-json")
     for path in files.values():
         check_file(path)
     results: Path = options["results"]

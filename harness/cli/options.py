@@ -79,7 +79,7 @@ class Sectioned(click.Command):
     """A command whose options are told in sections."""
 
     _SECTIONS: ClassVar = {
-        "What": ("strategy", "strategies", "rule", "rules", "flow", "mode"),
+        "What": ("whole", "strategy", "strategies", "scenario", "rule", "rules", "flow", "mode"),
         "Search": ("faults", "every", "search", "most", "switches", "save"),
         "Where": ("port", "host", "workers", "certfile", "keyfile"),
         "How much": ("bursts", "size", "processes", "connections", "keys", "work_us", "think_ms", "duration_s", "seed",
@@ -180,6 +180,7 @@ _EXPORTS = [
 ]
 
 table_options = _decorated(_EXPORTS[:-1])
+text_options = _decorated(_EXPORTS[:2])
 
 output_options = _decorated(
     [

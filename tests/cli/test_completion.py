@@ -31,6 +31,8 @@ def completed(line: str) -> list[str]:
         ("race compare counter --strategies naive,nai", []),
         ("race list last", ["last-owner"]),
         ("race list lua", ["lua", "lua-function"]),
+        ("race explain last", ["last-owner"]),
+        ("race explain pg-re", ["pg-read-committed", "pg-repeatable-read"]),
         ("race list redis-lock:no-t", ["redis-lock:no-token"]),
         ("race verify x.jsonl --scenario reg", ["register"]),
         ("race schema is", ["isolation"]),

@@ -129,7 +129,6 @@ OTHERS = ("lua", "watch", "redis-lock", "actor", "pg-conditional", "pg-for-updat
         (("lua", "--strategy", "watch"), "lua is a strategy: --scenario says in which scenario it is shown"),
         (("pg-exclusion", "--scenario", "counter"),
          "pg-exclusion does not apply to counter: for rules where nothing may overlap"),
-        (("lua", "--export-csv", "x.csv"), "an explanation is no table: --export-markdown or --export-json"),
     ],
     ids=" ".join,
 )  # fmt: skip
