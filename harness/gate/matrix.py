@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -50,7 +50,7 @@ class Matrix:
         """Scenario after scenario; its `race.matrix/1` document. What was measured before an interrupt is in it."""
         started, started_at = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
         cells = [
-            claimed(scenario, rule, *find_strategy(name))
+            replace(claimed(scenario, rule, *find_strategy(name)), strategy=name)  # a script by its path, as in compare
             for scenario in scenarios()
             for rule in scenario().all_rules()
             for name in named(self.names)

@@ -23,6 +23,8 @@ from harness.results.schema import schema_text
 from harness.strategy.loader import find_scenario
 from tests import measurements
 
+ROOT = Path(__file__).resolve().parents[2]
+
 Race = Callable[..., Any]
 Snapshot = Callable[[str, str], None]
 
@@ -144,3 +146,18 @@ def test_a_small_library(few: None, race: Race) -> None:
     blind = [row for row in document["rows"] if (row["rule"], row["strategy"]) == ("blind", "lua")]
     assert [(row["order"], row["verdict"], row["explored"]) for row in blind] == [("held", "violated", "violated")]
     assert Path("results/matrix.md").read_text().startswith("# Every scenario under every strategy\n")
+
+
+@pytest.mark.load
+@pytest.mark.stores
+@pytest.mark.xdist_group("load")
+def test_a_false_claim_is_found(race: Race, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fix whose check was taken out fails the matrix, and the command that shows it is told."""
+    monkeypatch.setattr(harness.gate.matrix, "scenarios", lambda: (find_scenario("counter"),))
+    source = (ROOT / "examples" / "fix.py").read_text()
+    assert source.count("~= ARGV[1]") == 1
+    Path("broken.py").write_text(source.replace("~= ARGV[1]", "== '-'"))
+    ended = race("compare", "--all", "--strategies", "naive,broken.py", "--budget", "5", "--seed", "1")
+    assert ended.code == 1, ended.stdout
+    assert "2 cells: 1 as claimed, 1 NOT as claimed" in ended.stdout
+    assert "race explore counter --strategy broken.py --rule default" in " ".join(ended.stdout.split())
