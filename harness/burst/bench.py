@@ -19,6 +19,7 @@ from harness.burst.evidence import (
     steps_from,
 )
 from harness.burst.fleet import Fleet, Round
+from harness.burst.kills import Kills, as_order, left_by, merged
 from harness.burst.measurement import Progress
 from harness.burst.others import Others
 from harness.burst.parts import Parts
@@ -57,6 +58,7 @@ class Bench:
         self._progress = progress
         self._next_burst = first
         self._probed: dict[int, int] = {}
+        self._kills: Kills | None = None
 
     def others(self) -> float | None:
         """The share of the processors that other programs used so far; None where our server may be one of them."""
@@ -65,6 +67,7 @@ class Bench:
     async def bursts(self, tally: Tally, load: Load, count: int, until: float | None = None) -> None:
         """`count` bursts of the cell under test, with its control's among them; fewer past `until` (monotonic s)."""
         chunk = FIRST_CHUNK
+        self._kills = Kills(load) if load.kills else None
         wanted = tally.judged + count
         tally.parts.append(Parts(tally.judged + tally.apart, wanted + tally.apart))
         at_most = tally.judged + tally.apart + count * MOST_APART
@@ -72,6 +75,7 @@ class Bench:
             if until is not None and time.monotonic() > until:
                 break
             number = self._enough(tally, chunk, wanted - tally.judged)
+            number = self._kills.most(number) if self._kills is not None else number
             before = tally.judged + tally.apart
             began = time.monotonic()
             try:
@@ -119,10 +123,14 @@ class Bench:
                 return
         self._set_lag(tally.bound)
         started = time.monotonic()
-        done = await self.fleet.load(orders, tally.bound.cell if tally.bound.strategy.owned else None)
+        kills, control = self._kills, tally.control is not None
+        kill = kills.draw(first, number, control=control) if kills is not None else None
+        done = await self.fleet.load(orders, tally.bound.cell if tally.bound.strategy.owned else None, kill)
         tally.elapsed_s += time.monotonic() - started
         self._account(tally, done)
         records = by_burst(self.fleet.readings, done.spans)
+        if done.killed is not None and not tally.failures and not await self._replace(tally, orders, done, records):
+            return
         rest: dict[str, object] | None = {}
         rest_ms = 0
         for bound, mine in owned:
@@ -134,6 +142,32 @@ class Bench:
             whole = {burst for burst, at in done.releases.items() if len(at) == self.fleet.processes}
             records = {burst: record for burst, record in records.items() if burst in whole}
         self._judge(tally, bounds, orders, records, keys, rest, rest_ms)
+
+    async def _replace(self, tally: Tally, orders: Orders, done: Round, records: Mapping[int, BurstRecord]) -> bool:
+        """Put a new worker in the place of the killed one, and have it ask again what that was not told."""
+        slot = done.killed
+        assert slot is not None
+        assert self._kills is not None
+        self._kills.left -= 1
+        tally.killed += 1
+        left = left_by(self.fleet.readings[slot], done.spans[slot], sorted(records))
+        tally.cut |= left.cut
+        try:
+            await self.fleet.replace(slot)
+        except RaceError as error:
+            tally.failures.append(str(error))
+            return False
+        for place, cell in enumerate(orders.cells):
+            mine = {burst: found for burst, found in left.open.items() if orders.cell_of(burst) == place}
+            bound = tally.bound if place == 0 or tally.control is None else tally.control
+            requests = [one for found in mine.values() for one in found]
+            answer = await self._one(tally, bound, "resume", orders.load, requests=as_order(requests))
+            if answer is None:
+                return False
+            tally.resumed += len(requests) if cell == tally.bound.cell else 0
+            for burst in mine:
+                merged(records[burst], answer["told"], monotonic_to_unix_ns())
+        return True
 
     def _judge(
         self,

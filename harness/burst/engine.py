@@ -65,7 +65,9 @@ async def run(
         infos = stores.infos
         _check(infos, [bound], load)
         await _admit(stores, [bound])
-        fleet = await stack.enter_async_context(Fleet(stores, load.processes, owners=_owners([bound])))
+        fleet = await stack.enter_async_context(
+            Fleet(stores, load.processes, owners=_owners([bound]), spares=load.kills)
+        )
         bench = Bench(stores, fleet, progress)
         tally = Tally(bound, beside, recording)
         if recording is not None:

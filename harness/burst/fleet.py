@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import os
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import IO, Any, Self
 
+from harness.burst.kills import Kill
 from harness.burst.plan import Cell, Load, Orders
 from harness.burst.record import Reading
 from harness.burst.rendezvous import Rendezvous, size
@@ -23,6 +25,8 @@ from harness.stores import Stores
 
 _GRACE_S = 2.0
 _DYING_S = 0.5
+_LOOKS_S = 0.0003
+"""Between two looks at where a worker is that is to be killed."""
 
 
 class WorkerDied(RaceError):
@@ -42,6 +46,7 @@ class Process:
             stderr=self.stderr,
             pass_fds=fds,
         )
+        self.killed = False
         self._reader: asyncio.StreamReader | None = None
         self._transport: asyncio.ReadTransport | None = None
 
@@ -81,6 +86,12 @@ class Process:
         lines = self.stderr.read().decode(errors="replace").strip().splitlines()
         return f"a worker process died (exit {self.child.poll()}): {lines[-1] if lines else 'it said nothing'}"
 
+    def kill(self) -> None:
+        """SIGKILL, on purpose, unless it is gone already."""
+        if self.child.poll() is None:
+            self.killed = True
+            self.child.kill()
+
     def end(self) -> None:
         """Let it end, or end it; wait for that."""
         assert self.child.stdin is not None
@@ -104,7 +115,8 @@ class Round:
     """What came of one order to all workers.
 
     `spans` gives for each worker the entries that belong to it; `releases` the instants (ns)
-    at which the processes left each meeting. `failure` says why it is not whole.
+    at which the processes left each meeting. `failure` says why it is not whole; `killed` is the worker that was
+    killed on purpose.
     """
 
     spans: list[tuple[int, int]]
@@ -114,23 +126,31 @@ class Round:
     retries: int
     failure: RaceError | None
     interrupted: bool
+    killed: int | None = None
 
 
 class Fleet:
     """All processes of a run. Use as an async context: leaving it ends every one of them."""
 
-    def __init__(self, stores: Stores, processes: int, *, owners: int = 0) -> None:
-        """`owners` is how many owner processes any strategy of the run will need."""
+    def __init__(self, stores: Stores, processes: int, *, owners: int = 0, spares: int = 0) -> None:
+        """`owners` is how many owner processes any strategy of the run will need.
+
+        `spares` is how many workers will have to be replaced.
+        """
         self.processes = processes
         self.readings: list[Reading] = []
         self._stores = stores
         self._owners = owners
+        self._spares = spares
+        self._spare_ends: list[list[socket.socket]] = []
         self._files: list[IO[bytes]] = []
         self._steps: list[IO[bytes]] = []
         self._workers: list[Process] = []
         self._owning: list[Process] = []
         self._bound: Cell | None = None
         self._read_to = [0] * processes
+        self._replaced = 0
+        self._meeting_file: IO[bytes]
         self.meeting: Rendezvous
 
     def _file(self) -> IO[bytes]:
@@ -153,40 +173,68 @@ class Fleet:
 
     async def _start(self) -> None:
         description = self._stores.describe()
-        meeting = self._file()
-        meeting.truncate(size(self.processes))
-        self.meeting = Rendezvous(meeting.fileno(), self.processes, self.processes)
-        pairs = [[socket.socketpair() for _ in range(self._owners)] for _ in range(self.processes)]
+        self._meeting_file = self._file()
+        self._meeting_file.truncate(size(self.processes))
+        self.meeting = Rendezvous(self._meeting_file.fileno(), self.processes, self.processes)
+        number_of_ends = self.processes + self._spares
+        pairs = [[socket.socketpair() for _ in range(self._owners)] for _ in range(number_of_ends)]
         hellos: list[tuple[Process, dict[str, Any]]] = []
-        for number, ends in enumerate(pairs):
-            entries, words, steps = self._file(), self._file(), self._file()
-            self.readings.append(Reading(number, entries.fileno(), words.fileno()))
+        for number, ends in enumerate(pairs[: self.processes]):
+            process, reading, steps, hello = self._worker(number, number, [mine for mine, _theirs in ends])
+            self.readings.append(reading)
             self._steps.append(steps)
-            owner_fds = [mine.fileno() for mine, _theirs in ends]
-            fds = [entries.fileno(), words.fileno(), steps.fileno(), meeting.fileno()]
-            process = Process("harness.burst.worker", [*fds, *owner_fds])
             self._workers.append(process)
-            hello = {
-                "worker": number, "processes": self.processes, "stores": description, "entries_fd": fds[0],
-                "words_fd": fds[1], "steps_fd": fds[2], "meeting_fd": fds[3], "owner_fds": owner_fds,
-            }  # fmt: skip
             hellos.append((process, hello))
         for number in range(self._owners):
             owner_fds = [ends[number][1].fileno() for ends in pairs]
             process = Process("harness.burst.worker", owner_fds)
             self._owning.append(process)
             hellos.append((process, {"owner": number, "stores": description, "owner_fds": owner_fds}))
-        for ends in pairs:
+        self._spare_ends = [[mine for mine, _theirs in ends] for ends in pairs[self.processes :]]
+        for place, ends in enumerate(pairs):
             for mine, theirs in ends:
-                mine.close()
                 theirs.close()
+                if place < self.processes:
+                    mine.close()
         for process, hello in hellos:
             await process.open()
             process.order(hello)
         for process, _hello in hellos:
             await process.answer()
 
+    def _worker(
+        self, slot: int, number: int, ends: Sequence[socket.socket]
+    ) -> tuple[Process, Reading, IO[bytes], dict[str, Any]]:
+        """Start a worker that takes a slot; `number` is part of every id that it gives."""
+        entries, words, steps = self._file(), self._file(), self._file()
+        owner_fds = [end.fileno() for end in ends]
+        meeting_fd = self._meeting_file.fileno()
+        fds = [entries.fileno(), words.fileno(), steps.fileno(), meeting_fd]
+        process = Process("harness.burst.worker", [*fds, *owner_fds])
+        hello = {
+            "worker": slot, "id": number, "processes": self.processes, "stores": self._stores.describe(),
+            "entries_fd": fds[0], "words_fd": fds[1], "steps_fd": fds[2], "meeting_fd": fds[3], "owner_fds": owner_fds,
+        }  # fmt: skip
+        return process, Reading(number, entries.fileno(), words.fileno()), steps, hello
+
+    async def replace(self, slot: int) -> None:
+        """Put a new worker in the place of one that is gone; its record was read. Raises RaceError."""
+        self._workers[slot].end()
+        ends = self._spare_ends.pop() if self._spare_ends else []
+        self._replaced += 1
+        process, reading, steps, hello = self._worker(slot, self.processes + self._replaced - 1, ends)
+        self._workers[slot], self.readings[slot], self._steps[slot] = process, reading, steps
+        self._read_to[slot] = 0
+        for end in ends:
+            end.close()
+        await process.open()
+        process.order(hello)
+        await process.answer()
+
     def _end(self) -> None:
+        for ends in self._spare_ends:
+            for end in ends:
+                end.close()
         for process in (*self._workers, *self._owning):
             if process.child.stdin is not None and process.child.poll() is None:
                 with contextlib.suppress(BrokenPipeError):
@@ -209,8 +257,8 @@ class Fleet:
             process.order(order)
         return list(await asyncio.gather(*(process.answer() for process in asked)))
 
-    async def load(self, orders: Orders, owned: Cell | None) -> Round:
-        """Let every worker carry out orders. `owned` is the cell that owners serve.
+    async def load(self, orders: Orders, owned: Cell | None, kill: Kill | None = None) -> Round:
+        """Let every worker carry out orders. `owned` is the cell that owners serve; `kill` ends them early.
 
         Cancelled, it tells the workers to stop, and gives what they did until then.
         """
@@ -230,29 +278,51 @@ class Fleet:
             process.order(order)
         asking = {asyncio.create_task(process.answer()): number for number, process in enumerate(self._workers)}
         interrupted = False
+        killing = asyncio.create_task(self._kill(kill)) if kill is not None else None
         try:
             await asyncio.wait(asking, return_when=asyncio.FIRST_EXCEPTION)
         except asyncio.CancelledError:
             interrupted = True
+        killed = None
+        if kill is not None and killing is not None:
+            killing.cancel()
+            killed = kill.slot if self._workers[kill.slot].killed else None
+        self.meeting.stop()  # whoever still waits for a process that is gone
+        answers, failure = await self._answers(asking, orders.load.timeout_s, killed)
+        commands = 0
+        if owned is not None and failure is None:
+            commands = sum(answer["commands"] for answer in await self._ask_all(self._owning, {"do": "count"}))
+        found = self._round(answers, failure, interrupted=interrupted, owner_commands=commands)
+        return dataclasses.replace(found, killed=killed)
+
+    async def _answers(
+        self, asking: Mapping[asyncio.Task[dict[str, Any]], int], timeout_s: float, killed: int | None
+    ) -> tuple[dict[int, dict[str, Any]], RaceError | None]:
+        """What each worker answers, and why one does not; of the one that was killed nobody expects it."""
         answers: dict[int, dict[str, Any]] = {}
         failure: RaceError | None = None
-        self.meeting.stop()  # whoever still waits for a process that is gone
-        await asyncio.wait(asking, timeout=orders.load.timeout_s + _GRACE_S)
+        await asyncio.wait(asking, timeout=timeout_s + _GRACE_S)
         for task, number in asking.items():
             if not task.done():
                 task.cancel()
                 self._workers[number].child.kill()  # a late answer would be taken for that of a later order
                 failure = failure or WorkerDied("a worker process does not answer")
+            elif number == killed:
+                task.exception()
             elif isinstance(error := task.exception(), RaceError):
                 failure = error if failure is None or isinstance(error, UsageError) else failure
             elif error is not None:
                 raise error
             else:
                 answers[number] = task.result()
-        commands = 0
-        if owned is not None and failure is None:
-            commands = sum(answer["commands"] for answer in await self._ask_all(self._owning, {"do": "count"}))
-        return self._round(answers, failure, interrupted=interrupted, owner_commands=commands)
+        return answers, failure
+
+    async def _kill(self, kill: Kill) -> None:
+        """SIGKILL, so long after that worker has met the others."""
+        while self.meeting.arrived(kill.slot) < kill.meeting:  # noqa: ASYNC110 - another process says so, in memory
+            await asyncio.sleep(_LOOKS_S)
+        await asyncio.sleep(kill.delay_us / 1e6)
+        self._workers[kill.slot].kill()
 
     def _round(
         self, answers: dict[int, dict[str, Any]], failure: RaceError | None, *, interrupted: bool, owner_commands: int
@@ -280,7 +350,7 @@ class Fleet:
         )
 
     async def one(self, do: str, cell: Cell, load: Load, **more: Any) -> dict[str, Any]:
-        """Let the first worker do something: `seed`, `rest` or `probe`."""
+        """Let the first worker do something: `seed`, `rest`, `probe` or `resume`."""
         order = {"do": do, "cell": asdict(cell), "load": asdict(load), **more}
         try:
             async with asyncio.timeout(load.timeout_s + _GRACE_S):

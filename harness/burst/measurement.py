@@ -47,7 +47,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How much was done, and how it ended. Of the cell under test only, not of its control."""
+    """How much was done, and how it ended. Of the cell under test only, not of its control.
+
+    `killed`: workers that were killed on purpose; `resumed`: requests that the next one asked again.
+    """
 
     bursts: int = 0
     requests: int = 0
@@ -57,6 +60,8 @@ class Counts:
     unknown: int = 0
     stuck: int = 0
     overruns: int = 0
+    killed: int = 0
+    resumed: int = 0
     retries: int = 0
     errors: dict[str, int] = field(default_factory=dict)
     by_decision: dict[str, int] = field(default_factory=dict)

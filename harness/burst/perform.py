@@ -130,6 +130,25 @@ class Performer:
         recorder.end(mark, reply, session.now_at_ms, now_max_ms, _monotonic_ns())
         return reply
 
+    async def again(self, session: LoadSession, request: Request, timeout_s: float) -> list[Any]:
+        """A request that is delivered again: status, decision, values, instant from and to, when answered, error."""
+        session.request, session.changed, session.now_at_ms, session.now_max_ms = request.id, False, 0, 0
+        try:
+            async with asyncio.timeout(timeout_s):
+                reply = await self.strategy.apply(session, request, self.rule)
+        except TimeoutError:
+            session.lost = True
+            return [Status.UNKNOWN, None, {}, 0, 0, None, STUCK]
+        except StoreFault as fault:  # the first delivery may have been applied all the same
+            session.lost = not isinstance(fault, StatementRefused)
+            return [Status.UNKNOWN, None, {}, 0, 0, None, fault.code]
+        except Exception as error:
+            self.broken = self.broken or described(error)
+            raise BrokenScript(self.broken) from error
+        now_max_ms = session.now_max_ms if session.now_max_ms >= 0 else _time_ns() // 1_000_000
+        answered_ns = _monotonic_ns()
+        return [Status.OK, reply.decision, dict(reply.values), session.now_at_ms, now_max_ms, answered_ns, ""]
+
     def _failed(self, session: LoadSession, mark: Mark, error: BaseException) -> None:
         """Record what an error says of the outcome."""
         status, code, returned = Status.UNKNOWN, "script", False

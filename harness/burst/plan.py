@@ -21,6 +21,7 @@ class Load:
     """How hard and how long. `connections` counts those of all processes together.
 
     `slow_ms`: so many milliseconds longer a decision about the first hot key takes, whoever decides.
+    `kills`: so many workers are killed in the middle of bursts, and replaced.
     """
 
     mode: Literal["burst", "sustained"] = "burst"
@@ -35,6 +36,7 @@ class Load:
     slow_ms: float = 0.0
     seed: int = 1
     timeout_s: float = 10.0
+    kills: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,10 @@ class Rendezvous:
             self._words[index] = 0
         self._words[0] = 0
 
+    def arrived(self, process: int) -> int:
+        """How many meetings a process has come to."""
+        return int(self._words[_READY_AT + process])
+
     def begin(self) -> None:
         """In a worker: forget the meetings of an earlier series."""
         self._met = 0

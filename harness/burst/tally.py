@@ -49,6 +49,9 @@ class Tally(Score):
     counterexample: Explanation | None = None
     contradiction: Contradiction | None = None
     failures: list[str] = field(default_factory=list)
+    killed: int = 0
+    resumed: int = 0
+    cut: set[int] = field(default_factory=set)
     endings: Counter[str] = field(default_factory=Counter)
     last_bursts: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
@@ -56,7 +59,11 @@ class Tally(Score):
         """Count one burst, or without a number one group of keys, of the cell under test."""
         if self.recording is not None:
             self.recording.piece(evidence, burst)
-        if self.weigh(weight_of(evidence), finding):
+        weight = weight_of(evidence)
+        if burst in self.cut:  # nobody expects an answer there
+            self.cut_off += 1
+            weight = weight._replace(decided=True, unanswered=False)
+        if self.weigh(weight, finding):
             try:
                 self.overruns += self.bound.scenario.overruns(evidence)
                 if burst is not None and evidence.rest is not None and (end := self.bound.scenario.ending(evidence)):
@@ -115,6 +122,8 @@ class Tally(Score):
             unknown=statuses[Status.UNKNOWN],
             stuck=statuses[STUCK],
             overruns=self.overruns,
+            killed=self.killed,
+            resumed=self.resumed,
             retries=self.retries,
             errors=dict(self.errors),
             by_decision=dict(self.decisions),

@@ -21,6 +21,7 @@ from typing import Any
 
 import uvloop
 
+from harness.burst.kills import request_from
 from harness.burst.owner import Owner, OwnerClient
 from harness.burst.perform import BrokenScript, Performer
 from harness.burst.plan import Cell, Load, Orders, draw, orders_from, rename
@@ -39,6 +40,10 @@ Door = tuple[str, bool]
 _PATIENCE_S = 0.005
 _SUSPICIOUS_S = 2.0
 _GIVE_UP_S = 2.0
+_AT_WORK = """
+SELECT count(*) FROM pg_stat_activity
+WHERE application_name = $1::text AND pid <> pg_backend_pid() AND state IN ('active', 'idle in transaction')
+"""
 
 
 class Cells:
@@ -68,7 +73,7 @@ class Worker:
         self.number: int = hello["worker"]
         self.processes: int = hello["processes"]
         self.targets = Targets.from_description(hello["stores"])
-        self.recorder = Recorder(self.number, hello["entries_fd"], hello["words_fd"])
+        self.recorder = Recorder(hello["id"], hello["entries_fd"], hello["words_fd"])
         self.steps_fd: int = hello["steps_fd"]
         self.rendezvous = Rendezvous(hello["meeting_fd"], self.number, self.processes)
         self.owner_ends = [socket.socket(fileno=fd) for fd in hello["owner_fds"]]
@@ -294,6 +299,30 @@ class Worker:
             raise UsageError(performer.broken)
         return {"entries": self.recorder.count}
 
+    async def resume(self, cell: Cell, load: Load, requests: list[list[Any]]) -> dict[str, Any]:
+        """Ask again, with the same ids, what a killed worker was not told: an answer for each."""
+        _scenario, strategy, _rule = self.cells.load(cell)
+        if strategy.store == "postgres":
+            await self._quiet(cell, load)
+        performer = self.performer(cell, load)
+        told = {}
+        for data in requests:
+            sessions = await self.ready_sessions(strategy, 1, load)
+            request = request_from(data)
+            told[request.id] = await performer.again(sessions[0], request, load.timeout_s)
+            await self._renew_lost(performer, sessions[:1])
+        if performer.broken:
+            raise UsageError(performer.broken)
+        return {"told": told}
+
+    async def _quiet(self, cell: Cell, load: Load) -> None:
+        """Until no statement of a killed worker waits for its turn any more: it would be done later."""
+        _scenario, strategy, _rule = self.cells.load(cell)
+        (session, *_) = await self.ready_sessions(strategy, 1, load)
+        give_up = time.monotonic() + load.timeout_s
+        while time.monotonic() < give_up and (await session.sql(_AT_WORK, self.targets.schema)).rows[0][0]:
+            await session.sleep_ms(5)
+
     # Accounts
 
     def _totals(self) -> tuple[int, int]:
@@ -325,6 +354,8 @@ class Worker:
                 cell, load = Cell(**data["cell"]), Load(**data["load"])
                 if order == "seed":
                     return await self.seed(cell, load, data["keys"])
+                if order == "resume":
+                    return await self.resume(cell, load, data["requests"])
                 if order == "rest":
                     return await self.rest(cell, load, data["keys"])
                 return await self.probe(cell, load, data["keys"], data["bursts"])

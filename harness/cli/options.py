@@ -82,8 +82,8 @@ class Sectioned(click.Command):
         "What": ("whole", "strategy", "strategies", "scenario", "rule", "rules", "flow", "mode"),
         "Search": ("faults", "every", "search", "most", "switches", "save"),
         "Where": ("port", "host", "workers", "certfile", "keyfile"),
-        "How much": ("bursts", "size", "processes", "connections", "keys", "work_us", "think_ms", "duration_s", "seed",
-                     "budget_s"),
+        "How much": ("bursts", "size", "processes", "connections", "keys", "work_us", "think_ms", "kills", "duration_s",
+                     "seed", "budget_s"),
         "Stores": ("redis_url", "postgres_url", "allow_hosts"),
         "Output": (),
     }  # fmt: skip

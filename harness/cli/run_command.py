@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from harness.stores import Stores
 
 
+KILLS = 5
 MINIMISE_S = 2.0
 """Seconds in which the smallest schedule is looked for, once the load has broken something."""
 
@@ -67,6 +68,16 @@ MINIMISE_S = 2.0
 )
 @load_options
 @click.option(
+    "--kill-workers",
+    "kills",
+    type=AtLeast(0, most=1000, reason="each is replaced, which takes a moment"),
+    default=0,
+    is_flag=False,
+    flag_value=str(KILLS),
+    metavar="[N]",
+    help=f"SIGKILL workers in the middle of bursts.  [{KILLS}]",
+)
+@click.option(
     "--budget", "budget_s", type=AtLeast(0.1, float), metavar="S", help="Seconds after which no burst begins."
 )
 @click.option("--history", type=click.Path(path_type=Path), metavar="FILE", help="Write every operation; .gz works.")
@@ -96,7 +107,10 @@ def command(context: click.Context, /, **options: Any) -> int:
         work_us=WORK_US if options["work_us"] is None else options["work_us"],
         think_ms=options["think_ms"],
         seed=seed,
+        kills=options["kills"],
     )
+    if load.kills and load.mode != "burst":
+        raise UsageError("--kill-workers kills in the middle of bursts: leave out --mode sustained")
     cell = Cell(options["scenario"], options["strategy"], options["rule"])
     history: Path | None = options["history"]
     out.check(output, *([history] if history is not None else []))

@@ -60,6 +60,7 @@ class Score:
     amounts: dict[str, float] = field(default_factory=dict)
     asked: Counter[str] = field(default_factory=Counter)
     probes_asked: int = 0
+    cut_off: int = 0
 
     def weigh(self, weight: Weight, finding: Finding, *, alone: bool = False) -> bool:
         """Count one piece; False where it only counts as `apart`.
@@ -123,6 +124,7 @@ class Score:
             unjudged=self.unjudged,
             undecided=self.undecided,
             unanswered=self.unanswered,
+            cut_off=self.cut_off,
             control=control,
             control_bursts=control_bursts,
             control_broken=control_broken,

@@ -17,7 +17,8 @@ class Facts:
 
     In `apart` no two requests overlapped: they are not among the `judged`. `broken` were violated,
     `unjudged` have no verdict (the judge's budget ran out), in
-    `undecided` every answer was `aborted` or none at all, in `unanswered` somebody got no answer. `control` names
+    `undecided` every answer was `aborted` or none at all, in `unanswered` somebody got no answer;
+    in `cut_off` a worker was killed on purpose. `control` names
     the strategy known to break that ran under the same load, None where none did. `lost` says
     what happened to a store, a worker or the clock, `checker_error` what a rule or an invariant raised.
     """
@@ -28,6 +29,7 @@ class Facts:
     unjudged: int = 0
     undecided: int = 0
     unanswered: int = 0
+    cut_off: int = 0
     control: str | None = None
     control_bursts: int = 0
     control_broken: int = 0
@@ -81,6 +83,7 @@ def _doubt(facts: Facts) -> str:
         (not facts.complete, "the run was interrupted"),
         (facts.undecided >= judged, "every request was aborted, or nobody was answered"),
         (facts.unanswered > 0, f"somebody got no answer in {facts.unanswered:,} of {judged:,}"),
+        (2 * facts.cut_off > judged, f"a worker was killed in {facts.cut_off:,} of {judged:,}: too few are whole"),
         (facts.undecided > 0, f"nothing was decided in {facts.undecided:,} of {judged:,}"),
         (facts.unjudged > 0, unsure),
         (control is None, f"no control ran: {blind}"),

@@ -269,6 +269,9 @@ def _unpleasant(document: Document) -> Iterator[tuple[str, str]]:
             for code, number in shown.items()
         ]
         yield "Errors", f"shown to callers: {', '.join(parts)}"
+    if counts.get("killed"):
+        again = plural(counts["resumed"], "open request")
+        yield "Killed", f"{plural(counts['killed'], 'worker')} in the middle of bursts; {again} asked again, same ids"
     if counts["unknown"]:
         yield "Unknown", f"the outcome of {plural(counts['unknown'], 'request')} cannot be known"
     if counts["stuck"]:

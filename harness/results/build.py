@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.judge.statistics import interval
 from harness.model import Claim, Verdict
-from harness.results.claims import as_claimed, both_as_claimed, shown_to_callers
+from harness.results.claims import as_claimed, both_as_claimed, explored_as_claimed, shown_to_callers
 from harness.results.contradiction import contradiction_document
 from harness.results.environment import environment
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from harness.stores import StoreInfo
 
 CONFIDENCE = 0.95
+KILLED = ("crash", "duplicate")
+"""What it means for an attempt that a worker is killed, and its open requests are asked again."""
 
 Document = dict[str, Any]
 
@@ -37,7 +39,9 @@ def result_document(measured: Measurement, *, reproduce: str) -> Document:
         "order": measured.order.value,
         "invariants": {name: verdict.value for name, verdict in measured.invariants.items()},
         "claim": claim_document(measured.claim),
-        "as_claimed": as_claimed(measured.claim, measured.verdict, shown),
+        "as_claimed": explored_as_claimed(
+            measured.claim, measured.verdict, shown, KILLED if measured.load.kills else ()
+        ),
         "load": load_document(measured.load),
         "store": measured.store,
         "stores": [store_document(info) for info in measured.stores],
@@ -150,6 +154,7 @@ def load_document(load: Load) -> Document:
         "keys": load.keys,
         "work_us": load.work_us,
         "think_ms": load.think_ms,
+        "kills": load.kills,
     }
 
 

@@ -1,0 +1,112 @@
+"""Workers that are killed in the middle of bursts: when, what they left open, and what became of it.
+
+A worker is ended by SIGKILL and replaced. What it had asked and not heard of is asked again by the next one, with the
+same request ids, as a queue or a client would: whoever had been applied, and did not live to say so, must not be
+applied twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from harness.burst.evidence import BurstRecord
+from harness.burst.plan import Load, is_control
+from harness.burst.record import OPERATION, Reading
+from harness.model import Operation, Reply, Request, Status
+
+_LONGEST_US = 2_000
+_FEWEST = 8
+"""Bursts of an order in which a worker is killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """Worker `slot` is killed so long after it has come to the meeting of that number, from 1 on, of an order."""
+
+    slot: int
+    meeting: int
+    delay_us: int
+
+
+class Kills:
+    """The kills of a load, drawn from its seed."""
+
+    def __init__(self, load: Load) -> None:
+        """As many as the load asks for."""
+        self._rng = Random(f"{load.seed}:kills")
+        self._processes = load.processes
+        self._most = max(_FEWEST, load.bursts // max(1, load.kills))
+        self.left = load.kills
+
+    def most(self, number: int) -> int:
+        """So many of `number` bursts are ordered at a time at most."""
+        return min(number, self._most) if self.left else number
+
+    def draw(self, first: int, number: int, *, control: bool) -> Kill | None:
+        """The kill in an order of `number` bursts from `first` on: in none of the control's, where there is one."""
+        ours = [place for place in range(number) if not (control and is_control(first + place))]
+        if not self.left or not ours:
+            return None
+        rng = self._rng
+        place, slot = rng.choice(ours), rng.randrange(self._processes)
+        return Kill(slot, place + 1, int(rng.random() ** 2 * _LONGEST_US))
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a killed worker left: requests without an answer, by burst, and the bursts that it did not end."""
+
+    open: Mapping[int, Sequence[Operation]]
+    cut: frozenset[int]
+
+
+def left_by(reading: Reading, span: tuple[int, int], bursts: Sequence[int]) -> Left:
+    """Read it from the record that outlives the worker; `bursts` are those of the order."""
+    open_: dict[int, list[Operation]] = {}
+    last = min(bursts, default=0)
+    for number, entry in reading.entries(*span):
+        last = max(last, entry.burst)
+        if entry.kind == OPERATION:
+            operation = reading.operation(number, entry)
+            if operation.returned_ns is None and not operation.error:
+                open_.setdefault(entry.burst, []).append(operation)
+    return Left(open_, frozenset(burst for burst in bursts if burst >= last))
+
+
+def as_order(operations: Sequence[Operation]) -> list[list[Any]]:
+    """Requests as they go to the worker that asks again."""
+    return [
+        [one.request.operation, one.request.keys, dict(one.request.args), one.request.id, one.request.attempt,
+         one.request.role]
+        for one in operations
+    ]  # fmt: skip
+
+
+def request_from(data: Sequence[Any]) -> Request:
+    """The inverse."""
+    operation, keys, args, id_, attempt, role = data
+    return Request(operation, tuple(keys), args, id_, attempt, role)
+
+
+def merged(record: BurstRecord, told: Mapping[str, Sequence[Any]], offset_ns: int) -> None:
+    """Put what was told to those who asked again into a burst: both deliveries are one operation.
+
+    The first may have decided at any instant since it was sent.
+    """
+    for place, operation in enumerate(record.operations):
+        answer = told.get(operation.request.id)
+        if answer is None or operation.returned_ns is not None:
+            continue
+        status, decision, values, now_ms, now_max_ms, returned_ns, error = answer
+        sent_ms = (operation.invoked_ns + offset_ns) // 1_000_000
+        record.operations[place] = operation._replace(
+            status=Status(status),
+            reply=Reply(decision, values) if decision is not None else None,
+            returned_ns=returned_ns,
+            now_ms=min(now_ms, sent_ms) if now_ms else 0,
+            now_max_ms=now_max_ms if now_ms else 0,
+            error=error,
+        )
