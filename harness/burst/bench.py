@@ -76,7 +76,7 @@ class Bench:
                 break
             number = self._enough(tally, chunk, wanted - tally.judged)
             number = self._kills.most(number) if self._kills is not None else number
-            before = tally.judged + tally.apart
+            before, killed = tally.judged + tally.apart, tally.killed
             began = time.monotonic()
             try:
                 await self._chunk(tally, load, number)
@@ -87,7 +87,8 @@ class Bench:
             left_s = CHUNK_S if until is None else min(CHUNK_S, until - time.monotonic())
             chunk = min(max(FIRST_CHUNK, int(pace * left_s)), CHUNK_REQUESTS // load.size or 1)
             self._progress(Progress(tally.bound.strategy.title, tally.judged, wanted, "bursts", tally.broken))
-            if tally.judged + tally.apart == before and not (tally.failures or self.interrupted):
+            nothing = tally.judged + tally.apart == before and tally.killed == killed
+            if nothing and not (tally.failures or self.interrupted):
                 tally.failures.append("no burst could be carried out")
             if tally.judged + tally.apart >= at_most:
                 break

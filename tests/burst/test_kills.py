@@ -1,0 +1,142 @@
+"""Workers that are killed in the middle of bursts: what was applied and not told is not applied again, or is caught."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.burst import Cell, Load, Measurement, run
+from harness.burst.evidence import BurstRecord
+from harness.burst.kills import Kills, as_order, left_by, merged, request_from
+from harness.burst.record import Reading, Recorder
+from harness.judge.verdicts import Facts, conclude
+from harness.model import NOTHING, Operation, Reply, Request, Status, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.conftest import Ended
+
+SLOW = """
+from harness.strategy.loader import find_strategy
+Lua = find_strategy("lua")[0]
+class Slow(Lua):
+    name = "slow"
+    async def apply(self, session, request, rule):
+        reply = await super().apply(session, request, rule)
+        await session.sleep_ms(4)  # applied, and nobody was told yet
+        return reply
+"""
+
+
+def killed(folder: Path, variant: str) -> Measurement:
+    """A strategy that is slow to answer, while workers are killed."""
+    script = folder / "slow.py"
+    script.write_text(SLOW, encoding="utf-8")
+    load = Load(bursts=48, kills=6, seed=5, size=4, connections=4)
+    return asyncio.run(run(Cell("counter", f"{script}{variant}"), load))
+
+
+@pytest.mark.load
+@pytest.mark.xdist_group("load")
+@pytest.mark.parametrize(("variant", "verdict"), [(":remember", Verdict.HELD), ("", Verdict.VIOLATED)])
+def test_applied_and_not_told(tmp_path: Path, variant: str, verdict: Verdict) -> None:
+    """Asked again under its id, a request is known; without that it is applied twice, which is caught."""
+    found = killed(tmp_path, variant)
+    assert (found.verdict, found.complete) == (verdict, True), found.reason
+    assert 3 <= found.counts.killed <= 6
+    assert found.counts.resumed > 0
+    assert found.judged_bursts >= 48
+
+
+@pytest.mark.load
+@pytest.mark.xdist_group("load")
+def test_with_an_owner(race: Callable[..., Ended]) -> None:
+    """A new worker reaches the owner as the old one did; the result says how many were killed."""
+    ended = race("run", "webhook", "--strategy", "actor", "--kill-workers", "2", "--bursts", "40", "--size", "4")
+    assert ended.code == 0, ended.stdout + ended.stderr
+    assert re.search(r"  Killed    [12] workers? in the middle of bursts;", ended.stdout)
+
+
+def test_not_under_sustained_load(race: Callable[..., Ended]) -> None:
+    """There is no middle of a burst."""
+    ended = race("run", "counter", "--strategy", "lua", "--mode", "sustained", "--kill-workers")
+    assert (ended.code, ended.stdout) == (2, "")
+    assert "leave out --mode sustained" in ended.stderr
+
+
+def test_the_same_seed_kills_the_same() -> None:
+    """And never in a burst of the control's."""
+    load = Load(bursts=100, kills=5, seed=7)
+    drawn = [[Kills(load).draw(0, 20, control=True) for _ in range(30)] for _ in range(2)]
+    assert drawn[0] == drawn[1]
+    kills = Kills(load)
+    for _ in range(50):
+        kill = kills.draw(0, 20, control=True)
+        assert kill is not None
+        assert (kill.meeting - 1) % 5 != 4
+        assert kill.slot in {0, 1}
+    kills.left = 0
+    assert kills.draw(0, 20, control=True) is None
+    assert kills.most(500) == 500
+
+
+def test_what_a_killed_worker_left(tmp_path: Path) -> None:
+    """Requests without an answer, to be asked again under their ids; all it had not ended is cut off."""
+    with (tmp_path / "entries").open("w+b") as entries, (tmp_path / "words").open("w+b") as words:
+        recorder = Recorder(3, entries.fileno(), words.fileno())
+        place = recorder.place(("k",))
+        mark = recorder.begin("add", place, NOTHING, "", 0, 7, -1, 100)
+        recorder.end(mark, Reply("added"), 0, 0, 110)
+        recorder.begin("add", place, {"by": 2}, "cron", 0, 8, 1, 120)
+        left = left_by(Reading(3, entries.fileno(), words.fileno()), (0, 2), [6, 7, 8, 9])
+    assert left.cut == {8, 9}
+    ((burst, (operation,)),) = left.open.items()
+    assert (burst, operation.request) == (8, Request("add", ("k",), {"by": 2}, "3-1", "3-a1", "cron"))
+    assert request_from(as_order([operation])[0]) == operation.request
+
+
+def asked(status: Status, returned_ns: int | None, reply: Reply | None = None) -> Operation:
+    """A request of a burst."""
+    return Operation(Request("add", ("k",), id="3-1"), "3.0", 5_000_000, returned_ns, status, reply)
+
+
+@pytest.mark.parametrize(
+    ("before", "told", "after"),
+    [
+        (
+            asked(Status.UNKNOWN, None),
+            ["ok", "added", {}, 90, 91, 9_000_000, ""],
+            ("ok", Reply("added"), 9_000_000, 5, 91),
+        ),
+        (
+            asked(Status.UNKNOWN, None),
+            ["ok", "added", {}, 0, 0, 9_000_000, ""],
+            ("ok", Reply("added"), 9_000_000, 0, 0),
+        ),
+        (asked(Status.UNKNOWN, None), ["unknown", None, {}, 0, 0, None, "stuck"], ("unknown", None, None, 0, 0)),
+        (
+            asked(Status.OK, 6, Reply("added")),
+            ["ok", "other", {}, 1, 1, 9, ""],
+            ("ok", Reply("added"), 6, 0, 0),
+        ),
+    ],
+)
+def test_both_deliveries_are_one_operation(before: Operation, told: list[object], after: tuple[object, ...]) -> None:
+    """What the second was told counts; it may have been decided since the first was sent."""
+    record = BurstRecord(operations=[before])
+    merged(record, {"3-1": told}, 0)
+    (one,) = record.operations
+    assert (one.status, one.reply, one.returned_ns, one.now_ms, one.now_max_ms) == after
+
+
+@pytest.mark.parametrize(("cut", "verdict"), [(0, Verdict.HELD), (50, Verdict.HELD), (51, Verdict.INCONCLUSIVE)])
+def test_enough_must_be_whole(cut: int, verdict: Verdict) -> None:
+    """Where most bursts were cut off, nothing is said."""
+    facts = Facts(judged=100, cut_off=cut, control="naive", control_bursts=20, control_broken=20)
+    assert conclude(facts)[0] is verdict
+    assert conclude(Facts(judged=100, cut_off=cut))[0] is Verdict.INCONCLUSIVE
