@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import socket
 import sys
 from collections import Counter
@@ -121,4 +122,6 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGTERM):  # the parent decides what Ctrl-C means, and ends its processes
+        signal.signal(number, signal.SIG_IGN)
     asyncio.run(main())

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 from typing import Any
 
@@ -82,4 +83,6 @@ async def _carry_out(way: Inline, order: dict[str, Any], say: Any) -> None:
 
 
 if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGTERM):  # the parent decides what Ctrl-C means, and ends its processes
+        signal.signal(number, signal.SIG_IGN)
     asyncio.run(main())

@@ -122,7 +122,7 @@ def test_options_reach_the_engine(race: Race, engine: Engine) -> None:
     assert engine.asked.pop("then") is not None
     assert engine.asked == {
         "cell": Cell("counter", "lua:x", "r"),
-        "load": Load("sustained", 3, 8, 9, 4, 1.5, 5, 6, 0.5, 7),
+        "load": Load("sustained", 3, 8, 9, 4, 1.5, 5, 6, 0.5, seed=7),
         "stores_options": StoresOptions("redis://127.0.0.1", None, ("db",)),
         "budget_s": 2.0,
         "recording": None,
