@@ -16,6 +16,7 @@ from typing import Any
 from harness import (
     Attempt,
     Breach,
+    Claim,
     Evidence,
     Flow,
     Forms,
@@ -157,6 +158,11 @@ class Webhook(Scenario):
         "blind": "an event that comes again is counted again, and one that comes late overwrites a newer one",
     }
     repeatable = True
+    # The caller itself sends again, and takes "it had come" for the answer to what it sent first: nobody acts on it.
+    claims = dict.fromkeys(
+        ("lua:resend", "lua-function:resend"),
+        Claim("holds", "what got no reply is sent again", breaks_under=("lost-reply",)),
+    )
     values = ValueLayout(encode, decode)
     rows = RowLayout(
         {"status": "text", "newest": "bigint", "credits": "bigint", "seen": "text[]"},

@@ -273,6 +273,16 @@ def test_a_call_that_fails_costs_nothing(stage: Stage) -> None:
 # webhook
 
 
+@pytest.mark.parametrize("strategy", ["lua", "lua-function"])
+def test_what_is_sent_again_is_told_that_it_had_come(stage: Stage, strategy: str) -> None:
+    """The provider's second delivery is meant so; a caller that sends again itself loses the answer to its first."""
+    options = Options(faults=("lost-reply",))
+    for title, verdict in ((strategy, Verdict.PROVED), (f"{strategy}:resend", Verdict.VIOLATED)):
+        found, _ = explored(stage, Cell("webhook", title), options)
+        assert found.verdict is verdict, found.reason
+        assert breaks(bind(Cell("webhook", title), Load()).claim, options.faults) == (verdict is Verdict.VIOLATED)
+
+
 @pytest.mark.parametrize(
     ("rule", "strategy", "says"),
     [
