@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from harness.doctor.checks import Check
 from harness.model import CommandRefused, StatementRefused
-from harness.stores import PostgresConnection, PostgresTarget, RedisConnection, RedisTarget
+from harness.stores import PostgresConnection, PostgresTarget, RedisConnection, RedisTarget, functions, logins
 
+_READS = "return redis.call('GET', KEYS[1])"
 _ALIVE_S = 60
 """What a killed doctor leaves in Redis goes by itself."""
 
@@ -27,16 +28,20 @@ class Right:
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """`tries` are statements; `remedy` may name {user} and {database}. `inside`: it needs the schema."""
+    """`tries` are statements; `remedy` may name {user} and {database}. `inside`: it needs the schema.
+
+    `without`: what is missed, where race can do without.
+    """
 
     name: str
     purpose: str
     tries: tuple[str, ...]
     remedy: str
     inside: bool = False
+    without: str = ""
 
 
-# {key}: a key of the doctor's own; {digest}: of the script; {id}: of its connection.
+# {key}: a key of the doctor's own; {digest}: of the script; {id}: of its connection; {name}, {code}: of a library.
 REDIS = (
     Right("INFO", "version, limits, restarts", (("INFO",),), "+info"),
     Right(
@@ -55,6 +60,19 @@ REDIS = (
     Right(
         "scripts", "SCRIPT LOAD, EVALSHA",
         (("SCRIPT", "LOAD", "return redis.call('GET', KEYS[1])"), ("EVALSHA", "{digest}", "1", "{key}")), "+@scripting",
+    ),
+    Right(
+        "functions", "FUNCTION LOAD, FCALL",
+        (
+            ("FUNCTION", "LOAD", "REPLACE", "{code}"), ("FCALL", "{name}", "1", "{key}"),
+            ("FUNCTION", "DELETE", "{name}"),
+        ),
+        "+@scripting", "lua-function cannot be run",
+    ),
+    Right(
+        "logins", "ACL SETUSER, ACL DELUSER, for callers who may only read",
+        (("ACL", "SETUSER", "{caller}", "reset"), ("ACL", "DELUSER", "{caller}")), "+acl",
+        "what is to be refused to callers (actor:credentials) cannot be run",
     ),
     Right("TIME", "the server's clock", (("TIME",),), "+time"),
     Right(
@@ -108,6 +126,11 @@ POSTGRES = (
         _EXECUTE.replace("{function}", "pg_blocking_pids(int)"),
     ),
     Permission(
+        "roles", "CREATE ROLE, for callers who may only read and call functions",
+        ("CREATE ROLE {schema}_caller; DROP ROLE {schema}_caller",), 'ALTER ROLE "{user}" CREATEROLE',
+        without="what is to be refused to callers (pg-procedure:revoked) cannot be run",
+    ),
+    Permission(
         "cancelling", "pg_cancel_backend, for exploring", ("SELECT pg_cancel_backend({other})",),
         _EXECUTE.replace("{function}", "pg_cancel_backend(int)"),
     ),
@@ -121,7 +144,10 @@ async def try_redis(target: RedisTarget, key: str) -> list[Check]:
 
 async def _try_right(target: RedisTarget, key: str, right: Right) -> Check:
     connection = await RedisConnection.open(target)
-    known = {"key": key, "digest": "", "id": ""}
+    prefix = "".join(key.rpartition(":")[:2])
+    name, code = functions.library_of(_READS, functions.library_prefix(prefix, target.database))
+    caller = logins.redis_user(prefix, target)
+    known = {"key": key, "digest": "", "id": "", "name": name, "code": code, "caller": caller}
     try:
         for words in right.tries:
             reply = await connection.execute(*(word.format(**known) for word in words))
@@ -135,6 +161,8 @@ async def _try_right(target: RedisTarget, key: str, right: Right) -> Check:
     finally:
         with contextlib.suppress(CommandRefused):
             await connection.execute("UNLINK", key)
+        if right.name == "functions":
+            await functions.remove(connection, name)
         await connection.close()
     return Check(right.name, "ok", right.purpose)
 
@@ -177,7 +205,8 @@ async def _try_all(connection: PostgresConnection, target: PostgresTarget, known
             remedy = permission.remedy.format(user=target.user, database=target.database)
             if refused.code == _READ_ONLY:
                 remedy = "what the server's own line says: no right lets a transaction write that only reads"
-            checks.append(Check(permission.name, "failed", str(refused), remedy))
+            says = f"{refused}; {permission.without}" if permission.without else str(refused)
+            checks.append(Check(permission.name, "warning" if permission.without else "failed", says, remedy))
         else:
             checks.append(Check(permission.name, "ok", permission.purpose))
     return checks
