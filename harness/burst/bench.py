@@ -18,7 +18,7 @@ from harness.burst.evidence import (
     released_apart_us,
     steps_from,
 )
-from harness.burst.fleet import Fleet, Round
+from harness.burst.fleet import Backing, Fleet, Round
 from harness.burst.kills import Kills, as_order, left_by, merged
 from harness.burst.measurement import Progress
 from harness.burst.others import Others
@@ -48,11 +48,13 @@ _TICK_S = 0.5
 class Bench:
     """Runs loads on a fleet and adds what it finds to tallies."""
 
-    def __init__(self, stores: Stores, fleet: Fleet, progress: Callable[[Progress], None], first: int = 0) -> None:
+    def __init__(self, stores: Backing, fleet: Fleet, progress: Callable[[Progress], None], first: int = 0) -> None:
         """Both must be open already. `first` numbers the first burst: keys of a store are used once."""
         self.stores = stores
         self.fleet = fleet
         self.interrupted = False
+        self.blind = False
+        """Whether there is no way to read the state at rest: every lease is then waited for."""
         self._clock = Clock()
         self._others = Others()
         self._progress = progress
@@ -120,7 +122,7 @@ class Bench:
             for place, bound in enumerate(bounds)
         ]
         for bound, mine in owned:
-            if not await self._seed(tally, bound, load, mine):
+            if not await self.seed(tally, bound, load, mine):
                 return
         self._set_lag(tally.bound)
         started = time.monotonic()
@@ -128,7 +130,7 @@ class Bench:
         kill = kills.draw(first, number, control=control) if kills is not None else None
         done = await self.fleet.load(orders, tally.bound.cell if tally.bound.strategy.owned else None, kill)
         tally.elapsed_s += time.monotonic() - started
-        self._account(tally, done)
+        self.account(tally, done)
         records = by_burst(self.fleet.readings, done.spans)
         if done.killed is not None and not tally.failures and not await self._replace(tally, orders, done, records):
             return
@@ -162,7 +164,7 @@ class Bench:
             mine = {burst: found for burst, found in left.open.items() if orders.cell_of(burst) == place}
             bound = tally.bound if place == 0 or tally.control is None else tally.control
             requests = [one for found in mine.values() for one in found]
-            answer = await self._one(tally, bound, "resume", orders.load, requests=as_order(requests))
+            answer = await self.one(tally, bound, "resume", orders.load, requests=as_order(requests))
             if answer is None:
                 return False
             tally.resumed += len(requests) if cell == tally.bound.cell else 0
@@ -197,7 +199,7 @@ class Bench:
                 rest_ms=rest_ms,
                 monotonic_to_unix_ns=offset,
             )
-            if (spread_us := released_apart_us(record.operations)) is not None:
+            if (spread_us := released_apart_us(record.operations, tally.sent_ns)) is not None:
                 tally.spreads_us.append(spread_us)
             bound = bounds[orders.cell_of(burst)]
             finding = judge_evidence(evidence, bound.spec, bound.scenario.invariants(), "burst", _VERDICT_ONLY)
@@ -253,7 +255,7 @@ class Bench:
         )
         names = keys_of(draw(tally.bound.scenario, load.seed, first, 1))
         hot = [f"{key.rsplit(':', 1)[0]}:h{first}-{number}" for key in names for number in range(load.keys)]
-        if not await self._seed(tally, tally.bound, load, hot):
+        if not await self.seed(tally, tally.bound, load, hot):
             return
         self._set_lag(tally.bound)
         ticking = asyncio.create_task(self._tick(tally, load))
@@ -261,7 +263,7 @@ class Bench:
             done = await self.fleet.load(orders, tally.bound.cell if tally.bound.strategy.owned else None)
         finally:
             ticking.cancel()
-        self._account(tally, done)
+        self.account(tally, done)
         for instants in done.releases.values():
             tally.elapsed_s += max(0, done.ended_ns - min(instants)) / 1e9
         begin_ns = min((at for instants in done.releases.values() for at in instants), default=0)
@@ -305,12 +307,12 @@ class Bench:
         keys = [key for _burst, key in sample]
         try:
             rest, _rest_ms = await self._rest(tally, tally.bound, load, keys)
-            if rest is None:  # nobody knows which leases still run: a refusal would say nothing
+            if rest is None and not self.blind:  # nobody knows which leases still run: a refusal would say nothing
                 return
-            if any(map(scenario.running, rest.values())):
+            if rest is None or any(map(scenario.running, rest.values())):
                 await asyncio.sleep(scenario.leases_ms / 1000)
             bursts = [burst for burst, _key in sample]
-            answer = await self._one(tally, tally.bound, "probe", load, keys=keys, bursts=bursts)
+            answer = await self.one(tally, tally.bound, "probe", load, keys=keys, bursts=bursts)
         except asyncio.CancelledError:
             self.interrupted = True
             return
@@ -331,16 +333,16 @@ class Bench:
 
     def _set_lag(self, bound: Bound) -> None:
         """The replica is behind by as much as this strategy says."""
-        if self.stores.link is not None:
+        if isinstance(self.stores, Stores) and self.stores.link is not None:
             self.stores.link.lag_ms = bound.strategy.lag_ms or 0.0
 
-    async def _seed(self, tally: Tally, bound: Bound, load: Load, keys: Sequence[str]) -> bool:
+    async def seed(self, tally: Tally, bound: Bound, load: Load, keys: Sequence[str]) -> bool:
         """Ready the keys of a cell: the one under test, or its control, whose tables may be others."""
         if keys and (bound.strategy.store == "postgres" or bound.scenario.initial_value is not None):
-            return await self._one(tally, bound, "seed", load, keys=list(keys)) is not None
+            return await self.one(tally, bound, "seed", load, keys=list(keys)) is not None
         return True
 
-    async def _one(self, tally: Tally, bound: Bound, do: str, load: Load, **more: object) -> dict[str, Any] | None:
+    async def one(self, tally: Tally, bound: Bound, do: str, load: Load, **more: object) -> dict[str, Any] | None:
         """Let the first worker do something; None where a store or the worker is gone, which the tally then knows."""
         try:
             return await self.fleet.one(do, bound.cell, load, **more)
@@ -355,10 +357,11 @@ class Bench:
     ) -> tuple[dict[str, object] | None, int]:
         if tally.failures:
             return None, 0
-        answer = await self._one(tally, bound, "rest", load, keys=list(keys))
+        answer = await self.one(tally, bound, "rest", load, keys=list(keys))
         return (None, 0) if answer is None else (answer["rest"], answer["rest_ms"])
 
-    def _account(self, tally: Tally, done: Round) -> None:
+    def account(self, tally: Tally, done: Round) -> None:
+        """Add what the workers told. Raises UsageError."""
         tally.commands += done.commands
         tally.retries += done.retries
         self.interrupted = self.interrupted or done.interrupted

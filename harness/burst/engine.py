@@ -209,7 +209,7 @@ def closing(tally: Tally, lost: str | None, *, complete: bool) -> Closing:
     """What a verdict rests on besides operations and effects."""
     shown = tally.overlap()
     lost = lost or (tally.failures[0] if tally.failures else None)
-    return Closing(shown.control, shown.control_bursts, shown.control_broken, lost, complete)
+    return Closing(shown.control, shown.control_bursts, shown.control_broken, lost, complete, tally.meeting())
 
 
 def measured(
@@ -228,7 +228,9 @@ def measured(
     bound = tally.bound
     names = asked_of(bound.scenario.invariants(), load.mode)
     end = closing(tally, lost, complete=complete)
-    facts = tally.facts(end.control, end.control_bursts, end.control_broken, lost=end.lost, complete=end.complete)
+    facts = tally.facts(
+        end.control, end.control_bursts, end.control_broken, lost=end.lost, complete=end.complete, meeting=end.meeting
+    )
     concluded = tally.conclude(facts, names, bound.strategy.title)
     return Measurement(
         cell=bound.cell,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.burst.record import EFFECT, PROBE, Reading
-from harness.model import Effect, Evidence, Operation, Step
+from harness.model import NOTHING, Effect, Evidence, Operation, Step
 
 _WORKER_BITS = 10
 _STEP_NS = 10_000_000
@@ -62,8 +62,14 @@ def by_burst(readings: Sequence[Reading], spans: Iterable[tuple[int, int]]) -> d
     return bursts
 
 
-def released_apart_us(operations: Iterable[Operation]) -> float | None:
-    """How far apart the processes of a burst sent their first requests; None for one process."""
+def released_apart_us(operations: Sequence[Operation], sent_ns: Mapping[str, int] = NOTHING) -> float | None:
+    """How far apart the processes of a burst sent their first requests; None for one process.
+
+    With the instants `sent_ns` at which held requests were let go, by id: how far apart those were.
+    """
+    let_go = [sent_ns[one.request.id] for one in operations if one.request.id in sent_ns] if sent_ns else []
+    if let_go:
+        return (max(let_go) - min(let_go)) / 1000
     first: dict[str, int] = {}
     for operation in operations:
         process = operation.caller.split(".", 1)[0]

@@ -12,21 +12,38 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any, Protocol, Self
 
 from harness.burst.kills import Kill
 from harness.burst.plan import Cell, Load, Orders
 from harness.burst.record import Reading
 from harness.burst.rendezvous import Rendezvous, size
 from harness.model import RaceError, StoreUnavailable, UsageError
-from harness.stores import Stores
+from harness.stores import StoreInfo
 
 _GRACE_S = 2.0
 _DYING_S = 0.5
 _LOOKS_S = 0.0003
 """Between two looks at where a worker is that is to be killed."""
+
+
+class Backing(Protocol):
+    """What a load is made on: stores, or a service. The description goes through a worker's pipe only."""
+
+    @property
+    def infos(self) -> Sequence[StoreInfo]:
+        """What there is."""
+        ...
+
+    async def lost(self) -> str | None:
+        """Why what was measured cannot be trusted; None where it can."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """What a worker needs to reach it."""
+        ...
 
 
 class WorkerDied(RaceError):
@@ -116,7 +133,8 @@ class Round:
 
     `spans` gives for each worker the entries that belong to it; `releases` the instants (ns)
     at which the processes left each meeting. `failure` says why it is not whole; `killed` is the worker that was
-    killed on purpose.
+    killed on purpose. `handled` are what workers told of single requests beyond the record: lists that begin with the
+    number of the burst and the id of the request.
     """
 
     spans: list[tuple[int, int]]
@@ -127,13 +145,22 @@ class Round:
     failure: RaceError | None
     interrupted: bool
     killed: int | None = None
+    handled: list[list[Any]] = field(default_factory=list)
 
 
 class Fleet:
     """All processes of a run. Use as an async context: leaving it ends every one of them."""
 
-    def __init__(self, stores: Stores, processes: int, *, owners: int = 0, spares: int = 0) -> None:
-        """`owners` is how many owner processes any strategy of the run will need.
+    def __init__(
+        self,
+        stores: Backing,
+        processes: int,
+        *,
+        owners: int = 0,
+        spares: int = 0,
+        module: str = "harness.burst.worker",
+    ) -> None:
+        """`owners` is how many owner processes any strategy of the run will need; `module` is what workers run.
 
         `spares` is how many workers will have to be replaced.
         """
@@ -143,6 +170,7 @@ class Fleet:
         self._owners = owners
         self._spares = spares
         self._spare_ends: list[list[socket.socket]] = []
+        self._module = module
         self._files: list[IO[bytes]] = []
         self._steps: list[IO[bytes]] = []
         self._workers: list[Process] = []
@@ -187,7 +215,7 @@ class Fleet:
             hellos.append((process, hello))
         for number in range(self._owners):
             owner_fds = [ends[number][1].fileno() for ends in pairs]
-            process = Process("harness.burst.worker", owner_fds)
+            process = Process(self._module, owner_fds)
             self._owning.append(process)
             hellos.append((process, {"owner": number, "stores": description, "owner_fds": owner_fds}))
         self._spare_ends = [[mine for mine, _theirs in ends] for ends in pairs[self.processes :]]
@@ -210,7 +238,7 @@ class Fleet:
         owner_fds = [end.fileno() for end in ends]
         meeting_fd = self._meeting_file.fileno()
         fds = [entries.fileno(), words.fileno(), steps.fileno(), meeting_fd]
-        process = Process("harness.burst.worker", [*fds, *owner_fds])
+        process = Process(self._module, [*fds, *owner_fds])
         hello = {
             "worker": slot, "id": number, "processes": self.processes, "stores": self._stores.describe(),
             "entries_fd": fds[0], "words_fd": fds[1], "steps_fd": fds[2], "meeting_fd": fds[3], "owner_fds": owner_fds,
@@ -347,10 +375,15 @@ class Fleet:
             retries=sum(answer["retries"] for answer in told),
             failure=failure,
             interrupted=interrupted,
+            handled=[one for answer in told for one in answer.get("handled", ())],
         )
 
+    async def tell(self, order: dict[str, Any]) -> None:
+        """Let every worker know something."""
+        await self._ask_all(self._workers, order)
+
     async def one(self, do: str, cell: Cell, load: Load, **more: Any) -> dict[str, Any]:
-        """Let the first worker do something: `seed`, `rest`, `probe` or `resume`."""
+        """Let the first worker do something: `seed`, `rest`, `probe`, `resume` or what else it knows."""
         order = {"do": do, "cell": asdict(cell), "load": asdict(load), **more}
         try:
             async with asyncio.timeout(load.timeout_s + _GRACE_S):

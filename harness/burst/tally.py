@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from harness.burst.cells import Bound
+from harness.burst.door import Door
 from harness.burst.measurement import Counts, Overlap
 from harness.burst.parts import Parts
 from harness.burst.perform import STUCK
@@ -16,6 +17,7 @@ from harness.judge import (
     Explanation,
     Finding,
     Latencies,
+    Meeting,
     Recording,
     Score,
     failed,
@@ -27,7 +29,11 @@ from harness.model import Evidence, Operation, Status
 
 @dataclass(slots=True)
 class Tally(Score):
-    """What is known so far of one cell under one load. `recording` takes the history of the cell under test."""
+    """What is known so far of one cell under one load. `recording` takes the history of the cell under test.
+
+    `sent_ns`: when requests were really sent, by id, where that is not when they began. `door`: how they met in a
+    service of one's own.
+    """
 
     bound: Bound
     control: Bound | None
@@ -54,6 +60,8 @@ class Tally(Score):
     cut: set[int] = field(default_factory=set)
     endings: Counter[str] = field(default_factory=Counter)
     last_bursts: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    sent_ns: dict[str, int] = field(default_factory=dict)
+    door: Door | None = None
 
     def add(self, evidence: Evidence, finding: Finding, burst: int | None = None) -> None:
         """Count one burst, or without a number one group of keys, of the cell under test."""
@@ -63,7 +71,10 @@ class Tally(Score):
         if burst in self.cut:  # nobody expects an answer there
             self.cut_off += 1
             weight = weight._replace(decided=True, unanswered=False)
-        if self.weigh(weight, finding):
+        judged = self.weigh(weight, finding)
+        if self.door is not None and burst is not None:
+            self.door.weigh(burst, judged=judged)
+        if judged:
             try:
                 self.overruns += self.bound.scenario.overruns(evidence)
                 if burst is not None and evidence.rest is not None and (end := self.bound.scenario.ending(evidence)):
@@ -97,7 +108,8 @@ class Tally(Score):
             if attempt:
                 attempts.add(attempt)
             if operation.returned_ns is not None:
-                duration_ns = operation.returned_ns - operation.invoked_ns
+                sent_ns = self.sent_ns.get(operation.request.id, operation.invoked_ns)
+                duration_ns = operation.returned_ns - sent_ns
                 self.latencies.add(duration_ns)
                 if parts is not None:
                     parts.add(operation.returned_ns if place is None else place, duration_ns, start=start)
@@ -129,6 +141,13 @@ class Tally(Score):
             by_decision=dict(self.decisions),
         )
 
+    def meeting(self) -> Meeting | None:
+        """How requests met in a service of one's own; None where a control shows it, or it is none."""
+        door = self.door
+        if door is None or self.control is not None:
+            return None
+        return Meeting(door.met, door.known, given=door.given)
+
     def overlap(self) -> Overlap:
         """How well the load overlapped."""
         return Overlap(
@@ -136,4 +155,6 @@ class Tally(Score):
             control_bursts=self.control_bursts,
             control_broken=self.control_broken,
             release_spread_us=round(statistics.median(self.spreads_us), 3) if self.spreads_us else None,
+            arrival_spread_us=self.door.spread_us if self.door is not None else None,
+            meeting=self.meeting(),
         )

@@ -9,18 +9,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import os
-import signal
 import socket
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Awaitable
 from random import Random
 from typing import Any
 
-import uvloop
-
+from harness.burst.child import CarryOut, pin, serve
 from harness.burst.kills import request_from
 from harness.burst.owner import Owner, OwnerClient
 from harness.burst.perform import BrokenScript, Performer
@@ -29,7 +25,7 @@ from harness.burst.record import PROBE, Recorder, write_whole
 from harness.burst.rendezvous import Rendezvous, spin
 from harness.burst.session import LoadSession, VirtualProcess
 from harness.burst.state import at_rest, seed
-from harness.model import ConnectionLost, RaceError, StoreFault, UsageError, described
+from harness.model import ConnectionLost, StoreFault, UsageError
 from harness.stores import PostgresConnection, RedisConnection, Targets
 from harness.strategy import Scenario, Strategy
 from harness.strategy.loader import find_scenario, find_strategy
@@ -403,71 +399,16 @@ async def _released(deadline_ns: int, item: Awaitable[None]) -> None:
     await item
 
 
-def _pin(number: int, processes: int) -> None:
-    """Keep this process on a core of its own: two that spin on one core would leave one after the other.
-
-    Only where cores are scarce; elsewhere the kernel finds an idle one, and knows better which.
-    """
-    if hasattr(os, "sched_setaffinity"):
-        cores = sorted(os.sched_getaffinity(0))
-        if processes > 1 and len(cores) <= processes + 1:
-            os.sched_setaffinity(0, {cores[number % len(cores)]})
-
-
-async def main() -> None:
-    """Read orders until stdin ends."""
-    reader = asyncio.StreamReader(limit=1 << 26)
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    hello = json.loads(await reader.readline())
-    carry_out: Any
+async def _begun(hello: dict[str, Any]) -> CarryOut:
+    """Become an owner or a worker, as the first line says."""
     if "owner" in hello:
-        carry_out = await _serve_owner(hello)
-    else:
-        _pin(hello["worker"], hello["processes"])
-        worker = Worker(hello)
-        await worker.open()
-        carry_out = worker.carry_out
-    say({"ready": True})
-    running: asyncio.Task[None] | None = None
-    while line := await reader.readline():
-        if running is not None:
-            await running
-        running = asyncio.create_task(_answer(carry_out, line.decode()))
-    os._exit(0)  # the parent is gone: nothing is left to tell anybody
-
-
-async def _answer(carry_out: Any, line: str) -> None:
-    try:
-        answer = await carry_out(line)
-    except RaceError as error:
-        answer = {"error": str(error), "exit": error.exit_code}
-    except (StoreFault, OSError) as fault:
-        answer = {"lost": f"{fault}"}
-    except Exception as error:  # a layout's encode or decode is the user's, too
-        answer = {"error": described(error), "exit": UsageError.exit_code}
-    say(answer)
-
-
-_ANSWERS = 1
-"""Where answers go. What a user's script prints must not get among them."""
-
-
-def keep_answers_apart() -> None:
-    """Give the descriptor of stdout to answers alone."""
-    global _ANSWERS  # noqa: PLW0603 - one for the process, like the descriptor that it stands for
-    _ANSWERS = os.dup(1)
-    os.dup2(2, 1)
-
-
-def say(answer: dict[str, Any]) -> None:
-    """Write an answer to the parent."""
-    data = json.dumps(answer).encode() + b"\n"
-    while data:
-        data = data[os.write(_ANSWERS, data) :]
+        carrying: CarryOut = await _serve_owner(hello)
+        return carrying
+    pin(hello["worker"], hello["processes"])
+    worker = Worker(hello)
+    await worker.open()
+    return worker.carry_out
 
 
 if __name__ == "__main__":
-    for number in (signal.SIGINT, signal.SIGTERM):  # the parent decides what Ctrl-C means, and ends its workers
-        signal.signal(number, signal.SIG_IGN)
-    keep_answers_apart()
-    uvloop.run(main())
+    serve(_begun)

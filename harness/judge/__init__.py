@@ -27,7 +27,7 @@ from harness.judge.statistics import (
     ratio_interval,
 )
 from harness.judge.turns import Subject
-from harness.judge.verdicts import NEEDED_CONTROL_RATE, Facts, conclude, conclude_part
+from harness.judge.verdicts import NEEDED_CONTROL_RATE, Facts, Meeting, conclude, conclude_part
 from harness.judge.verify import Verification, verify
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "Interval",
     "Kind",
     "Latencies",
+    "Meeting",
     "OrderFound",
     "Ordered",
     "Piece",

@@ -11,7 +11,8 @@ the run, says of every burst or group of keys how it was left, and ends with a c
 {"end": "race.history/1", "control", "control_bursts", "control_broken", "lost", "complete"}
 
 Further fields, where there is something to say: `burst` (a number), `probe`, `role`, `now_max_ms`, `error`, an
-effect's `keys` and `caller`; `decision` or `operation` of their own where a reply or a request uses that name itself.
+effect's `keys` and `caller`; at the end, of a service of one's own, `meeting` {"met", "known", "given"};
+`decision` or `operation` of their own where a reply or a request uses that name itself.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from harness.judge.verdicts import Meeting
 from harness.model import ABORTED, NOTHING, Effect, Evidence, Operation, Reply, Request, Signature, Status
 
 VERSION = "race.history/1"
@@ -51,6 +53,7 @@ class Closing(NamedTuple):
     control_broken: int = 0
     lost: str | None = None
     complete: bool = False
+    meeting: Meeting | None = None
 
 
 class Left(NamedTuple):
@@ -272,7 +275,21 @@ def closing_of(line: Mapping[str, Any]) -> Closing:
     return Closing(
         optional(line, "control", str, None), optional(line, "control_bursts", int, 0),
         optional(line, "control_broken", int, 0), optional(line, "lost", str, None), field(line, "complete", bool),
+        _meeting_of(optional(line, "meeting", dict, None)),
     )  # fmt: skip
+
+
+def _meeting_of(found: Mapping[str, Any] | None) -> Meeting | None:
+    if found is None:
+        return None
+    return Meeting(field(found, "met", int), field(found, "known", int), field(found, "given", bool))
+
+
+def closing_line(closing: Closing) -> dict[str, Any]:
+    """The closing line."""
+    line = {"end": VERSION, **closing._asdict()}
+    meeting = line.pop("meeting")
+    return line if meeting is None else {**line, "meeting": meeting._asdict()}
 
 
 def _version(line: Mapping[str, Any], name: str) -> None:

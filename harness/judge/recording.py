@@ -10,7 +10,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, cast
 
-from harness.judge.history import VERSION, Closing, Header, Signatures, effect_line, left_line, operation_line
+from harness.judge.history import (
+    VERSION,
+    Closing,
+    Header,
+    Signatures,
+    closing_line,
+    effect_line,
+    left_line,
+    operation_line,
+)
 from harness.model import NOTHING, Evidence, Operation, UsageError
 
 _FLUSH_S = 1.0
@@ -76,7 +85,7 @@ class Recording:
 
     def end(self, closing: Closing) -> None:
         """Write the closing line."""
-        self._write([{"end": VERSION, **closing._asdict()}])
+        self._write([closing_line(closing)])
         self._flush()
 
     def _write(self, lines: list[Mapping[str, Any]]) -> None:

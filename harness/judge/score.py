@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from harness.judge.findings import Finding, breaches_of, failed
-from harness.judge.verdicts import Facts, conclude, conclude_part
+from harness.judge.verdicts import Facts, Meeting, conclude, conclude_part
 from harness.model import ABORTED, Breach, Evidence, Invariant, Operation, Verdict
 
 _NEVER = 1 << 63
@@ -115,6 +115,7 @@ class Score:
         *,
         lost: str | None,
         complete: bool,
+        meeting: Meeting | None = None,
     ) -> Facts:
         """The facts that a verdict rests on."""
         return Facts(
@@ -131,12 +132,15 @@ class Score:
             lost=lost,
             checker_error=self.checker_error or None,
             complete=complete,
+            meeting=meeting,
         )
 
     def conclude(self, facts: Facts, names: Sequence[str], title: str) -> Conclusion:
         """The verdicts of a run of strategy `title` with invariants `names`."""
         verdict, reason = conclude(facts)
-        if facts.control is None:  # a control shows by itself that this load finds what there is
+        if facts.control is None and (
+            facts.meeting is None or self.broken
+        ):  # a control shows by itself that this load finds what there is
             facts = dataclasses.replace(facts, control=title, control_bursts=self.judged, control_broken=self.broken)
         error = self.checker_error
         order, _why = conclude_part(facts, self.order_broken, unjudged=self.order_unknown, error=error)

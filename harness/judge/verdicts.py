@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from harness.model import Verdict
 
 NEEDED_CONTROL_RATE = 0.5
 """The control must break in at least this share of its bursts, or the load proves nothing."""
+
+
+class Meeting(NamedTuple):
+    """How requests met in a service of one's own, in bursts: handlers overlapped in `met` of the `known`.
+
+    `given`: by what the service's owner said of it, at least in part, rather than by its stamps alone.
+    """
+
+    met: int
+    known: int
+    given: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +33,8 @@ class Facts:
     `undecided` every answer was `aborted` or none at all, in `unanswered` somebody got no answer;
     in `cut_off` a worker was killed on purpose. `control` names
     the strategy known to break that ran under the same load, None where none did. `lost` says
-    what happened to a store, a worker or the clock, `checker_error` what a rule or an invariant raised.
+    what happened to a store, a worker or the clock, `checker_error` what a rule or an invariant raised. `meeting`
+    stands in for a control where there can be none.
     """
 
     judged: int = 0
@@ -36,6 +50,7 @@ class Facts:
     lost: str | None = None
     checker_error: str | None = None
     complete: bool = True
+    meeting: Meeting | None = None
 
 
 def conclude(facts: Facts) -> tuple[Verdict, str]:
@@ -48,6 +63,13 @@ def conclude(facts: Facts) -> tuple[Verdict, str]:
     doubt = _doubt(facts)
     if doubt:
         return Verdict.INCONCLUSIVE, doubt
+    if facts.control is None and facts.meeting is not None:
+        met, known, given = facts.meeting
+        how = "by the figures given for it" if given else "by its own stamps"
+        return (
+            Verdict.HELD,
+            f"none of {facts.judged:,} broke, while requests met inside the service in {met:,} of {known:,}, {how}",
+        )
     rate = f"{facts.control} broke in {facts.control_broken:,} of {facts.control_bursts:,}"
     return Verdict.HELD, f"none of {facts.judged:,} broke, while under the same load {rate}"
 
@@ -86,8 +108,25 @@ def _doubt(facts: Facts) -> str:
         (2 * facts.cut_off > judged, f"a worker was killed in {facts.cut_off:,} of {judged:,}: too few are whole"),
         (facts.undecided > 0, f"nothing was decided in {facts.undecided:,} of {judged:,}"),
         (facts.unjudged > 0, unsure),
-        (control is None, f"no control ran: {blind}"),
-        (facts.control_bursts == 0, f"the control {control} did not run: {blind}"),
-        (too_calm, f"the control {control} broke in only {rate}: {blind}"),
+        *_doubts_of_meeting(facts),
+        (control is None and facts.meeting is None, f"no control ran: {blind}"),
+        (control is not None and facts.control_bursts == 0, f"the control {control} did not run: {blind}"),
+        (control is not None and too_calm, f"the control {control} broke in only {rate}: {blind}"),
     )
     return next((reason for holds, reason in doubts if holds), "")
+
+
+def _doubts_of_meeting(facts: Facts) -> Iterator[tuple[bool, str]]:
+    """Where no control can run: whether requests met inside the service, of which half must be known to have."""
+    if facts.control is None and facts.meeting is not None:
+        met, known, _given = facts.meeting
+        blind = "nothing shows that this load finds anything"
+        yield known == 0, f"nobody knows whether requests met inside the service: {blind}"
+        yield (
+            2 * known < facts.judged,
+            f"only of {known:,} of {facts.judged:,} is it known whether requests met: {blind}",
+        )
+        yield (
+            met < NEEDED_CONTROL_RATE * known,
+            f"requests met inside the service in only {met:,} of {known:,}: {blind}",
+        )

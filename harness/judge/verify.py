@@ -56,7 +56,7 @@ def _conclude(history: History, subject: Subject, score: Score) -> Conclusion:
         if closing is None
         else score.facts(
             closing.control, closing.control_bursts, closing.control_broken, lost=closing.lost,
-            complete=closing.complete,
+            complete=closing.complete, meeting=closing.meeting,
         )
     )  # fmt: skip
     return score.conclude(facts, names, history.header.strategy)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from harness.burst.worker import say
+from harness.burst.child import say
 from harness.serve.refused import Refused
 
 

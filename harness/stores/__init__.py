@@ -173,8 +173,10 @@ class Stores:
         return self._reason
 
     async def _lost(self, before: StoreInfo) -> str | None:
-        if before.embedded and self._embedded is not None and (end := self._embedded.died(before.kind)) is not None:
-            return end
+        if before.embedded and self._embedded is not None and before.kind != "http":
+            end = self._embedded.died(before.kind)
+            if end is not None:
+                return end
         try:
             if before.kind == "redis":
                 assert self.redis is not None

@@ -14,7 +14,8 @@ from harness.strategy.forms import Form, Forms, NotExpressible
 from harness.strategy.scenario import Scenario
 from harness.strategy.session import Session
 
-Store = Literal["redis", "postgres"]
+Store = Literal["redis", "postgres", "http"]
+"""Where the state lies; `http`: behind a service of one's own."""
 
 
 _FORMS = {
@@ -170,4 +171,4 @@ class Strategy(ABC):
 
 def store_of(kind: type[Strategy]) -> Store:
     """The store that a strategy keeps its state in."""
-    return "postgres" if "postgres" in kind.needs else "redis"
+    return "http" if "http" in kind.needs else "postgres" if "postgres" in kind.needs else "redis"
