@@ -6,6 +6,7 @@ This is the whole public API: what a scenario script or a strategy script needs.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from harness.http.calls import Answer, Call, Service
     from harness.model import (
         ABORTED,
         DONE,
@@ -53,8 +54,10 @@ if TYPE_CHECKING:
 __all__ = [
     "ABORTED",
     "DONE",
+    "Answer",
     "Attempt",
     "Breach",
+    "Call",
     "ChildRowLayout",
     "Claim",
     "CommandForm",
@@ -79,6 +82,7 @@ __all__ = [
     "Rule",
     "Scenario",
     "ScriptForm",
+    "Service",
     "Session",
     "Signature",
     "State",
@@ -100,5 +104,10 @@ if not TYPE_CHECKING:
             raise AttributeError(f"module 'harness' has no attribute '{name}'")
         from harness import model, strategy
 
+        if name in {"Answer", "Call", "Service"}:
+            from harness.http import calls
+
+            value = globals()[name] = getattr(calls, name)
+            return value
         value = globals()[name] = getattr(model if hasattr(model, name) else strategy, name)
         return value

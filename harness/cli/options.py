@@ -17,7 +17,7 @@ from harness.model import UsageError
 from harness.results.shelf import Shelf
 
 if TYPE_CHECKING:
-    from harness.burst import StoresOptions
+    from harness.burst import Load, StoresOptions
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -85,6 +85,7 @@ class Sectioned(click.Command):
         "How much": ("bursts", "size", "processes", "connections", "keys", "work_us", "think_ms", "kills", "duration_s",
                      "seed", "budget_s"),
         "Stores": ("redis_url", "postgres_url", "allow_hosts"),
+        "A service": ("url", "target", "http_version", "ca_file", "insecure"),
         "Output": (),
     }  # fmt: skip
     """The title of a section to the options in it; the last takes all others."""
@@ -108,6 +109,13 @@ def _address(_context: click.Context, parameter: click.Parameter, value: str | N
     """Refuse an address that is none: mostly a variable that is not set. Raises UsageError."""
     if value is not None and not value.strip():
         raise UsageError(f"{parameter.opts[-1]} is empty: give an address, or leave it out for the embedded server")
+    return value
+
+
+def _service_address(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """Refuse an address that is none: mostly a variable that is not set. Raises UsageError."""
+    if value is not None and not value.strip():
+        raise UsageError("--url is empty: give an address, as in http://127.0.0.1:8000")
     return value
 
 
@@ -150,6 +158,19 @@ store_options = _decorated(
         _ALLOW_HOST,
     ]
 )
+
+service_options = _decorated(
+    [
+        click.option("--url", envvar="RACE_URL", metavar="URL", callback=_service_address,
+                     help="A service to send the bursts to; race serve without --target."),
+        click.option("--target", type=click.Path(path_type=Path), metavar="FILE",
+                     help="Your own service, described: TOML or a script."),
+        click.option("--http", "http_version", type=click.Choice(["auto", "1.1", "2"]), default="auto",
+                     show_default=True, help="Over TLS both sides agree; else 1.1."),
+        click.option("--ca-file", type=click.Path(), default="", metavar="FILE", help="Certificates to trust, PEM."),
+        click.option("--insecure", is_flag=True, help="Trust any certificate."),
+    ]
+)  # fmt: skip
 
 postgres_options = _decorated(
     [
@@ -228,6 +249,32 @@ def names(text: str) -> list[str]:
 def seed_or_new(seed: int | None) -> int:
     """The seed given, or a new one that is short enough to type."""
     return seed if seed is not None else random.SystemRandom().randint(1, 9999)
+
+
+def load_of(options: Mapping[str, Any], seed: int) -> Load:
+    """The load that a run is asked for."""
+    from harness.burst import Load
+
+    return Load(
+        mode=options["mode"],
+        processes=options["processes"],
+        connections=_connections(options),
+        bursts=options["bursts"],
+        size=options["size"],
+        duration_s=options["duration_s"],
+        keys=options["keys"],
+        work_us=WORK_US if options["work_us"] is None else options["work_us"],
+        think_ms=options["think_ms"],
+        seed=seed,
+        kills=options.get("kills", 0),
+    )
+
+
+def _connections(options: Mapping[str, Any]) -> int:
+    """As many as asked for; else one for each request of a burst, or sixteen under sustained load."""
+    if options["connections"] is not None:
+        return int(options["connections"])
+    return int(options["size"]) if options["mode"] == "burst" else SUSTAINED_CONNECTIONS
 
 
 def stores_of(options: Mapping[str, Any]) -> StoresOptions:

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli import completion
+from harness.cli import completion, over_http
 from harness.cli import output as out
 from harness.cli.explore_command import saved
 from harness.cli.options import (
-    SUSTAINED_CONNECTIONS,
-    WORK_US,
     AtLeast,
     Output,
     Sectioned,
     command_line,
+    load_of,
     load_options,
     output_options,
     seed_or_new,
+    service_options,
     store_options,
     stores_of,
 )
@@ -43,11 +43,7 @@ MINIMISE_S = 2.0
 @click.command("run", cls=Sectioned)
 @click.argument("scenario", shell_complete=completion.scenario)
 @click.option(
-    "--strategy",
-    required=True,
-    metavar="NAME[:VARIANT]",
-    shell_complete=completion.strategy,
-    help="How the rule is protected.",
+    "--strategy", metavar="NAME[:VARIANT]", shell_complete=completion.strategy, help="How the rule is protected."
 )
 @click.option("--rule", default="", metavar="NAME", help="One of the scenario's rules; the first without it.")
 @click.option(
@@ -82,33 +78,28 @@ MINIMISE_S = 2.0
 )
 @click.option("--history", type=click.Path(path_type=Path), metavar="FILE", help="Write every operation; .gz works.")
 @store_options
+@service_options
 @output_options
 @click.pass_context
 def command(context: click.Context, /, **options: Any) -> int:
     """Run SCENARIO under one strategy, on a real store, and judge what happened.
 
     SCENARIO and the strategy are names (see race list) or scripts: ./my_rule.py
+    With --target or --url the bursts go to a service over HTTP, in a strategy's place.
     """  # fmt: skip
-    from harness.burst import Cell, Load, run
+    if over_http.asked(options):
+        return over_http.run(context, options)
+    if options["strategy"] is None:
+        strategy = next(one for one in context.command.params if one.name == "strategy")
+        raise click.MissingParameter(ctx=context, param=strategy)
+    from harness.burst import Cell, run
     from harness.judge import Recording
     from harness.report import result_screen
     from harness.results import result_document
     from harness.results.exploration import minimised
 
     output, seed = Output.of(options), seed_or_new(options["seed"])
-    load = Load(
-        mode=options["mode"],
-        processes=options["processes"],
-        connections=connections(options),
-        bursts=options["bursts"],
-        size=options["size"],
-        duration_s=options["duration_s"],
-        keys=options["keys"],
-        work_us=WORK_US if options["work_us"] is None else options["work_us"],
-        think_ms=options["think_ms"],
-        seed=seed,
-        kills=options["kills"],
-    )
+    load = load_of(options, seed)
     if load.kills and load.mode != "burst":
         raise UsageError("--kill-workers kills in the middle of bursts: leave out --mode sustained")
     cell = Cell(options["scenario"], options["strategy"], options["rule"])
@@ -156,10 +147,3 @@ class Smallest:
         if measured.verdict is Verdict.VIOLATED:
             self.found = await explore_briefly(bound, stores, self.load, MINIMISE_S)
         return self.found is None or self.found.complete
-
-
-def connections(options: dict[str, Any]) -> int:
-    """As many as asked for; else one for each request of a burst, or sixteen under sustained load."""
-    if options["connections"] is not None:
-        return int(options["connections"])
-    return int(options["size"]) if options["mode"] == "burst" else SUSTAINED_CONNECTIONS

@@ -22,6 +22,7 @@ from harness.report.figures import (
 )
 from harness.report.interleaving import draw
 from harness.report.paint import VERDICT_STYLES, Paint, plain
+from harness.report.service import MEANS, own, service_lines, service_to_do
 
 WIDTH = 80
 SMALLEST = "the smallest that breaks"
@@ -164,8 +165,10 @@ def lines_below(document: Document) -> Iterator[tuple[str, str]]:
         yield from _cost(document)
     yield from _unpleasant(document)
     yield from minded(document)
+    yield from service_lines(document)
     yield "Load", _load(document)
-    yield "Claim", claim(document)
+    if not own(document):
+        yield "Claim", claim(document)
     yield "Again", document["reproduce"]
     label = "Fixes" if document["verdict"] == "violated" else "Others"
     yield label, _others(document)
@@ -238,7 +241,8 @@ def _control(document: Document) -> Iterator[tuple[str, str]]:
         pieces = plural(overlap["control_bursts"], "burst" if document["load"]["mode"] == "burst" else "key")
         yield "Control", f"{broken} {pieces} under the same load ({percent(overlap['control_rate'])} %)"
     if document["verdict"] == "held":
-        yield "Means", "none was seen although the load finds them: evidence, not a proof"
+        sure = MEANS if own(document) else "none was seen although the load finds them: evidence, not a proof"
+        yield "Means", sure
 
 
 def _cost(document: Document) -> Iterator[tuple[str, str]]:
@@ -289,6 +293,8 @@ def _load(document: Document) -> str:
             f" {plural(load['keys'], 'hot key')} for {seconds(load['duration_s'])}"
         )
     apart = f", released {microseconds(spread)} apart" if spread is not None else ""
+    if own(document):
+        return f"{processes}{apart}: the worst case on purpose, not the rate you see in production"
     if load["processes"] == 1:
         return f"{processes}{apart}: a lock in its memory looks right here; two processes would not share it"
     return f"{processes}{apart}: the worst case on purpose, not the rate you see in production"
@@ -315,6 +321,8 @@ def what_to_do(document: Document) -> str:
         return f"let it run to its end, or ask for less: {'--duration' if sustained else '--bursts, --budget'}"
     if document["reason"].startswith("the judge failed"):
         return "mend what the scenario's script says wrong, then run it again"
+    if (at_service := service_to_do(document)) is not None:
+        return at_service
     if document["reason"].startswith("the run was disturbed"):
         return "see that nothing comes between: the store stays up, the clock is not set; then run it again"
     if refused := [_REFUSED[code] for code in counts["errors"] if code in _REFUSED]:

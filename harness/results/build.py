@@ -45,6 +45,7 @@ def result_document(measured: Measurement, *, reproduce: str) -> Document:
         "load": load_document(measured.load),
         "store": measured.store,
         "stores": [store_document(info) for info in measured.stores],
+        "service": None,
         "counts": asdict(measured.counts),
         "overlap": overlap_document(measured.overlap),
         "violations": violations_document(measured),
@@ -177,6 +178,8 @@ def overlap_document(overlap: Overlap) -> Document:
         "control_broken": overlap.control_broken,
         "control_rate": _rate(overlap.control_broken, overlap.control_bursts),
         "release_spread_us": overlap.release_spread_us,
+        "arrival_spread_us": overlap.arrival_spread_us,
+        "meeting": None if overlap.meeting is None else overlap.meeting._asdict(),
     }
 
 

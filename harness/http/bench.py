@@ -1,0 +1,106 @@
+"""The load engine's bench over HTTP: what its workers tell besides goes to the tally."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.burst.bench import Bench
+from harness.burst.cells import Bound
+from harness.burst.door import Handled
+from harness.burst.evidence import by_burst, monotonic_to_unix_ns
+from harness.burst.fleet import Round
+from harness.burst.plan import Load, draw, keys_of
+from harness.burst.tally import Tally
+from harness.http.site import Site
+from harness.judge import judge_evidence
+from harness.model import Evidence, Operation, Reply, UsageError
+
+_ALONE = 4_000_000_000
+"""The number of the burst that is asked one request after the other: no run has so many."""
+
+
+class HttpBench(Bench):
+    """Loads a service."""
+
+    def account(self, tally: Tally, done: Round) -> None:
+        """What the workers told: when each request was let go, and how the service stamped it."""
+        for burst, id_, sent_ns, arrived_ns, returned_ns in done.handled:
+            tally.sent_ns[id_] = sent_ns
+            if tally.door is not None:
+                tally.door.take(burst, Handled(arrived_ns, returned_ns))
+        super().account(tally, done)
+
+    async def seed(self, tally: Tally, bound: Bound, load: Load, keys: Sequence[str]) -> bool:
+        """Ready keys, where the service wants that."""
+        return not keys or await self.one(tally, bound, "seed", load, keys=list(keys)) is not None
+
+    async def alone(self, site: Site, tally: Tally, load: Load) -> None:
+        """Ask the requests of a burst one after the other, and judge that. Raises UsageError where it is wrong.
+
+        What breaks then is no race: mostly a description that does not fit the service, or the rule.
+        """
+        bound = tally.bound
+        items = draw(bound.scenario, load.seed, _ALONE, load.size)
+        names = keys_of(items)
+        if not await self.seed(tally, bound, load, names):
+            return
+        told = await self.one(tally, bound, "alone", load, burst=_ALONE)
+        if told is None or await self._lost(tally):
+            return
+        if told["heads"]:
+            site.heads = told["heads"]
+            await self.fleet.tell({"do": "heads", "heads": told["heads"]})
+        record = by_burst(self.fleet.readings[:1], [told["span"]]).get(_ALONE)
+        self.fleet.forget_steps()
+        if record is None:
+            return
+        unclear = [one for one in record.operations if one.reply is None]
+        if unclear:
+            raise UsageError(_unclear(site, unclear[0]))
+        rest, rest_ms = await self._rest(tally, bound, load, names)
+        self.blind = rest is None
+        if tally.failures:
+            return
+        initial = dict.fromkeys(names, bound.scenario.initial_value)
+        evidence = Evidence(
+            "alone", names, record.operations, record.effects, initial, rest, rest_ms,
+            monotonic_to_unix_ns=monotonic_to_unix_ns(),
+        )  # fmt: skip
+        finding = judge_evidence(evidence, bound.spec, bound.scenario.invariants(), "burst")
+        if finding.checker_error:
+            raise UsageError(f"one request after the other: {finding.checker_error}")
+        if finding.broken:
+            raise UsageError(_no_race(site, bound, evidence))
+
+
+def _unclear(site: Site, operation: Operation) -> str:
+    what = operation.error.removeprefix("http-")
+    told = f"was answered {what}" if what.isdigit() else f"got no answer ({what})"
+    mend = f"; [operations.{operation.request.operation}] replies of {site.options.target} says what a status means"
+    return f"{operation.request.operation} {told}, even alone{mend if what.isdigit() and site.options.target else ''}"
+
+
+def _no_race(site: Site, bound: Bound, evidence: Evidence) -> str:
+    file = site.options.target or site.place.shown
+    return (
+        f"this is no race: one request after the other, {_differs(bound, evidence)}; mend {file}, the service, or the"
+        f" rule of {bound.scenario.name}"
+    )
+
+
+def _differs(bound: Bound, evidence: Evidence) -> str:
+    """The first answer that is not the rule's; without one, what was left behind."""
+    rule = bound.scenario.all_rules()[bound.cell.rule]
+    state = dict(evidence.initial)
+    for one in evidence.operations:
+        outcome = rule({key: state[key] for key in one.request.keys}, one.request, one.now_ms)
+        if one.reply is not None and one.reply != outcome.reply:
+            return f"{one.request.operation} was answered {_told(one.reply)}, and the rule says {_told(outcome.reply)}"
+        state |= outcome.changes
+    found = [breach.says for check in bound.scenario.invariants() for breach in check.check(evidence)]
+    left = next(iter((evidence.rest or state).values()), None)
+    return found[0] if found else f"what was left behind, {left!r:.60}, is not what the answers say"
+
+
+def _told(reply: Reply) -> str:
+    return " ".join([reply.decision, *(f"{name}={value}" for name, value in reply.values.items())])

@@ -1,0 +1,102 @@
+"""Bursts at a service: one run, judged as any other."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+
+from harness.burst.cells import Bound, bind_classes, control_of
+from harness.burst.door import Door
+from harness.burst.engine import closing, measured
+from harness.burst.fleet import Fleet
+from harness.burst.measurement import Measurement, Progress
+from harness.burst.plan import Cell, Load
+from harness.burst.tally import Tally
+from harness.http.bench import HttpBench
+from harness.http.decisions import check_decisions
+from harness.http.site import HttpOptions, Site, find_site
+from harness.http.strategy import OverHttp
+from harness.judge import Header, Recording
+from harness.model import UsageError
+from harness.strategy.loader import find_scenario
+
+BUDGET_S = 60.0
+"""Seconds after which no burst begins, unless other are asked for: somebody else's service may be slow."""
+MOST_REQUESTS = 1_000_000
+
+
+def _quiet(_progress: Progress) -> None:
+    pass
+
+
+async def run(
+    scenario: str,
+    rule: str,
+    load: Load,
+    options: HttpOptions,
+    *,
+    control: bool = True,
+    budget_s: float = BUDGET_S,
+    progress: Callable[[Progress], None] = _quiet,
+    recording: Recording | None = None,
+) -> tuple[Measurement, Site]:
+    """Load a service and judge it. Raises RaceError; cancelled, it gives what was measured, marked incomplete."""
+    started, started_at = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
+    if load.bursts * load.size > MOST_REQUESTS:
+        raise UsageError(
+            f"{load.bursts:,} bursts of {load.size} are more than {MOST_REQUESTS:,} requests: ask for fewer"
+        )
+    kind = find_scenario(scenario)
+    site, named = find_site(options, rule, kind.operations)
+    if named is not None and named[0] not in {scenario, kind.name}:
+        raise UsageError(f"--url names {named[0]}, not {scenario}")
+    title = named[1] if named is not None else str(getattr(site.service, "title", "") or type(site.service).name)
+    bound = _bound(scenario, title or "service", rule, load)
+    check_decisions(site.service, bound)
+    await site.open()
+    if site.about:
+        bound = dataclasses.replace(
+            bound, strategy=OverHttp(bound.scenario, title, site.about["store"]), claim=site.claim(bound.claim)
+        )
+    beside = _control(site, bound, load) if control else None
+    async with AsyncExitStack() as stack:
+        fleet = await stack.enter_async_context(Fleet(site, load.processes, module="harness.http.worker"))
+        bench = HttpBench(site, fleet, progress)
+        tally = Tally(bound, beside, recording)
+        service = site.service
+        tally.door = Door(service.arrival_us, service.handler_us)
+        await bench.alone(site, tally, load)
+        if recording is not None:
+            stack.enter_context(recording)
+            recording.begin(Header(scenario, bound.cell.rule, title, load.seed, load.mode), bound.scenario.operations)
+        if not tally.failures:
+            await bench.bursts(tally, load, load.bursts, started + budget_s)
+        await bench.probe(tally, load)
+        lost = await site.lost()
+        whole = not bench.interrupted
+        if recording is not None:
+            recording.end(closing(tally, lost, complete=whole))
+        found = measured(tally, load, site.infos, lost, started_at, time.monotonic() - started, complete=whole)
+        return dataclasses.replace(found, others=bench.others()), site
+
+
+def _bound(scenario: str, title: str, rule: str, load: Load) -> Bound:
+    """The scenario with a service in the place of a strategy. Raises UsageError."""
+    bound = bind_classes(Cell(scenario, title, rule), find_scenario(scenario), OverHttp, "", load)
+    return dataclasses.replace(bound, strategy=OverHttp(bound.scenario, title))
+
+
+def _control(site: Site, bound: Bound, load: Load) -> Bound | None:
+    """The control that race serve has beside a cell: the strategy known to break, on the same store and server."""
+    path = site.about.get("control")
+    if not path:
+        return None
+    name = str(path).rsplit("/", 1)[-1]
+    beside = control_of(bound, load)
+    if beside is None or beside.cell.strategy != name:
+        return None
+    title = OverHttp(beside.scenario, name, bound.strategy.store)
+    return dataclasses.replace(beside, strategy=title)

@@ -1,0 +1,229 @@
+"""Performing requests over HTTP: the first of each caller is held back until all callers are let go together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from harness.burst.evidence import monotonic_to_unix_ns
+from harness.burst.perform import Performer
+from harness.burst.record import OPERATION, Mark, Recorder
+from harness.http.calls import Service, Told
+from harness.http.connection import Held, Line
+from harness.http.scrub import scrubbed
+from harness.model import (
+    ConnectionLost,
+    Reply,
+    Request,
+    Rule,
+    Status,
+    Step,
+    StoreFault,
+    UsageError,
+    no_reply,
+)
+from harness.strategy import Scenario, Strategy
+
+TIMEOUT = "timeout"
+
+
+class AttemptEnds(StoreFault):
+    """The service has no such request: the attempt is over."""
+
+
+class Gate:
+    """Where the callers of one process wait, their first requests all but sent."""
+
+    def __init__(self, expected: int) -> None:
+        """`expected` is how many come."""
+        self.held: list[Held] = []
+        self._missing = expected
+        self._all = asyncio.Event()
+
+    def arrived(self, held: Held | None) -> None:
+        """One more has come; None for whoever will not send anything."""
+        self._missing -= 1
+        if held is not None:
+            self.held.append(held)
+        if self._missing <= 0:
+            self._all.set()
+
+    async def wait(self, timeout_s: float) -> None:
+        """Until all have come. Raises TimeoutError."""
+        async with asyncio.timeout(timeout_s):
+            await self._all.wait()
+
+
+class HttpSession:
+    """One caller: its line to the service, and what `Performer` asks of a session."""
+
+    def __init__(self, caller: str, line: Line) -> None:
+        """`line` may be shared."""
+        self.caller = caller
+        self.line = line
+        self.flow: Any = None
+        self.request = ""
+        self.lost = False
+        self.gate: Gate | None = None
+
+
+class HttpPerformer(Performer):
+    """Sends requests to a service in place of carrying them out; `told` is what is known beyond the record."""
+
+    def __init__(
+        self, scenario: Scenario, strategy: Strategy, rule: Rule, recorder: Recorder, work_us: int,
+        *, service: Service, run: str, same_machine: bool = False,
+    ) -> None:  # fmt: skip
+        """`run` makes keys new in every run; `same_machine`: its monotonic clock may be ours."""
+        super().__init__(scenario, strategy, rule, recorder, work_us)
+        self.service = service
+        self.run = run
+        self.same_machine = same_machine
+        self.heads: set[str] = set()
+        self.early: set[str] = set()
+        self.handled: list[list[Any]] = []
+        self.trace: list[tuple[int, Step]] | None = None
+        self.sent = 0
+        self.not_reached: ConnectionLost | None = None
+        self._secrets = [secret for secret in service.secrets() if len(secret) > 2]
+
+    def on_wire(self, keys: tuple[str, ...]) -> tuple[str, ...]:
+        """Keys as the service is told them: new in every run. `user:17` becomes `user-3fa9c2-17`."""
+        mark = self.service.separator
+        return tuple(f"{mark}".join((name.replace(":", mark), f"{self.run}-{number}")) for name, _, number in
+                     (key.rpartition(":") for key in keys))  # fmt: skip
+
+    async def request(  # type: ignore[override]
+        self,
+        session: HttpSession,
+        caller: int,
+        burst: int,
+        operation: str,
+        keys: tuple[str, ...],
+        args: Mapping[str, Any],
+        attempt: str,
+        role: str,
+        place: int,
+        number: int = -1,
+        kind: int = OPERATION,
+        asked_ns: int = 0,
+    ) -> Reply:
+        """One request. Raises StoreFault after it was recorded.
+
+        It is recorded as begun before anything of it was sent: a service may act on what it has.
+        """
+        gate, session.gate = session.gate, None
+        gated = gate is not None
+        recorder = self.recorder
+        request = Request(operation, keys, args, f"{recorder.worker}-{recorder.count}", attempt, role)
+        call = self.service.call(request._replace(keys=self.on_wire(keys)))
+        if call is None:
+            raise AttemptEnds("no such request")
+        began_ns = time.monotonic_ns()
+        mark = recorder.begin(operation, place, args, role, caller, burst, number, asked_ns or began_ns, kind)
+        held: Held | None = None
+        try:
+            held = await self._hold(session, call, head=operation in self.heads)
+            if gate is not None:
+                gate.arrived(held)
+                gate = None
+            else:
+                held.end()
+            self.sent += 1
+            async with asyncio.timeout(self.service.timeout_s):
+                answer = await held.answer()
+            returned_ns = time.monotonic_ns()
+            if not held.sent_ns:  # the rest of the request would be taken for another one
+                self.early.add(operation)
+                session.lost = True
+            told = self.service.told(request, answer)
+            if type(told) is not Told or (told.reply is not None and type(told.reply) is not Reply):
+                raise UsageError(no_reply(self.service.reply, told))  # noqa: TRY301 - recorded like any other error
+        except BaseException as error:
+            if gate is not None:
+                gate.arrived(None)
+            self._broke(session, mark, error, began_ns)
+            raise TimedOut from None if isinstance(error, TimeoutError) else error
+        stamps = self.service.stamps(answer)
+        if gated and held.sent_ns:
+            self.handled.append([burst, request.id, held.sent_ns, *stamps])
+        now_ms, now_max_ms = self._instant(told, stamps, began_ns, returned_ns)
+        if self.trace is not None:
+            command = (call.method, scrubbed(call.path.partition("?")[0], self._secrets))
+            step = Step(
+                session.caller,
+                request.id,
+                "http",
+                command,
+                str(answer.status),
+                held.sent_ns or returned_ns,
+                returned_ns,
+            )
+            self.trace.append((burst, step))
+        if told.reply is None:
+            self.errors[told.error] += 1
+            status = Status.FAILED if told.failed else Status.UNKNOWN
+            # An answer that nobody understands is none: it is told so, and nothing is concluded from it.
+            recorder.end_badly(mark, status, told.error, now_ms, now_max_ms, returned_ns if told.failed else 0)
+            raise NotUnderstood(told.error)
+        reply = Reply(told.reply.decision, scrubbed(told.reply.values, self._secrets))
+        recorder.end(mark, reply, now_ms, now_max_ms, returned_ns)
+        return reply
+
+    async def probe(self, session: HttpSession, burst: int, request: Request, number: int, kind: int) -> None:
+        """A request that is asked alone, as attempt `number`. Raises ConnectionLost and BrokenScript."""
+        attempt = f"{self.recorder.worker}-a{number}"
+        with contextlib.suppress(AttemptEnds, NotUnderstood):  # recorded; the probe was not answered
+            await self.request(
+                session, 0, burst, request.operation, request.keys, request.args, attempt, request.role,
+                self.recorder.place(request.keys), number, kind,
+            )  # fmt: skip
+
+    async def _hold(self, session: HttpSession, call: Any, *, head: bool) -> Held:
+        try:
+            return await session.line.hold(call, head=head)
+        except ConnectionLost as lost:
+            self.not_reached = self.not_reached or lost
+            raise
+
+    def _instant(self, told: Told, stamps: tuple[int, int], began_ns: int, returned_ns: int) -> tuple[int, int]:
+        """Between which instants (Unix ms) it was decided; noughts where the rule has nothing that runs out."""
+        if told.now_ms or not self.scenario.leases_ms:
+            return told.now_ms, told.now_max_ms
+        arrived_ns, done_ns = stamps
+        if self.same_machine and began_ns <= arrived_ns <= done_ns <= returned_ns:  # our own clock, so to the point
+            began_ns, returned_ns = arrived_ns, done_ns
+        return _unix_ms(began_ns), _unix_ms(returned_ns)
+
+    def _broke(self, session: HttpSession, mark: Mark, error: BaseException, began_ns: int) -> None:
+        """Record that nobody knows what became of it."""
+        code = "script"
+        if isinstance(error, ConnectionLost):
+            code = error.code
+        elif isinstance(error, TimeoutError | asyncio.CancelledError):
+            code = TIMEOUT
+        session.lost = True
+        self.errors[code] += 1
+        timed = bool(self.scenario.leases_ms)
+        now_ms, now_max_ms = (_unix_ms(began_ns), _unix_ms(time.monotonic_ns())) if timed else (0, 0)
+        self.recorder.end_badly(mark, Status.UNKNOWN, code, now_ms, now_max_ms, 0)
+
+    def take_handled(self) -> list[list[Any]]:
+        """What was told since the last time: burst, id, when it was sent, when it arrived and was done there."""
+        taken, self.handled = self.handled, []
+        return taken
+
+
+class NotUnderstood(StoreFault):
+    """An answer that says nothing about the outcome."""
+
+
+class TimedOut(ConnectionLost):
+    """No answer in time."""
+
+
+def _unix_ms(monotonic_ns: int) -> int:
+    return (monotonic_ns + monotonic_to_unix_ns()) // 1_000_000
