@@ -17,6 +17,7 @@ import uvloop
 from bench.commands import a_minute, commands, verifying
 from bench.exploring import exploring
 from bench.figures import HEADING, Figure, rows
+from bench.http import http
 from bench.judging import judging
 from bench.overlap import overlap
 from bench.peers import PeerFailed
@@ -37,6 +38,7 @@ MEASURES: dict[str, Callable[[int, float], Coroutine[Any, Any, list[Figure]]]] =
     "verifying": verifying,
     "exploring": exploring,
     "serving": serving,
+    "http": http,
 }
 
 

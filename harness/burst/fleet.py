@@ -22,6 +22,7 @@ from harness.burst.record import Reading
 from harness.burst.rendezvous import Rendezvous, size
 from harness.model import RaceError, StoreUnavailable, UsageError
 from harness.stores import StoreInfo
+from harness.stores.replication import Link
 
 _GRACE_S = 2.0
 _DYING_S = 0.5
@@ -35,6 +36,11 @@ class Backing(Protocol):
     @property
     def infos(self) -> Sequence[StoreInfo]:
         """What there is."""
+        ...
+
+    @property
+    def link(self) -> Link | None:
+        """The way to a replica, where there is one."""
         ...
 
     async def lost(self) -> str | None:

@@ -47,6 +47,7 @@ class Site:
     version: str = ""
     infos: Sequence[StoreInfo] = ()
     heads: list[str] = field(default_factory=list)
+    link: None = None
     about: Mapping[str, Any] = field(default_factory=dict)
     _incarnation: Any = None
 
