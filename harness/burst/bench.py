@@ -217,6 +217,7 @@ class Bench:
         for burst in records:
             if bounds[orders.cell_of(burst)] is tally.bound:
                 tally.last_bursts[burst] = keys[burst]
+        tally.silent_since_s = time.monotonic()
 
     def _explain(self, tally: Tally, broken: Mapping[int, Evidence]) -> None:
         """The violated burst with the fewest steps, as data."""
@@ -309,8 +310,9 @@ class Bench:
             rest, _rest_ms = await self._rest(tally, tally.bound, load, keys)
             if rest is None and not self.blind:  # nobody knows which leases still run: a refusal would say nothing
                 return
+            # What has passed in silence already is not waited for again.
             if rest is None or any(map(scenario.running, rest.values())):
-                await asyncio.sleep(scenario.leases_ms / 1000)
+                await asyncio.sleep(tally.silent_since_s + scenario.leases_ms / 1000 - time.monotonic())
             bursts = [burst for burst, _key in sample]
             answer = await self.one(tally, tally.bound, "probe", load, keys=keys, bursts=bursts)
         except asyncio.CancelledError:

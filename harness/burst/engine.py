@@ -144,21 +144,7 @@ async def compare(
             load, mode="sustained", duration_s=slice_s * (1 - _BURST_SHARE) * 0.6, work_us=0
         )
         tallies = [(Tally(bound, control_of(bound, load)), Tally(bound, None)) for bound in applicable]
-        for number in range(_ROUNDS):
-            for place, (bursts, sustained) in enumerate(tallies):
-                if bench.interrupted:
-                    break
-                progress(
-                    Progress(
-                        bursts.bound.strategy.title, number * len(tallies) + place, len(tallies) * _ROUNDS, "turns"
-                    )
-                )
-                until = time.monotonic() + slice_s * _BURST_SHARE
-                await bench.bursts(bursts, burst_load, load.bursts // _ROUNDS, until)
-                if number == 0:
-                    await bench.probe(bursts, burst_load)
-                if not bench.interrupted:
-                    await bench.sustained(sustained, sustained_load)
+        await _in_turns(bench, tallies, burst_load, sustained_load, slice_s, progress)
         others = bench.others()
         lost = await stores.lost()
         whole = not bench.interrupted
@@ -174,6 +160,30 @@ async def compare(
                 whole = whole and await then(bound, stores)
         duration_s = time.monotonic() - started
         return Comparison(scenario, rows, apart, list(infos), load.seed, whole, duration_s, started_at, others)
+
+
+async def _in_turns(
+    bench: Bench,
+    tallies: Sequence[tuple[Tally, Tally]],
+    burst_load: Load,
+    sustained_load: Load,
+    slice_s: float,
+    progress: Callable[[Progress], None],
+) -> None:
+    """Each for a moment, one after the other, and all of it more than once."""
+    for number in range(_ROUNDS):
+        for place, (bursts, sustained) in enumerate(tallies):
+            if bench.interrupted:
+                return
+            done = number * len(tallies) + place
+            progress(Progress(bursts.bound.strategy.title, done, len(tallies) * _ROUNDS, "turns"))
+            until = time.monotonic() + slice_s * _BURST_SHARE
+            await bench.bursts(bursts, burst_load, burst_load.bursts // _ROUNDS, until)
+            if not bench.interrupted:
+                await bench.sustained(sustained, sustained_load)
+        if number == 0:  # most leases have run out in silence by now: hardly any has to be waited for
+            for bursts, _sustained in tallies:
+                await bench.probe(bursts, burst_load)
 
 
 def named(names: Sequence[str]) -> list[str]:

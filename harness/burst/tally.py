@@ -62,6 +62,8 @@ class Tally(Score):
     last_bursts: dict[int, tuple[str, ...]] = field(default_factory=dict)
     sent_ns: dict[str, int] = field(default_factory=dict)
     door: Door | None = None
+    silent_since_s: float = 0.0
+    """Monotonic seconds when its last burst had ended: nobody has asked for these keys since."""
 
     def add(self, evidence: Evidence, finding: Finding, burst: int | None = None) -> None:
         """Count one burst, or without a number one group of keys, of the cell under test."""
