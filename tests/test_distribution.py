@@ -78,7 +78,8 @@ def test_the_wheel_takes_one_name(published: tuple[Path, Path]) -> None:
     assert {top for name in names if not (top := name.split("/")[0]).endswith(".dist-info")} == {"harness"}
     assert tracked("harness") - set(names) == set()
     assert "[pytest11]\nrace = harness.pytest_plugin" in entries
-    assert {"harness/_bundled/scenarios/order.txt", "harness/_bundled/strategies/naive.py"} <= set(names)
+    bundled = {"scenarios/order.txt", "strategies/naive.py", "results/matrix.json"}
+    assert {f"harness/_bundled/{name}" for name in bundled} <= set(names)
 
 
 def test_the_sdist_holds_what_its_tests_need(published: tuple[Path, Path]) -> None:

@@ -25,6 +25,8 @@ _CELLS = (
     ("errors shown", "--:"), ("claim", ":--"),
 )  # fmt: skip
 _INDENT = 14
+_MOST_NAMED = 3
+"""So many cells without a verdict are named for one reason; of more, how many and of what."""
 
 
 # Digest
@@ -105,11 +107,14 @@ def _below(document: Document) -> Iterator[tuple[str, str]]:
     for row in document["rows"]:
         if row["as_claimed"] is False:
             yield "Failed", f"{_title(row)} {_otherwise(row)}; {_again(row)}"
-    unclear: dict[str, list[str]] = {}
+    unclear: dict[str, list[Row]] = {}
     for row in document["rows"]:
         if row["as_claimed"] is None:
-            unclear.setdefault(row["reason"], []).append(_title(row))
-    for reason, names in unclear.items():
+            unclear.setdefault(row["reason"], []).append(row)
+    for reason, rows in unclear.items():
+        names = [_title(row) for row in rows]
+        if len(names) > _MOST_NAMED:
+            names = [f"{plural(len(rows), 'cell')} of {', '.join(dict.fromkeys(row['scenario'] for row in rows))}"]
         yield "Unclear", f"{', '.join(names)}: {reason}"
     missing = list(dict.fromkeys(one["scenario"] for one in document["missing"]))
     if missing:

@@ -99,6 +99,16 @@ def test_a_claim_to_break_is_borne_out_by_a_schedule() -> None:
     assert met(Verdict.PROVED) == [None, None]
 
 
+def test_many_without_a_verdict_are_counted() -> None:
+    """After an interrupt, say, a line for each of sixty would hide what there is."""
+    calm = measurements.inconclusive(reason="the run was interrupted", claim=Claim("holds"))
+    rows = [measurements.row(f"s{number}", calm, 100) for number in range(5)]
+    comparison = comparison_document(measurements.compared(rows=rows), Load(), reproduce="")
+    about = {**whole(), "rows": matrix_rows(comparison)}
+    shown = " ".join(matrix_screen(about, 130).split())
+    assert "Unclear 5 cells of double-submit: the run was interrupted" in shown
+
+
 def whole() -> dict[str, Any]:
     """The document of two small scenarios."""
     comparison = comparison_document(measurements.compared(), Load(), measurements.explored(), reproduce="")
@@ -119,6 +129,14 @@ def test_what_is_read(snapshot: Snapshot) -> None:
     snapshot("matrix.md", matrix_markdown(document))
     snapshot("matrix.csv", matrix_csv(document))
     assert json.loads(matrix_text(document)) == document
+
+
+def test_the_table_that_comes_along() -> None:
+    """It is whole, as its schema promises, and no cell of it is other than claimed."""
+    table = json.loads((ROOT / "results" / "matrix.json").read_text(encoding="utf-8"))
+    assert list(Draft202012Validator(json.loads(schema_text("matrix"))).iter_errors(table)) == []
+    assert (table["complete"], table["counts"]["not_as_claimed"], table["missing"]) == (True, 0, [])
+    assert (ROOT / "results" / "matrix.md").read_text(encoding="utf-8") == matrix_markdown(table)
 
 
 def test_wrong_usage(race: Race) -> None:
