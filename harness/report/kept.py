@@ -69,8 +69,9 @@ def runs_screen(document: Document, paint: Paint = plain) -> str:
     for one in document["unreadable"]:
         lines += [f"  {paint('unreadable', 'yellow')}  {one['file']}"]
         lines += [f"{' ' * 14}{part}" for part in wrapped(one["problem"], WIDTH - 15)]
-    if rows:
-        last = runs[-1]["run"] if runs[-1]["run"] is not None else "latest"
+    pages = [line for line in runs if not line["what"].startswith("compare --")]  # those tables have no page
+    if pages:
+        last = pages[-1]["run"] if pages[-1]["run"] is not None else "latest"
         lines += ["", *labelled("Show", f"race report html {last}", paint)]
     if len(rows) > 1:
         lines += [*labelled("Compare", "race report diff latest~1 latest", paint)]
