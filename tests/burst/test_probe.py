@@ -1,0 +1,44 @@
+"""A probe is asked once every lease has run out in silence: not sooner, and not later than that."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import harness.burst.bench
+from harness.burst import Load
+from harness.burst.bench import Bench
+from harness.strategy.loader import find_scenario
+
+
+@pytest.mark.parametrize(("silent_s", "wait_s"), [(0.0, 2.0), (1.5, 0.5), (2.0, 0.0), (9.0, 0.0)])
+def test_what_is_left_of_a_lease_is_waited_for(silent_s: float, wait_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two seconds, those that have not passed since the last burst."""
+    slept: list[float] = []
+    asked: list[str] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(max(0.0, seconds))
+
+    async def rest(*_given: Any) -> tuple[dict[str, Any], int]:
+        return {"user:1": {"attempt": "a1", "until_ms": 1}}, 0
+
+    async def one(_tally: Any, _bound: Any, do: str, *_given: Any, **_more: Any) -> None:
+        asked.append(do)
+
+    scenario = find_scenario("double-submit")().under("drop")
+    assert scenario.leases_ms == 2000
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    monkeypatch.setattr(harness.burst.bench, "time", SimpleNamespace(monotonic=lambda: 100.0))
+    bench: Any = object.__new__(Bench)
+    bench.interrupted, bench._rest, bench._one = False, rest, one
+    tally: Any = SimpleNamespace(
+        bound=SimpleNamespace(scenario=scenario), last_bursts={1: ("user:1",)}, failures=[], undecided=0, judged=1,
+        silent_since_s=100.0 - silent_s,
+    )  # fmt: skip
+    asyncio.run(bench.probe(tally, Load()))
+    assert asked == ["probe"]
+    assert slept == [wait_s]
