@@ -11,6 +11,7 @@ from harness.model import UsageError
 from harness.serve.refused import Refused
 from harness.strategy import store_of
 from harness.strategy.loader import bundled, find_scenario, find_strategy, nearest
+from harness.strategy.roles import names_roles
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +54,26 @@ class Catalogue:
     def cell(self, scenario: str, strategy: str, rule: str) -> Cell:
         """The cell behind the names of a URL, its rule never "". Raises Refused."""
         spec = self.scenario(scenario)
-        name, colon, variant = strategy.partition(":")
-        if name not in self.strategies:
-            raise Refused(404, f"unknown strategy '{name}'; {nearest(name, self.strategies)}")
+        if names_roles(strategy):
+            parts = (part.partition("=") for part in strategy.split(","))
+            way = ",".join(f"{role}={self._way(name.strip())}" for role, _is, name in parts)
+        else:
+            way = self._way(strategy)
         try:
-            kind, _none = find_strategy(self.strategies[name])
+            find_strategy(way)
             rules = find_scenario(spec)().all_rules()
         except UsageError as error:
-            raise Refused(500, str(error)) from None
-        if colon and variant not in kind.variants:
-            raise Refused(404, f"unknown variant '{variant}' of {name}; {nearest(variant, kind.variants)}")
+            raise Refused(404, str(error)) from None
         if rule and rule not in rules:
             raise Refused(400, f"unknown rule '{rule}' of {scenario}; {nearest(rule, rules)}")
-        return Cell(spec, f"{self.strategies[name]}{colon}{variant}", rule or next(iter(rules)))
+        return Cell(spec, way, rule or next(iter(rules)))
+
+    def _way(self, text: str) -> str:
+        """The specification of a strategy and its variant. Raises Refused."""
+        name, colon, variant = text.partition(":")
+        if name not in self.strategies:
+            raise Refused(404, f"unknown strategy '{name}'; {nearest(name, self.strategies)}")
+        kind, _none = find_strategy(self.strategies[name])
+        if colon and variant not in kind.variants:
+            raise Refused(404, f"unknown variant '{variant}' of {name}; {nearest(variant, kind.variants)}")
+        return f"{self.strategies[name]}{colon}{variant}"

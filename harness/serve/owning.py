@@ -41,7 +41,7 @@ class Owners:
         targets = Targets.from_description(line["stores"])
         _scenario, strategy, rule = self._cells.load(Cell(**line["cell"]))
         owner = Owner(self._name, targets.prefix)
-        owner.bind(strategy, rule, *await connected(targets, strategy.store), 0.0)
+        owner.bind(strategy, rule, *await connected(targets, strategy.store), think_ms=0.0, slow_ms=0.0)
         self._owners[line["number"]] = owner
         self.hold(owner.serve())
 

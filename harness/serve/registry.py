@@ -57,6 +57,7 @@ class Registry:
         self._opening: dict[Cell, asyncio.Task[Opened]] = {}
         self._opened: dict[int, Opened] = {}
         self._numbers = count()
+        self._lag_ms: float | None = None
         self._pools = {kind: Pool(_CONNECTIONS) for kind in ("redis", "postgres")}
 
     async def __aenter__(self) -> Self:
@@ -106,6 +107,7 @@ class Registry:
             stores = await self._stack.enter_async_context(self._options.stores({bound.strategy.store}))
             for info in stores.infos:
                 require(info, bound.strategy.needs, bound.strategy.title)
+            await self._admit(bound, stores)
             opened = self._place(bound, stores)
             if bound.strategy.owned:
                 await self._own(opened)
@@ -120,6 +122,20 @@ class Registry:
         self._opened[opened.number] = opened
         self._tell({"tell": "cell", "number": opened.number, "cell": asdict(bound.cell), "stores": stores.describe()})
         return opened
+
+    async def _admit(self, bound: Bound, stores: Stores) -> None:
+        """Logins for callers who may not write, a replica for those who read from one. Raises RaceError, Refused."""
+        strategy = bound.strategy
+        if strategy.guarded:
+            await stores.admit(strategy.store)
+        if (lag_ms := strategy.lag_ms) is None:
+            return
+        if self._lag_ms not in {None, lag_ms}:
+            other = f"a replica that is {self._lag_ms:g} ms behind is in use, and there is one: start another server"
+            raise Refused(409, f"{strategy.title} needs one that is {lag_ms:g} ms behind; {other}")
+        await stores.copied()
+        assert stores.link is not None
+        stores.link.lag_ms = self._lag_ms = lag_ms
 
     def _place(self, bound: Bound, stores: Stores) -> Opened:
         targets = Targets.from_description(stores.describe())

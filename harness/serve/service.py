@@ -14,6 +14,7 @@ from harness.burst.session import LoadSession, VirtualProcess
 from harness.burst.state import at_rest
 from harness.burst.worker import connected
 from harness.model import (
+    DENIED,
     CommandRefused,
     ConnectionLost,
     Reply,
@@ -27,7 +28,7 @@ from harness.model import (
 )
 from harness.serve.pool import Pool
 from harness.serve.refused import Refused
-from harness.stores import Targets
+from harness.stores import RedisConnection, Targets
 from harness.strategy import Scenario, Strategy
 from harness.strategy.loader import nearest
 
@@ -110,16 +111,25 @@ class Service:
         self._process = VirtualProcess()
         self._pool = pool
         self._home = pool.home(self._connect)
+        self._reading = pool.home(lambda: self._connect(owner=True)) if self.strategy.guarded else self._home
+        self._divided = self.strategy.applied(self.rule, "") is not self.rule or bool(self.scenario.duties)
         self._sessions = 0
         self._arities = _arities(self.scenario)
 
-    async def _connect(self) -> LoadSession:
-        redis, postgres = await connected(self.targets, self.strategy.store)
+    async def _connect(self, *, owner: bool = False) -> LoadSession:
+        """A session of callers, who may not write where the strategy is guarded; `owner`: of who may in any case."""
+        store = self.strategy.store
+        redis, postgres = await connected(self.targets, store, self.strategy.guarded and not owner)
+        replica = None
+        if self.strategy.lag_ms is not None:
+            assert self.targets.replica is not None
+            replica = await RedisConnection.open(self.targets.replica)
         self._sessions += 1
         name = f"{self._name}.{self._sessions}"
         session = LoadSession(
-            name, self.targets.prefix, self._process, redis=redis, postgres=postgres, rng=Random(f"{name}{time.time()}")
-        )
+            name, self.targets.prefix, self._process, redis=redis, postgres=postgres, replica=replica,
+            rng=Random(f"{name}{time.time()}"),
+        )  # fmt: skip
         if self.owner is not None:
             client, place = self.owner
             session.asks = lambda request: client.ask(request, place)
@@ -174,13 +184,14 @@ class Service:
         commands, retried = session.commands, session.retried
         task, overdue = self._patience.begin(), None
         try:
-            reply = await self.strategy.apply(session, request, self.rule)
+            rule = self.strategy.applied(self.rule, request.role) if self._divided else self.rule
+            reply = await self.strategy.apply(session, request, rule)
             instant = _instant(session)
             performed = Performed(reply, *instant, session.retried - retried, session.commands - commands)
         except BaseException as error:
             overdue = self._patience.end(task)
             counts = {"retries": session.retried - retried, "commands": session.commands - commands}
-            raise _failure(TimeoutError() if overdue else error, session, counts) from None
+            raise self._failure(TimeoutError() if overdue else error, session, counts) from None
         finally:
             if overdue is None:
                 self._patience.end(task)
@@ -189,10 +200,37 @@ class Service:
             raise Refused(500, no_reply(self.strategy.apply, reply), {"outcome": Status.UNKNOWN, "code": "script"})
         return performed
 
+    def _failure(self, error: BaseException, session: LoadSession, counts: Mapping[str, Any]) -> BaseException:
+        """What an error says of the outcome, as a load records it; the session is marked where it is of no more use."""
+        outcome = Status.UNKNOWN
+        match error:
+            case CommandRefused():
+                # Who may not write at all has changed nothing by what was sent before.
+                denied = self.strategy.guarded and error.code == DENIED
+                outcome = Status.UNKNOWN if session.changed and not denied else Status.FAILED
+                # A refused Redis command may leave the connection inside WATCH or MULTI.
+                session.lost = not isinstance(error, StatementRefused)
+                status, code, says = 503, error.code, f"the store refuses: {error}"
+            case ConnectionLost():
+                session.lost = True
+                status, code, says = 503, error.code, f"the connection was lost: {error}"
+            case TimeoutError():
+                session.lost = True
+                status, code, says = 503, "stuck", f"no answer within {TIMEOUT_S:.0f} s"
+            case Exception():
+                session.lost = True
+                status, code, says = 500, "script", described(error)
+            case _:
+                session.lost = True
+                return error
+        now_ms, now_max_ms = _instant(session)
+        known = {"outcome": outcome, "code": code, "now_ms": now_ms, "now_max_ms": now_max_ms, **counts}
+        return Refused(status, says, known)
+
     async def rest(self, keys: Sequence[str]) -> dict[str, Any]:
         """The values of these keys. Raises Refused."""
         try:
-            session = await self._pool.take(self._home)
+            session = await self._pool.take(self._reading)
             try:
                 async with asyncio.timeout(TIMEOUT_S):
                     return await at_rest(session, self.strategy, keys)
@@ -200,7 +238,7 @@ class Service:
                 session.lost = True
                 raise
             finally:
-                await self._pool.give(self._home, session)
+                await self._pool.give(self._reading, session)
         except TimeoutError:
             raise Refused(503, f"no answer within {TIMEOUT_S:.0f} s") from None
         except StoreFault as fault:
@@ -211,32 +249,6 @@ def _instant(session: LoadSession) -> tuple[int, int]:
     """When it was decided: an interval whose end may be open until the answer."""
     now_ms, most = session.now_at_ms, session.now_max_ms
     return now_ms, most if most >= 0 else max(now_ms, time.time_ns() // 1_000_000)
-
-
-def _failure(error: BaseException, session: LoadSession, counts: Mapping[str, Any]) -> BaseException:
-    """What an error says of the outcome, as a load records it; the session is marked where it cannot be used again."""
-    outcome = Status.UNKNOWN
-    match error:
-        case CommandRefused():
-            outcome = Status.UNKNOWN if session.changed else Status.FAILED
-            # A refused Redis command may leave the connection inside WATCH or MULTI.
-            session.lost = not isinstance(error, StatementRefused)
-            status, code, says = 503, error.code, f"the store refuses: {error}"
-        case ConnectionLost():
-            session.lost = True
-            status, code, says = 503, error.code, f"the connection was lost: {error}"
-        case TimeoutError():
-            session.lost = True
-            status, code, says = 503, "stuck", f"no answer within {TIMEOUT_S:.0f} s"
-        case Exception():
-            session.lost = True
-            status, code, says = 500, "script", described(error)
-        case _:
-            session.lost = True
-            return error
-    now_ms, now_max_ms = _instant(session)
-    known = {"outcome": outcome, "code": code, "now_ms": now_ms, "now_max_ms": now_max_ms, **counts}
-    return Refused(status, says, known)
 
 
 def _arities(scenario: Scenario) -> dict[str, set[int]]:

@@ -29,6 +29,8 @@ from harness.serve.service import Patience, Service
 from harness.stores import Targets
 
 _BACKLOG = 1024
+_IDLE_MS = 600_000
+"""A client may keep a connection for as long between two requests: it is warm for the next burst."""
 
 
 class Worker:
@@ -51,6 +53,7 @@ class Worker:
     async def open(self) -> None:
         """Connect to the owners, and listen. Raises OSError where the port or a certificate cannot be used."""
         from granian.constants import HTTPModes, Interfaces, TaskImpl
+        from granian.http import HTTP1Settings
         from granian.server.embed import Server
 
         self._owners = [await OwnerClient().open(end) for end in self._owner_ends]
@@ -60,7 +63,7 @@ class Worker:
         )
         server = Server(
             self.app, hello["host"], hello["port"], interface=Interfaces.RSGI, http=HTTPModes.auto, websockets=False,
-            task_impl=TaskImpl.asyncio, backlog=_BACKLOG, log_enabled=False, **secure,
+            task_impl=TaskImpl.asyncio, backlog=_BACKLOG, http1_settings=HTTP1Settings(header_read_timeout=_IDLE_MS), log_enabled=False, **secure,
         )  # fmt: skip
         serving = asyncio.create_task(server.serve())
         serving.add_done_callback(_ended)
