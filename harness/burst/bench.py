@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from harness.burst.cells import Bound
 from harness.burst.evidence import (
@@ -25,7 +25,7 @@ from harness.burst.others import Others
 from harness.burst.parts import Parts
 from harness.burst.plan import Load, Orders, draw, is_control, keys_of
 from harness.burst.tally import Tally
-from harness.judge import Budget, Kind, contradict, explain, judge_evidence
+from harness.judge import Budget, Finding, Kind, contradict, explain, judge_evidence
 from harness.model import Evidence, RaceError, Step, UsageError
 from harness.stores import Stores
 
@@ -45,10 +45,34 @@ _SPARE_S = 30.0
 _TICK_S = 0.5
 
 
+class Observer(Protocol):
+    """Somebody who wants to know of each burst, not only what all of them come to."""
+
+    def ordered(self, first: int, count: int) -> None:
+        """These bursts are about to be made."""
+
+    def burst(self, number: int, evidence: Evidence, finding: Finding, *, control: bool) -> None:
+        """A burst was made and judged."""
+
+    def shown(self, number: int, steps: Sequence[Step]) -> None:
+        """A broken burst was chosen to be shown; these are its steps."""
+
+    def probes(self, number: int, evidence: Evidence) -> None:
+        """The keys of a burst were asked whether they still work."""
+
+
 class Bench:
     """Runs loads on a fleet and adds what it finds to tallies."""
 
-    def __init__(self, stores: Backing, fleet: Fleet, progress: Callable[[Progress], None], first: int = 0) -> None:
+    def __init__(
+        self,
+        stores: Backing,
+        fleet: Fleet,
+        progress: Callable[[Progress], None],
+        first: int = 0,
+        *,
+        observer: Observer | None = None,
+    ) -> None:
         """Both must be open already. `first` numbers the first burst: keys of a store are used once."""
         self.stores = stores
         self.fleet = fleet
@@ -58,6 +82,7 @@ class Bench:
         self._clock = Clock()
         self._others = Others()
         self._progress = progress
+        self._observer = observer
         self._next_burst = first
         self._probed: dict[int, int] = {}
         self._kills: Kills | None = None
@@ -95,6 +120,13 @@ class Bench:
             if tally.judged + tally.apart >= at_most:
                 break
 
+    async def meet(self, tally: Tally, load: Load, count: int) -> None:
+        """At once `count` bursts of the cell under test, and its control's among them, for somebody who waits for them.
+
+        Fewer where that would be more than are judged at a time.
+        """
+        await self._chunk(tally, load, self._enough(tally, CHUNK_REQUESTS // load.size or 1, count))
+
     def _enough(self, tally: Tally, most: int, missing: int) -> int:
         """How many bursts to order: at most `most`, and no more than give `missing` of the cell under test."""
         if tally.control is None:
@@ -109,6 +141,8 @@ class Bench:
         bounds = [tally.bound] if tally.control is None else [tally.bound, tally.control]
         first = self._next_burst
         self._next_burst += number
+        if self._observer is not None:
+            self._observer.ordered(first, number)
         orders = Orders(
             cells=tuple(bound.cell for bound in bounds), load=load, first=first, count=number,
             deadline_s=number * load.timeout_s + _SPARE_S,
@@ -211,6 +245,8 @@ class Bench:
                     sharp.add(burst)
             else:
                 tally.add_control(evidence, finding)
+            if self._observer is not None:
+                self._observer.burst(burst, evidence, finding, control=bound is not tally.bound)
         if broken and tally.counterexample is None:
             self._explain(tally, {burst: one for burst, one in broken.items() if burst in sharp} or broken)
         self.fleet.forget_steps()
@@ -228,9 +264,12 @@ class Bench:
         if not steps:
             return
         burst = min(steps, key=lambda number: len(steps[number]))
-        self._show(tally, broken[burst], "burst", steps[burst])
+        if self._observer is not None:
+            self._observer.shown(burst, steps[burst])
+        self.show(tally, broken[burst], "burst", steps[burst])
 
-    def _show(self, tally: Tally, evidence: Evidence, kind: Kind, steps: Sequence[Step] = ()) -> None:
+    @staticmethod
+    def show(tally: Tally, evidence: Evidence, kind: Kind, steps: Sequence[Step] = ()) -> None:
         """Look at what broke again, for as little as possible that shows it."""
         spec, invariants = tally.bound.spec, tally.bound.scenario.invariants()
         found = contradict(
@@ -286,7 +325,7 @@ class Bench:
                 self._progress(Progress("judging", judged, len(groups), "keys", tally.broken))
             await asyncio.sleep(0)  # let Ctrl-C through
         if shown is not None and tally.counterexample is None:
-            self._show(tally, shown[1], "sustained")
+            self.show(tally, shown[1], "sustained")
 
     async def _tick(self, tally: Tally, load: Load) -> None:
         """Tell how long the load has lasted, until cancelled."""
@@ -325,6 +364,8 @@ class Bench:
         for burst, record in records.items():
             evidence = Evidence(name=str(burst), keys=(), operations=(), probes=record.probes)
             tally.add_probes(evidence, burst)
+            if self._observer is not None:
+                self._observer.probes(burst, evidence)
 
     async def _lost(self, tally: Tally) -> bool:
         """Whether a store, or the time, was lost meanwhile: what it forgot would be judged as a violation."""

@@ -25,8 +25,11 @@ KILLED = ("crash", "duplicate")
 Document = dict[str, Any]
 
 
-def result_document(measured: Measurement, *, reproduce: str) -> Document:
-    """The `race.result/1` document of one run. `reproduce` is the command that does it again."""
+def result_document(measured: Measurement, *, reproduce: str, where: Document | None = None) -> Document:
+    """The `race.result/1` document of one run. `reproduce` is the command that does it again.
+
+    `where` is the `environment()` of a run that is looked at again and again.
+    """
     shown = shown_to_callers(measured.counts.errors, measured.counts.by_decision)
     return {
         "schema": "race.result/1",
@@ -56,7 +59,7 @@ def result_document(measured: Measurement, *, reproduce: str) -> Document:
         "counterexample": counterexample_document(measured.counterexample, measured.contradiction),
         "exploration": None,
         "reproduce": reproduce,
-        "environment": {**environment(), "others_cpu": measured.others},
+        "environment": {**(where or environment()), "others_cpu": measured.others},
         "started_at": measured.started_at,
         "duration_s": round(measured.duration_s, 3),
         "complete": measured.complete,
