@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from harness.report.figures import bound, count, cut, interval, milliseconds, per_second, percent
+from harness.report.html.live import live_view, theme
 from harness.report.html.plots import rate_bar
 from harness.report.html.views import MEANINGS, TONES, VIEWS
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 Document = Mapping[str, Any]
 
-__all__ = ["page"]
+__all__ = ["live", "page"]
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -26,7 +27,21 @@ def page(document: Document) -> str:
     """The whole file. Everything that a script or a store says is escaped; what no page may hold becomes `?`."""
     kind = _kind(document)
     template = _environment().get_template(f"{kind}.html")
-    text = template.render(document=document, style=_style(), **VIEWS[kind](document))
+    return _clean(template.render(document=document, style=_style(), **VIEWS[kind](document)))
+
+
+def live(documents: Sequence[Document], shown: int) -> str:
+    """A piece of a page about tests that may still run: number `shown` from 1, or the last; and all as rows."""
+    from markupsafe import Markup
+
+    style = _style()
+    colours = Markup(theme(style) + _sheet("live.css"))  # noqa: S704 - our own files
+    return _clean(
+        _environment().get_template("live.html").render(style=style, theme=colours, **live_view(documents, shown))
+    )
+
+
+def _clean(text: str) -> str:
     return _CONTROL.sub("?", text).encode("utf-8", "replace").decode("utf-8")
 
 
@@ -59,8 +74,12 @@ def _style() -> Any:
     """The style sheet, ours and so not to be escaped."""
     from markupsafe import Markup
 
-    path = files("harness.report.html").joinpath("templates", "style.css")
-    return Markup(path.read_text(encoding="utf-8"))  # noqa: S704 - our own file
+    return Markup(_sheet("style.css"))  # noqa: S704 - our own file
+
+
+@cache
+def _sheet(name: str) -> str:
+    return files("harness.report.html").joinpath("templates", name).read_text(encoding="utf-8")
 
 
 def _broken_of(violations: Document) -> str:
