@@ -21,6 +21,8 @@ SECTIONS = {
         "report": "Results that were kept: a list, two compared, a page.",
         "isolation": "What each isolation level of a PostgreSQL prevents.",
         "serve": "Every scenario under every strategy as a service over HTTP.",
+        "ui": "Bursts started and watched in Locust's web UI.",
+        "worker": "Makes bursts for a race ui --master, on any machine.",
         "new": "A scenario or a strategy to begin with, and its test.",
         "doctor": "Whether race can work here, and what to do where it cannot.",
         "schema": "The JSON Schemas of the documents that race writes.",
