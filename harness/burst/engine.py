@@ -56,18 +56,11 @@ async def run(
     stores are still there; it says whether it was whole, too.
     """
     started, started_at = time.monotonic(), _now()
-    bound = _where(bind(cell, load), stores_options)
-    if bound.claim.kind == "not-applicable":
-        raise UsageError(f"{cell.strategy} does not apply to {cell.scenario}: {bound.claim.reason}")
+    bound = bind_for(cell, load, stores_options)
     beside = control_of(bound, load) if control else None
     async with AsyncExitStack() as stack:
-        stores = await stack.enter_async_context(_stores(stores_options, [bound]))
+        stores, fleet = await ready(stack, stores_options, [bound], load)
         infos = stores.infos
-        _check(infos, [bound], load)
-        await _admit(stores, [bound])
-        fleet = await stack.enter_async_context(
-            Fleet(stores, load.processes, owners=_owners([bound]), spares=load.kills)
-        )
         bench = Bench(stores, fleet, progress)
         tally = Tally(bound, beside, recording)
         if recording is not None:
@@ -132,11 +125,8 @@ async def compare(
         reasons = "; ".join(dict.fromkeys(why for _name, why in apart))
         raise UsageError(f"none of {left_out} applies to {scenario}: {reasons}")
     async with AsyncExitStack() as stack:
-        stores = await stack.enter_async_context(_stores(stores_options, applicable))
+        stores, fleet = await ready(stack, stores_options, applicable, load)
         infos = stores.infos
-        _check(infos, applicable, load)
-        await _admit(stores, applicable)
-        fleet = await stack.enter_async_context(Fleet(stores, load.processes, owners=_owners(applicable)))
         bench = Bench(stores, fleet, progress)
         slice_s = max(0.2, (budget_s - _OVERHEAD_S) / len(applicable) - then_s) / _ROUNDS
         burst_load = dataclasses.replace(load, mode="burst")
@@ -274,6 +264,25 @@ def measured(
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def bind_for(cell: Cell, load: Load, options: StoresOptions | None) -> Bound:
+    """A cell with its scripts, to be run on these stores. Raises UsageError, also where it does not apply there."""
+    bound = _where(bind(cell, load), options)
+    if bound.claim.kind == "not-applicable":
+        raise UsageError(f"{cell.strategy} does not apply to {cell.scenario}: {bound.claim.reason}")
+    return bound
+
+
+async def ready(
+    stack: AsyncExitStack, options: StoresOptions | None, bounds: Sequence[Bound], load: Load
+) -> tuple[Stores, Fleet]:
+    """Open stores and processes for these cells, which the stack ends. Raises RaceError where a server cannot do it."""
+    stores = await stack.enter_async_context(_stores(options, bounds))
+    _check(stores.infos, bounds, load)
+    await _admit(stores, bounds)
+    fleet = Fleet(stores, load.processes, owners=_owners(bounds), spares=load.kills)
+    return stores, await stack.enter_async_context(fleet)
 
 
 def _owners(bounds: Sequence[Bound]) -> int:

@@ -123,8 +123,8 @@ def command(scenario: str, flags: tuple[str, ...], **options: Any) -> int:
     """  # fmt: skip
     need_locust()
     from harness.burst import Cell, Load
+    from harness.burst.engine import bind_for
     from harness.ui import Host, Wanted
-    from harness.ui.judging import bound_for
 
     output = Output.of(options)
     check_flags(flags)
@@ -133,8 +133,8 @@ def command(scenario: str, flags: tuple[str, ...], **options: Any) -> int:
         work_us=WORK_US if options["work_us"] is None else options["work_us"], seed=seed_or_new(options["seed"]),
     )  # fmt: skip
     cell = Cell(scenario, options["strategy"], options["rule"])
-    bound = bound_for(cell, load)
     stores = stores_of(options)
+    bound = bind_for(cell, load, stores)
     role: Role = "master" if options["master"] else "alone"
     own = []
     if role == "master":

@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from harness.burst import Cell, Load, StoresOptions
+from harness.burst.engine import bind_for
 from harness.model import RaceError, UsageError
 from harness.report.figures import plural
 from harness.report.html import live
 from harness.results.build import Document
 from harness.stores import Embedded
-from harness.ui.judging import Gathered, Trial, bound_for
+from harness.ui.judging import Gathered, Trial
 from harness.ui.link import Link, Message
 from harness.ui.loading import Loading
 
@@ -235,7 +236,7 @@ class Host:
         cell = Cell(message["scenario"], message["strategy"], rule)
         seed = message.get("seed") or wanted.load.seed
         load = dataclasses.replace(wanted.load, size=size, connections=size, seed=seed)
-        bound_for(cell, load)
+        bind_for(cell, load, wanted.options)
         return cell, load
 
     async def _begin(self, message: Message) -> Mapping[str, Any]:
@@ -243,7 +244,7 @@ class Host:
             cell, load = self._cell(message)
             await self._finish(complete=True)
             number = message.get("test") or len(self.tests) + 1
-            test = Trial(number, cell, load)
+            test = Trial(number, cell, load, self.wanted.options)
             if self.wanted.role == "master":
                 self._gathered = Gathered(test)
             else:

@@ -10,15 +10,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from harness.burst import Cell, Load
+from harness.burst import Cell, Load, StoresOptions
 from harness.burst.bench import Bench
-from harness.burst.cells import Bound, bind, control_of
-from harness.burst.engine import measured
+from harness.burst.cells import control_of
+from harness.burst.engine import bind_for, measured
 from harness.burst.plan import draw, is_control
 from harness.burst.tally import Tally
 from harness.judge import Budget, judge_evidence
 from harness.judge.history import MalformedError
-from harness.model import UsageError
 from harness.results.build import Document, result_document
 from harness.results.environment import environment
 from harness.stores import StoreInfo
@@ -27,21 +26,13 @@ from harness.ui.wire import unknown, unpack, unpack_step
 _BUDGET = Budget(seconds=20.0, explain_s=0.0)
 
 
-def bound_for(cell: Cell, load: Load) -> Bound:
-    """The cell with its scripts. Raises UsageError, also where the strategy does not apply."""
-    bound = bind(cell, load)
-    if bound.claim.kind == "not-applicable":
-        raise UsageError(f"{cell.strategy} does not apply to {cell.scenario}: {bound.claim.reason}")
-    return bound
-
-
 class Trial:
     """One test. `number` counts those of a session from 1."""
 
-    def __init__(self, number: int, cell: Cell, load: Load) -> None:
-        """Raises UsageError for a cell that cannot be."""
+    def __init__(self, number: int, cell: Cell, load: Load, options: StoresOptions | None = None) -> None:
+        """Raises UsageError for a cell that cannot be on these stores."""
         self.number = number
-        self.bound = bound_for(cell, load)
+        self.bound = bind_for(cell, load, options)
         self.load = load
         self.tally = Tally(self.bound, control_of(self.bound, load))
         self.stores: list[StoreInfo] = []

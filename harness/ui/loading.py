@@ -10,10 +10,10 @@ from typing import Any, Self
 
 from harness.burst import StoresOptions
 from harness.burst.bench import Bench
-from harness.burst.fleet import Fleet
+from harness.burst.engine import ready
 from harness.judge import Finding
 from harness.model import Evidence, Operation, Step
-from harness.stores import Stores, require, require_connections
+from harness.stores import Stores
 from harness.ui.judging import Trial
 from harness.ui.wire import pack, pack_step, pack_store
 
@@ -51,20 +51,15 @@ class Loading:
 
     async def open(self) -> Self:
         """Start what is missing. Raises RaceError."""
-        test, load = self.test, self.test.load
-        strategy = test.bound.strategy
+        test = self.test
         try:
-            self._stores = await self._stack.enter_async_context(self._options.stores({strategy.store}))
-            test.stores = self._stores.infos
-            for info in test.stores:
-                require(info, strategy.needs, test.bound.cell.strategy)
-                require_connections(info, load.size + load.processes + 4, "use a smaller --size")
-            owners = strategy.owners if strategy.owned else 0
-            fleet = await self._stack.enter_async_context(Fleet(self._stores, load.processes, owners=owners))
+            self._stores, fleet = await ready(self._stack, self._options, [test.bound], test.load)
         except BaseException:
             await self._stack.aclose()
             raise
-        self._bench = Bench(self._stores, fleet, lambda _progress: None, observer=self, first=self._index * FAR_APART)
+        test.stores = self._stores.infos
+        first = self._index * FAR_APART
+        self._bench = Bench(self._stores, fleet, lambda _progress: None, first, observer=self)
         self._say("begun", stores=[pack_store(info) for info in test.stores])
         return self
 
