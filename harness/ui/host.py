@@ -22,7 +22,7 @@ from harness.burst import Cell, Load, StoresOptions
 from harness.burst.engine import bind_for
 from harness.model import RaceError, UsageError
 from harness.report.figures import plural
-from harness.report.html import live
+from harness.report.html import live, page
 from harness.results.build import Document
 from harness.stores import Embedded
 from harness.ui.judging import Gathered, Trial
@@ -109,6 +109,8 @@ class Host:
         if (child.returncode or 0) < 0 and not interrupted:
             raise RaceError("Locust's process was killed")
         if child.returncode and not (self._up or interrupted):
+            if self.wanted.role == "worker" and said.complaint.startswith("ConnectionError"):
+                raise RaceError("no race ui --master has answered for five minutes; see --master-host, --master-port")
             kind = UsageError if child.returncode == UsageError.exit_code else RaceError
             raise kind(f"Locust did not start: {said.complaint or f'exit {child.returncode}'}")
         return interrupted
@@ -136,7 +138,7 @@ class Host:
             stdout=out,
             stderr=subprocess.PIPE,
             pass_fds=[end.fileno()],
-            env={**os.environ, "RACE_SWARM": json.dumps(told), "GEVENT_SUPPORT": "True"},
+            env={**os.environ, "RACE_SWARM": json.dumps(told)},
         )
 
     async def _end(self, child: subprocess.Popen[bytes]) -> None:
@@ -186,10 +188,9 @@ class Host:
                 return None
             case "tab":
                 return {"html": live(self._documents(), message["shown"])}
-            case "document":
-                found = self._documents()
-                place = message["shown"] if 0 < message["shown"] <= len(found) else len(found)
-                return {"document": found[place - 1] if found else None}
+            case "document" | "page":
+                found = self._document(message["shown"])
+                return {"document": found} if message["do"] == "document" else {"html": page(found) if found else ""}
         self._take(message)
         return None
 
@@ -276,7 +277,7 @@ class Host:
             if self._loading is not None:
                 loading, self._loading = self._loading, None
                 try:
-                    lost = await loading.finish()
+                    lost = await loading.finish(probe=complete)
                 finally:
                     await loading.close()
             if self._gathered is not None:
@@ -299,6 +300,11 @@ class Host:
                     await self._heard.wait()
         for name in gathered.waiting:
             gathered.lose(name)
+
+    def _document(self, shown: int) -> Document | None:
+        """That of a test, counted from 1, or of the last."""
+        tests = self.tests[shown - 1 : shown] if shown > 0 else self.tests[-1:]
+        return (tests[0].document or tests[0].now()) if tests else None
 
     def _documents(self) -> list[Document]:
         return [test.document or {**test.now(), "running": True} for test in self.tests]

@@ -107,11 +107,12 @@ class Loading:
         tally = self.test.tally
         return tally.commands, tally.retries, tally.elapsed_s, len(tally.spreads_us)
 
-    async def finish(self) -> str | None:
-        """No burst any more: ask keys whether they still work, and the store whether it is the one that it was."""
+    async def finish(self, *, probe: bool = True) -> str | None:
+        """No burst any more: ask keys whether they still work, after their leases; why the store is not what it was."""
         async with self._alone:
             tally = self.test.tally
-            await self._bench.probe(tally, self.test.load)
+            if probe:
+                await self._bench.probe(tally, self.test.load)
             lost = await self._stores.lost()
             if self._probed:
                 self._say("probed", bursts=self._probed)

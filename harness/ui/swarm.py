@@ -339,6 +339,12 @@ def _extend(web_ui: Any) -> None:
     def result() -> Response:
         return jsonify(link.ask("document", shown=request.args.get("test", 0, type=int)).get("document"))
 
+    @tab.route("/race/report")
+    @web_ui.auth_required_if_enabled
+    def report() -> Response:
+        answer = link.ask("page", shown=request.args.get("test", 0, type=int))
+        return Response(answer.get("html", answer.get("error", "")), mimetype="text/html")
+
     web_ui.app.register_blueprint(tab)
     web_ui.app.before_request(_refuse_others)
     web_ui.app.before_request(_check_form)
