@@ -20,7 +20,7 @@ from typing import IO, Any, Literal
 
 from harness.burst import Cell, Load, StoresOptions
 from harness.burst.engine import bind_for
-from harness.model import RaceError, UsageError
+from harness.model import RaceError, StoreFault, UsageError
 from harness.report.figures import plural
 from harness.report.html import live, page
 from harness.results.build import Document
@@ -78,6 +78,7 @@ class Host:
     _embedded: Embedded | None = None
     _link: Link | None = None
     _up: bool = False
+    _starting: str = ""
     _said: _Said | None = None
     _finishing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -187,7 +188,7 @@ class Host:
                 self._cell(message)
                 return None
             case "tab":
-                return {"html": live(self._documents(), message["shown"])}
+                return {"html": live(self._documents(), message["shown"], self._starting)}
             case "document" | "page":
                 found = self._document(message["shown"])
                 return {"document": found} if message["do"] == "document" else {"html": page(found) if found else ""}
@@ -243,6 +244,7 @@ class Host:
     async def _begin(self, message: Message) -> Mapping[str, Any]:
         try:
             cell, load = self._cell(message)
+            self._starting = f"{cell.scenario} under {cell.strategy}"
             await self._finish(complete=True)
             number = message.get("test") or len(self.tests) + 1
             test = Trial(number, cell, load, self.wanted.options)
@@ -253,11 +255,13 @@ class Host:
                 loading = Loading(test, await self._options(test), index=message["index"], tell=tell)
                 self._loading = await loading.open()
             self.tests.append(test)
-        except RaceError as error:
-            self._fail(error)
+        except (RaceError, StoreFault, OSError) as error:
+            self._fail(error if isinstance(error, RaceError) else RaceError(f"the store was lost: {error}"))
             if self.wanted.role == "worker":
                 self._to_master({"tell": "done", "test": message["test"], "failure": str(error)})
             raise
+        finally:
+            self._starting = ""
         return {"test": number, "seed": load.seed}
 
     async def _options(self, test: Trial) -> StoresOptions:

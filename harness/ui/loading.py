@@ -22,6 +22,7 @@ FAR_APART = 1 << 24
 _KEPT_KEYS = 200
 _RENEW_S = 5.0
 """A violation is shown for so long at least, before a later one is."""
+_FOR_EVER = float("inf")
 _PATIENT_S = 0.2
 """Whatever takes longer to be explained is explained once."""
 
@@ -81,7 +82,9 @@ class Loading:
     async def _some(self, count: int) -> None:
         tally, before = self.test.tally, self._account()
         kept = None
-        if tally.counterexample is not None and time.monotonic() > self._shown_at + _RENEW_S:
+        if tally.counterexample is not None and (
+            time.monotonic() > self._shown_at + _RENEW_S or (self._wordless and self._shown_at != _FOR_EVER)
+        ):
             kept = tally.counterexample, tally.contradiction
             tally.counterexample = tally.contradiction = None
         missing, began = tally.counterexample is None, time.monotonic()
@@ -91,7 +94,7 @@ class Loading:
         elif missing and tally.counterexample is not None:
             self._shown_at = time.monotonic()
             if time.monotonic() - began > tally.elapsed_s - before[2] + _PATIENT_S:
-                self._shown_at = float("inf")
+                self._shown_at = _FOR_EVER
         while len(tally.last_bursts) > _KEPT_KEYS:
             del tally.last_bursts[next(iter(tally.last_bursts))]
         commands, retries, elapsed_s, spreads = self._account()
@@ -102,6 +105,12 @@ class Loading:
             failure=tally.failures[0] if tally.failures else None,
         )  # fmt: skip
         self._packed, self._steps = [], {}
+
+    @property
+    def _wordless(self) -> bool:
+        """Whether what is shown breaks the order alone: one in the domain's words comes before it."""
+        shown = self.test.tally.contradiction
+        return shown is not None and not any(shown.finding.breaches.values())
 
     def _account(self) -> tuple[int, int, float, int]:
         tally = self.test.tally

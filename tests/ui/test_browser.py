@@ -66,8 +66,8 @@ def test_what_breaks_is_seen_and_then_what_holds(session: Session, page: sync_ap
     page.screenshot(path=tmp_path / "violated.png", full_page=True)
 
     page.get_by_role("tab", name="Failures").click()
-    page.get_by_text("one at work").first.wait_for()
-    assert not tab.is_visible()
+    tab.wait_for(state="hidden")
+    page.get_by_text("Broken('one at work").first.wait_for()
     page.get_by_role("button", name="Stop", exact=True).click()
     page.get_by_role("button", name="New", exact=True).click()
     page.locator("select[name=strategy]").select_option("lua")

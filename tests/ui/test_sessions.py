@@ -43,7 +43,7 @@ def test_what_breaks_without_a_browser(tmp_path: Path) -> None:
     code, document, stderr = ended(tmp_path, "naive", "--", "-t", "1s")
     validate(document, json.loads(schema_text("result")))
     assert (code, document["verdict"], document["as_claimed"]) == (1, "violated", True)
-    assert document["counterexample"]["says"] == "two attempts of one user were at work at once"
+    assert len(document["counterexample"]["steps"]) >= 4
     assert document["latency_ms"]["p50"] < 50
     (kept,) = Session.kept(tmp_path)
     assert kept == document

@@ -30,15 +30,17 @@ def page(document: Document) -> str:
     return _clean(template.render(document=document, style=_style(), **VIEWS[kind](document)))
 
 
-def live(documents: Sequence[Document], shown: int) -> str:
-    """A piece of a page about tests that may still run: number `shown` from 1, or the last; and all as rows."""
+def live(documents: Sequence[Document], shown: int, starting: str = "") -> str:
+    """A piece of a page about tests that may still run: number `shown` from 1, or the last; and all as rows.
+
+    `starting` names the one that gets ready.
+    """
     from markupsafe import Markup
 
     style = _style()
     colours = Markup(theme(style) + _sheet("live.css"))  # noqa: S704 - our own files
-    return _clean(
-        _environment().get_template("live.html").render(style=style, theme=colours, **live_view(documents, shown))
-    )
+    template = _environment().get_template("live.html")
+    return _clean(template.render(style=style, theme=colours, starting=starting, **live_view(documents, shown)))
 
 
 def _clean(text: str) -> str:
