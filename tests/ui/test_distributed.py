@@ -35,7 +35,7 @@ def crew(tmp_path: Path, valkey: PrivateValkey) -> Iterator[list[Session]]:
     master = Session(
         tmp_path, "ui", "double-submit", "--strategy", "lua", "--size", "4", "--headless", "--json", "--quiet",
         "--master", "--master-bind-port", port, "--redis-url", valkey.url, "--", "--expect-workers", "3",
-        "-u", "24", "-r", "300", "-t", "6s",
+        "-u", "24", "-r", "300", "-t", "5s",
     )  # fmt: skip
     workers = [
         Session(tmp_path, "worker", "--master-port", port, "--redis-url", valkey.url, "--processes", "2")
