@@ -163,11 +163,15 @@ class Loading:
 
 
 def _answered(evidence: Evidence, finding: Finding) -> dict[str, Any]:
-    """What Locust counts: each request's name, milliseconds (null where nobody was answered) and error."""
+    """What Locust counts: each request's name, milliseconds (null where nobody was answered) and error, as answered."""
     return {
-        "requests": [_request(operation) for operation in evidence.operations],
+        "requests": [_request(operation) for operation in sorted(evidence.operations, key=_answered_at)],
         "broken": _broken(finding),
     }
+
+
+def _answered_at(operation: Operation) -> int:
+    return operation.returned_ns or operation.invoked_ns
 
 
 def _request(operation: Operation) -> list[Any]:

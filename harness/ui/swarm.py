@@ -28,6 +28,7 @@ ASKED = ("scenario", "strategy", "rule", "size")
 MESSAGE, FINISH = "race", "race-finish"
 _MOST = 500
 _LOOK_S = 0.5
+_PATIENCE_S = 60.0
 _LOCAL = {"localhost", "127.0.0.1", "::1", "[::1]"}
 log = logging.getLogger("race")
 
@@ -57,13 +58,20 @@ class Link:
 
     def _listen(self) -> None:
         with self._socket.makefile("rb") as lines:
-            for line in lines:
-                message = json.loads(line)
-                if "answer" in message:
-                    self._open.pop(message["answer"]).set(message)
-                else:
-                    gevent.spawn(swarm.told, message) if "end" in message else swarm.told(message)
-        os._exit(1)
+            try:
+                for line in lines:
+                    self._heard(json.loads(line))
+            finally:
+                os._exit(1)
+
+    def _heard(self, message: dict[str, Any]) -> None:
+        if "answer" in message:
+            self._open.pop(message["answer"]).set(message)
+            return
+        try:
+            swarm.told(message)
+        except Exception as error:  # a master that cannot be reached, say: Locust goes on trying
+            log.error("%s", error)  # noqa: TRY400 - nothing that a trace would tell
 
 
 class Swarm:
@@ -87,6 +95,7 @@ class Swarm:
         options = environment.parsed_options
         if TOLD["headless"] and options.run_time:
             self._run_s, options.run_time = float(options.run_time), None
+            gevent.spawn_later(self._run_s + _PATIENCE_S, self.stop_for, None)
 
     def begun(self) -> None:
         """The first bursts are made."""
@@ -116,6 +125,8 @@ class Swarm:
         while self.running:
             self._some.wait()
             self._some.clear()
+            if not self._met:
+                continue
             groups, self._met = self._met[:_MOST], self._met[_MOST:]
             if self._met:
                 self._some.set()
@@ -170,6 +181,7 @@ class Swarm:
         self.running = True
         self._waiting, self._met = [], []
         if not isinstance(runner, MasterRunner):
+            self._some.clear()
             self._asking = gevent.spawn(self._carry, settings)
 
     def finish(self, environment: Any) -> None:
@@ -177,6 +189,8 @@ class Swarm:
         if not self.test:
             return
         self.running, self.test = False, 0
+        if self._asking is not None:  # whoever waits for its bursts is stopped, too; race finishes them first
+            self._asking.kill(block=False)
         workers = []
         if isinstance(environment.runner, MasterRunner):
             workers = [one.id for one in environment.runner.clients.all if one.state != STATE_MISSING]
@@ -207,9 +221,12 @@ class Swarm:
                 self.running = False
                 self.stop_for(message["stop"])
         elif "end" in message:
-            self.environment.runner.quit()
-            if self.environment.web_ui is not None:
-                self.environment.web_ui.stop()
+            gevent.spawn(self._end)
+
+    def _end(self) -> None:
+        self.environment.runner.quit()
+        if self.environment.web_ui is not None:
+            self.environment.web_ui.stop()
 
     # Between workers and their master
 
@@ -233,6 +250,9 @@ class Swarm:
             gone |= seen - here
             seen |= here
             gone -= here
+            if gone and not here and self.running:
+                self.running = False
+                self.stop_for("no worker is left")
             gevent.sleep(_LOOK_S)
 
 
