@@ -88,7 +88,6 @@ def test_what_cannot_be(race: Race, arguments: tuple[str, ...], line: str) -> No
     assert race(*arguments) == Ended(2, "", f"race: {line}\n")
 
 
-@pytest.mark.stores
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
