@@ -63,7 +63,8 @@ class Worker:
         )
         server = Server(
             self.app, hello["host"], hello["port"], interface=Interfaces.RSGI, http=HTTPModes.auto, websockets=False,
-            task_impl=TaskImpl.asyncio, backlog=_BACKLOG, http1_settings=HTTP1Settings(header_read_timeout=_IDLE_MS), log_enabled=False, **secure,
+            task_impl=TaskImpl.asyncio, backlog=_BACKLOG,
+            http1_settings=HTTP1Settings(header_read_timeout=_IDLE_MS), log_enabled=False, **secure,
         )  # fmt: skip
         serving = asyncio.create_task(server.serve())
         serving.add_done_callback(_ended)
