@@ -58,6 +58,8 @@ class Registry:
         self._opened: dict[int, Opened] = {}
         self._numbers = count()
         self._lag_ms: float | None = None
+        self._schemas = 0
+        self.most_schemas = 0
         self._pools = {kind: Pool(_CONNECTIONS) for kind in ("redis", "postgres")}
 
     async def __aenter__(self) -> Self:
@@ -102,8 +104,7 @@ class Registry:
             if bound.claim.kind == "not-applicable":
                 why = f"{bound.strategy.title} does not apply to {bound.scenario.name}: {bound.claim.reason}"
                 raise Refused(404, why)  # noqa: TRY301 - told like any other
-            if wants := _wants(bound):
-                raise Refused(404, f"{bound.strategy.title} wants {wants}: race run has one")  # noqa: TRY301 - likewise
+            self._check_room(bound)
             stores = await self._stack.enter_async_context(self._options.stores({bound.strategy.store}))
             for info in stores.infos:
                 require(info, bound.strategy.needs, bound.strategy.title)
@@ -122,6 +123,15 @@ class Registry:
         self._opened[opened.number] = opened
         self._tell({"tell": "cell", "number": opened.number, "cell": asdict(bound.cell), "stores": stores.describe()})
         return opened
+
+    def _check_room(self, bound: Bound) -> None:
+        """Each namespace in PostgreSQL is held by a connection. Raises Refused."""
+        if bound.strategy.store != "postgres":
+            return
+        if self._schemas >= self.most_schemas:
+            why = f"{self._schemas} cells are open in PostgreSQL, which has no connection left to hold another"
+            raise Refused(503, f"{why}: start race serve again, or raise max_connections")
+        self._schemas += 1
 
     async def _admit(self, bound: Bound, stores: Stores) -> None:
         """Logins for callers who may not write, a replica for those who read from one. Raises RaceError, Refused."""
@@ -177,10 +187,3 @@ class Registry:
             raise Refused(503, f"the key cannot be made: {fault}", {"code": fault.code}) from None
         except Exception as error:  # a layout is the user's
             raise Refused(500, described(error)) from None
-
-
-def _wants(bound: Bound) -> str:
-    """What a strategy needs of its stores that is not given here."""
-    if bound.strategy.guarded:
-        return "a login for callers, with which they may not write"
-    return "a replica that lags" if bound.strategy.lag_ms is not None else ""

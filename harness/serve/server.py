@@ -84,6 +84,8 @@ async def serve(
         for info in stores.infos:
             require_connections(info, workers * connections + _SPARE, "use fewer --connections or --workers")
         parent = _Parent(catalogue, options, workers, connections)
+        room = min((info.room for info in stores.infos if info.kind == "postgres"), default=0)
+        parent.registry.most_schemas = room - workers * connections - _SPARE
         await stack.enter_async_context(parent.registry)
         stack.callback(parent.end)
         titles = [f"{info.title}{' (embedded)' if info.embedded else ''}" for info in stores.infos]

@@ -17,9 +17,8 @@ from typing import Any
 import uvloop
 
 from harness.burst import Cell
-from harness.burst.child import keep_answers_apart, say
 from harness.burst.owner import OwnerClient
-from harness.burst.worker import Cells
+from harness.burst.worker import Cells, keep_answers_apart, say
 from harness.serve.app import App
 from harness.serve.catalogue import Catalogue
 from harness.serve.link import Link
@@ -63,8 +62,8 @@ class Worker:
         )
         server = Server(
             self.app, hello["host"], hello["port"], interface=Interfaces.RSGI, http=HTTPModes.auto, websockets=False,
-            task_impl=TaskImpl.asyncio, backlog=_BACKLOG,
-            http1_settings=HTTP1Settings(header_read_timeout=_IDLE_MS), log_enabled=False, **secure,
+            task_impl=TaskImpl.asyncio, backlog=_BACKLOG, log_enabled=False,
+            http1_settings=HTTP1Settings(header_read_timeout=_IDLE_MS), **secure,
         )  # fmt: skip
         serving = asyncio.create_task(server.serve())
         serving.add_done_callback(_ended)
