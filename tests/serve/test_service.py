@@ -18,7 +18,7 @@ import pytest
 from harness.model import Request
 from harness.strategy.loader import find_scenario
 from tests.conftest import Ended
-from tests.serve.conftest import Server, alive, serving
+from tests.serve.conftest import ENVIRONMENT, Server, alive, serving
 from tests.servers import PrivateValkey, until
 
 pytestmark = [pytest.mark.stores, pytest.mark.xdist_group("serve")]
@@ -28,7 +28,8 @@ CELLS = [
     ("counter", "naive"), ("counter", "pg-procedure"), ("counter", "actor"), ("refund", "lua"),
     ("refund", "pg-for-update"), ("team-move", "watch"), ("team-move", "pg-serializable"), ("booking", "mutex"),
     ("rate-limit", "multi"), ("invoice-number", "pg-sequence"), ("token-rotation", "redis-lock"),
-    ("last-owner", "pg-version"),
+    ("last-owner", "pg-version"), ("counter", "actor:credentials"), ("counter", "pg-procedure:revoked"),
+    ("counter", "lua-function"),
 ]  # fmt: skip
 
 
@@ -77,6 +78,26 @@ def test_every_cell_has_state_of_its_own(server: Server) -> None:
         assert server.ask("POST", f"/double-submit/lua/apart/start?rule={rule}").status == 200
     refused = server.ask("POST", "/double-submit/lua/apart/start", Race_Rule="wait", Race_Attempt="another")
     assert (refused.status, refused.body["decision"]) == (409, "wait")
+
+
+def test_roles_and_replicas(server: Server) -> None:
+    """A strategy for each role; a replica that is behind, of which there is one."""
+    at = "/six-writers/cron=pg-read-committed,*=pg-for-update/account:1"
+    for role in ("cron", "admin"):
+        assert server.ask("POST", f"{at}/take", {"amount": 60}, Race_Role=role).status in {200, 409}
+    unknown = server.ask("POST", "/six-writers/cron=x.py,*=lua/k/freeze")
+    assert (unknown.status, unknown.body["error"].partition(";")[0]) == (404, "unknown strategy 'x.py'")
+    if "RACE_REDIS_URL" in ENVIRONMENT:
+        return  # of a server that is there already nobody makes a replica
+    limited = [
+        server.ask("POST", f"/rate-limit/replica-lag/{key}/hit?rule=sliding-counter", {"limit": 5}).status
+        for key in ("a", "b")
+    ]
+    assert limited == [200, 200]
+    other = server.ask("POST", "/rate-limit/replica-lag:200-ms/a/hit?rule=sliding-counter", {"limit": 5})
+    assert (other.status, other.body["error"].partition(";")[0]) == (
+        409, "replica-lag:200-ms needs one that is 200 ms behind",
+    )  # fmt: skip
 
 
 def test_fresh_keys(server: Server) -> None:
