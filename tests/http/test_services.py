@@ -19,7 +19,7 @@ from tests.services import COUNTER_TARGET, EXAMPLE, counter, example, listening
 
 pytestmark = [pytest.mark.stores, pytest.mark.load]
 
-BOUND = ("--bursts", "60", "--quiet", "--json")
+BOUND = ("--bursts", "40", "--quiet", "--json")
 
 
 @pytest.fixture
@@ -199,3 +199,26 @@ def test_tls_http_2_and_secrets(race: Callable[..., Any], tmp_path: Path, secret
     for secret in ("s3cret-t0ken", "c00kie-s3cret", "wr0ng-one"):
         assert secret not in printed
         assert secret.encode() not in kept.replace(own, b"")
+
+
+def test_race_serve(race: Callable[..., Any], tmp_path: Path) -> None:
+    """The reference target: what breaks there, and what holds beside a control on the same server, over HTTP/2."""
+    port = free_port()
+    command = [sys.executable, "-m", "harness", "serve", "counter", "--strategies", "naive,atomic", "--port", str(port)]
+    with listening(command, port, tmp_path) as process:
+        url = f"http://127.0.0.1:{port}/counter"
+        broken = race("run", "counter", "--url", f"{url}/naive", *BOUND)
+        found = document(broken)
+        assert (broken.code, found["verdict"], found["as_claimed"]) == (1, "violated", True), found["reason"]
+        assert (found["store"], found["service"]["race_serve"]) == ("redis", True)
+        right = document(race("run", "counter", "--url", f"{url}/atomic", "--http", "2", "--size", "4", *BOUND))
+        assert right["verdict"] == "held", right["reason"]
+        assert right["overlap"]["control"] == "naive"
+        assert right["overlap"]["control_broken"] > 0
+        assert right["overlap"]["meeting"] is None
+        assert right["service"]["http"] == "2"
+        unknown = race("run", "counter", "--url", f"{url}/atomc", *BOUND)
+        assert (unknown.code, unknown.stdout) == (2, "")
+        assert "atomc" in unknown.stderr
+        process.terminate()
+        process.wait(20)
