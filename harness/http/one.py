@@ -43,8 +43,8 @@ class HttpOne:
             )
             rest = (send(h11.Data(data=call.body)) or b"") if call.body else b""
             rest += send(h11.EndOfMessage()) or b""
-        except h11.LocalProtocolError as error:
-            raise ConnectionLost(f"this is no HTTP request: {error}") from None
+        except h11.LocalProtocolError:  # its text repeats headers, and so secrets
+            raise ConnectionLost("what is to be sent is no HTTP request") from None
         whole = first + rest
         place = len(first) - 1 if head else len(whole) - 1
         await self.wire.send(self.wire.sealed(whole[:place]))
@@ -78,8 +78,8 @@ class HttpOne:
         while True:
             try:
                 event = self._protocol.next_event()
-            except h11.RemoteProtocolError as error:
-                raise self._lost(f"the answer is no HTTP: {error}") from None
+            except h11.RemoteProtocolError:
+                raise self._lost("the answer is no HTTP") from None
             if event is not h11.NEED_DATA:
                 return event
             data = await self.wire.receive()

@@ -152,7 +152,7 @@ class HttpPerformer(Performer):
             self.handled.append([burst, request.id, held.sent_ns, *stamps])
         now_ms, now_max_ms = self._instant(told, stamps, began_ns, returned_ns)
         if self.trace is not None:
-            command = (call.method, scrubbed(call.path.partition("?")[0], self._secrets))
+            command = (call.method, self.clean(call.path.partition("?")[0]))
             step = Step(
                 session.caller,
                 request.id,
@@ -169,7 +169,7 @@ class HttpPerformer(Performer):
             # An answer that nobody understands is none: it is told so, and nothing is concluded from it.
             recorder.end_badly(mark, status, told.error, now_ms, now_max_ms, returned_ns if told.failed else 0)
             raise NotUnderstood(told.error)
-        reply = Reply(told.reply.decision, scrubbed(told.reply.values, self._secrets))
+        reply = Reply(told.reply.decision, self.clean(told.reply.values))
         recorder.end(mark, reply, now_ms, now_max_ms, returned_ns)
         return reply
 
@@ -210,6 +210,10 @@ class HttpPerformer(Performer):
         timed = bool(self.scenario.leases_ms)
         now_ms, now_max_ms = (_unix_ms(began_ns), _unix_ms(time.monotonic_ns())) if timed else (0, 0)
         self.recorder.end_badly(mark, Status.UNKNOWN, code, now_ms, now_max_ms, 0)
+
+    def clean(self, value: Any) -> Any:
+        """What the service said, without what it was told in secret."""
+        return scrubbed(value, self._secrets)
 
     def take_handled(self) -> list[list[Any]]:
         """What was told since the last time: burst, id, when it was sent, when it arrived and was done there."""

@@ -162,7 +162,7 @@ class TargetFile(Service):
 
     def _text(self, value: Any, key: str) -> str:
         if not isinstance(value, str):
-            raise self._wrong(key, f"it is a text, not {value!r:.40}")
+            raise self._wrong(key, f"it is a text, not a {type(value).__name__}")  # of a token nothing is repeated
         return value
 
     def _truth(self, value: Any, key: str) -> bool:

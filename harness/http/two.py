@@ -93,8 +93,8 @@ class HttpTwo:
         try:
             stream.number = self._protocol.get_next_available_stream_id()
             self._protocol.send_headers(stream.number, headers, end_stream=not call.body)
-        except (h2.exceptions.ProtocolError, UnicodeError) as error:
-            raise ConnectionLost(f"HTTP/2: {error}") from None
+        except (h2.exceptions.ProtocolError, UnicodeError):  # its text may repeat headers, and so secrets
+            raise ConnectionLost("what is to be sent is no HTTP/2") from None
         self._streams[stream.number] = stream
 
     def _data(self, stream: _Stream, data: bytes, *, end: bool) -> None:
@@ -105,8 +105,8 @@ class HttpTwo:
             parts = [data[at : at + size] for at in range(0, len(data), size)] or [b""]
             for part in parts:
                 self._protocol.send_data(stream.number, part, end_stream=end and part is parts[-1])
-        except h2.exceptions.ProtocolError as error:
-            raise ConnectionLost(f"HTTP/2: {error}") from None
+        except h2.exceptions.ProtocolError:
+            raise ConnectionLost("HTTP/2: the service takes no body of that length") from None
 
     async def _flush(self) -> None:
         if data := self._protocol.data_to_send():
@@ -126,8 +126,8 @@ class HttpTwo:
                 await self._flush()
         except ConnectionLost as lost:
             reason = str(lost)
-        except h2.exceptions.ProtocolError as error:
-            reason = f"the answer is no HTTP/2: {error}"
+        except h2.exceptions.ProtocolError:
+            reason = "the answer is no HTTP/2"
         finally:
             self.wire.close()
             for number in list(self._streams):

@@ -260,7 +260,7 @@ class HttpWorker:
 
         def read(names: Sequence[str], _call: Call, answer: Answer) -> None:
             on_wire = performer.on_wire(tuple(names))
-            values = performer.service.values(on_wire, answer)
+            values = performer.clean(performer.service.values(on_wire, answer))
             found.update({name: values.get(wire) for name, wire in zip(names, on_wire, strict=True)})
 
         known = await self._each(performer, keys, performer.service.rest, read)

@@ -32,7 +32,7 @@ URL = 'url = "http://127.0.0.1:9"\n'
         (URL + START + "json = {at = 2020-01-01}", "my.toml: operations.start.json.at: 2020-01-01 is no JSON"),
         (URL + START + "reply = {}", "my.toml: operations.start.reply: unknown; did you mean replies?"),
         (URL + START + "[given]\narrival_us = -1", "my.toml: given.arrival_us: it is a number above 0"),
-        (URL + START + "[http]\nversion = 2", "my.toml: http.version: it is a text, not 2"),
+        (URL + START + "[http]\nversion = 2", "my.toml: http.version: it is a text, not a int"),
         (URL + START + '[rest]\nrequest = "GET /u/{key}"\nvalue = "x"', "my.toml: rest.value: it is a /pointer"),
         (URL + 'token = "env:NOT_SET_HERE"\n' + START, "my.toml: token: the environment variable NOT_SET_HERE is not"),
         (URL + START.replace("rejected", "rejectd"), "the rule never answers rejectd; did you mean rejected?"),
@@ -119,3 +119,11 @@ def test_a_missing_operation_is_named(tmp_path: Path) -> None:
         TargetFile(path, "1", operations).call(Request("finish", ("user-1",)))
     path.write_text(URL + START + "[operations.finish]\nskip = true\n")
     assert TargetFile(path, "1", operations).call(Request("finish", ("user-1",))) is None
+
+
+def test_giving_up_is_a_decision_of_any_rule(race: Callable[..., Any]) -> None:
+    """`aborted` looks like `accepted` and is no mistake: the service is asked for next."""
+    Path("my.toml").write_text(URL + START.replace('409 = "rejected"', '409 = "rejected", 503 = "aborted"'))
+    ended = race("run", "double-submit", "--target", "my.toml")
+    assert (ended.code, ended.stdout) == (3, "")
+    assert "cannot be reached" in ended.stderr
