@@ -14,6 +14,7 @@ from harness.cli.failure import INCONCLUSIVE, INTERRUPTED, OK, tell
 from harness.cli.options import (
     BURST_SIZE,
     PROCESSES,
+    THINK_MS,
     WORK_US,
     AtLeast,
     BurstSize,
@@ -99,6 +100,8 @@ def need_locust() -> None:
     default=PROCESSES, show_default=True, help="OS processes that a burst is spread over.",
 )  # fmt: skip
 @click.option("--work", "work_us", type=AtLeast(0), help="Length of the effect, microseconds.  [300]")
+@click.option("--think", "think_ms", type=AtLeast(0, float), default=THINK_MS,
+              help="Milliseconds added between check and write.")  # fmt: skip
 @click.option("--seed", type=int, help="Draws the bursts; chosen and printed without it.")
 @click.option("--headless", is_flag=True, help="No web UI: begin at once, end with Locust's -t, exit by the verdict.")
 @click.option("--port", type=_PORT, default=PORT, show_default=True, help="Of the web UI.")
@@ -113,14 +116,14 @@ def need_locust() -> None:
 @store_options
 @output_options
 def command(scenario: str, flags: tuple[str, ...], **options: Any) -> int:
-    r"""Fire bursts from Locust's web UI, and watch what they break.
+    """Fire bursts from Locust's web UI, and watch what they break.
 
     SCENARIO and the strategy are names (see race list) or scripts: ./my_rule.py
 
     \b
       race ui double-submit --strategy naive
       race ui double-submit --strategy lua --headless -- -u 20 -t 10s
-    """  # fmt: skip
+    """  # fmt: skip  # noqa: D301
     need_locust()
     from harness.burst import Cell, Load
     from harness.burst.engine import bind_for
@@ -130,7 +133,8 @@ def command(scenario: str, flags: tuple[str, ...], **options: Any) -> int:
     check_flags(flags)
     load = Load(
         processes=options["processes"], connections=options["size"], bursts=options["bursts"], size=options["size"],
-        work_us=WORK_US if options["work_us"] is None else options["work_us"], seed=seed_or_new(options["seed"]),
+        work_us=WORK_US if options["work_us"] is None else options["work_us"], think_ms=options["think_ms"],
+        seed=seed_or_new(options["seed"]),
     )  # fmt: skip
     cell = Cell(scenario, options["strategy"], options["rule"])
     stores = stores_of(options)

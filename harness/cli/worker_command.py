@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from harness.cli.failure import INTERRUPTED, OK, tell
-from harness.cli.options import PROCESSES, WORK_US, AtLeast, Sectioned, store_options, stores_of
+from harness.cli.options import PROCESSES, THINK_MS, WORK_US, AtLeast, Sectioned, store_options, stores_of
 from harness.cli.ui_command import MASTER_PORT, check_flags, need_locust
 
 
@@ -26,6 +26,8 @@ from harness.cli.ui_command import MASTER_PORT, check_flags, need_locust
     default=PROCESSES, show_default=True, help="OS processes that a burst is spread over.",
 )  # fmt: skip
 @click.option("--work", "work_us", type=AtLeast(0), help="Length of the effect, microseconds.  [300]")
+@click.option("--think", "think_ms", type=AtLeast(0, float), default=THINK_MS,
+              help="Milliseconds added between check and write.")  # fmt: skip
 @click.option("--quiet", is_flag=True, help="No remarks.")
 @store_options
 def command(flags: tuple[str, ...], **options: Any) -> int:
@@ -41,6 +43,7 @@ def command(flags: tuple[str, ...], **options: Any) -> int:
     load = Load(
         processes=options["processes"], bursts=1 << 30,
         work_us=WORK_US if options["work_us"] is None else options["work_us"],
+        think_ms=options["think_ms"],
     )  # fmt: skip
     own = ("--worker", "--master-host", options["master_host"], "--master-port", str(options["master_port"]))
     wanted = Wanted(

@@ -54,9 +54,9 @@ class Trial:
         usual = Load()
         for option, value, default in (
             ("--size", load.size, usual.size), ("--processes", load.processes, usual.processes),
-            ("--work", load.work_us, usual.work_us),
+            ("--work", load.work_us, usual.work_us), ("--think", load.think_ms, usual.think_ms),
         ):  # fmt: skip
-            words += [option, str(value)] if value != default else []
+            words += [option, f"{value:g}"] if value != default else []
         return shlex.join([*words, "--seed", str(load.seed)])
 
     def now(self, *, complete: bool = True, lost: str | None = None) -> Document:
