@@ -88,6 +88,7 @@ def _of_scenario(kind: type[Scenario], cells: Iterable[LibraryCell]) -> Document
         "goes_wrong": kind.goes_wrong,
         "symptoms": dict(kind.symptoms),
         "rules": rules,
+        "roles": list(scenario.roles),
         "wrong": dict(scenario.wrong),
         "invariant": scenario.invariant,
         "invariants": [{"name": invariant.name, "says": invariant.says} for invariant in scenario.invariants()],
@@ -147,6 +148,9 @@ def _scenario_lines(document: Document) -> Iterator[str]:
     yield f"Rules: {', '.join(document['rules'])}"
     for rule, why in document["wrong"].items():
         yield from _entry(rule, f"breaks under every strategy: {why}")
+    if document["roles"]:
+        roles = ", ".join(document["roles"])
+        yield from textwrap.wrap(f"Roles: {roles}: --strategy ROLE=A,*=B", _WIDTH, break_on_hyphens=False)
     yield ""
     yield "Must stay true"
     for invariant in document["invariants"]:

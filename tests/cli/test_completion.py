@@ -27,6 +27,8 @@ def completed(line: str) -> list[str]:
         ("race explore counter --strategy pg-re", ["pg-read-committed", "pg-repeatable-read"]),
         ("race run counter --strategy redis-lock:no-t", ["redis-lock:no-token"]),
         ("race run counter --strategy nobody:", []),
+        ("race run six-writers --strategy cron=pg-read", ["cron=pg-read-committed"]),
+        ("race run six-writers --strategy cron=naive,*=redis-lock:no-t", ["cron=naive,*=redis-lock:no-token"]),
         ("race compare counter --strategies naive,watch,pg-u", ["naive,watch,pg-unique"]),
         ("race compare counter --strategies naive,nai", []),
         ("race list last", ["last-owner"]),
