@@ -29,7 +29,7 @@ def document(ended: Any) -> dict[str, Any]:
 def test_a_scenario(race: Race) -> None:
     """Its story is its script's, its interleaving is real and can be had again, every strategy is placed."""
     ended = race("explain", "double-submit")
-    assert ended.code == 0
+    assert (ended.code, ended.stderr) == (0, "")
     story = (ROOT / "scenarios" / "double_submit.py").read_text().split('"""')[1].split("\n\n")[2]
     assert " ".join(story.split()) in " ".join(ended.stdout.split())
     assert "Broke         two attempts of one user were at work at once" in ended.stdout
@@ -80,7 +80,7 @@ def test_ones_own(race: Race) -> None:
     ended = race(
         "explain", "fix.py", "--scenario", "tickets.py", "--export-markdown", "fix.md", "--export-json", "f.json"
     )
-    assert ended.code == 0
+    assert (ended.code, ended.stderr) == (0, "")
     assert "Compare and set: read, decide, and write only where nothing has changed" in Path("fix.md").read_text()
     source = Path("fix.py").read_text()
     assert source.count("~= ARGV[1]") == 1

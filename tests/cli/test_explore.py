@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+import harness.cli.output  # noqa: F401 - by now it has the real write_file, which a test below takes away for a while
 from harness.model import UsageError
 from harness.results.schema import schema_text
 
