@@ -17,8 +17,9 @@ from typing import Any
 import uvloop
 
 from harness.burst import Cell
+from harness.burst.child import keep_answers_apart, say
 from harness.burst.owner import OwnerClient
-from harness.burst.worker import Cells, keep_answers_apart, say
+from harness.burst.worker import Cells
 from harness.serve.app import App
 from harness.serve.catalogue import Catalogue
 from harness.serve.link import Link
