@@ -114,6 +114,15 @@ def test_fresh_keys(server: Server) -> None:
     }
 
 
+@pytest.mark.parametrize("cell", ["webhook/pg-unique", "refund/pg-version"])
+def test_a_key_that_nobody_used(server: Server, cell: str) -> None:
+    """It is as it begins, also where nobody has made a table yet; and looking at it does not use it."""
+    path = f"/{cell}/never"
+    scenario = find_scenario(cell.partition("/")[0])()
+    assert server.ask("GET", path).body["rest"] == {"never": scenario.initial_value}
+    assert server.ask("PUT", path).status == 201
+
+
 def test_workers_share_the_port(server: Server) -> None:
     """Each is reached by some connections, and says which it is."""
     seen = {server.ask("GET", "/").worker for _ in range(60)}
