@@ -22,6 +22,10 @@ _ALONE = 4_000_000_000
 class HttpBench(Bench):
     """Loads a service."""
 
+    def others(self) -> float | None:
+        """Nobody knows which of the other programs are the service."""
+        return None
+
     def account(self, tally: Tally, done: Round) -> None:
         """What the workers told: when each request was let go, and how the service stamped it."""
         for burst, id_, sent_ns, arrived_ns, returned_ns in done.handled:

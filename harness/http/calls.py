@@ -23,6 +23,15 @@ class Call:
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be sent where it was made: mostly in a script. Raises TypeError."""
+        path: object = self.path
+        if not isinstance(path, str) or not path.startswith("/"):
+            raise TypeError("the path of a Call is a text that begins with a slash")
+        body: object = self.body
+        if not isinstance(body, bytes):
+            raise TypeError("the body of a Call is bytes")
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:

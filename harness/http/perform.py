@@ -11,7 +11,7 @@ from typing import Any
 from harness.burst.evidence import monotonic_to_unix_ns
 from harness.burst.perform import Performer
 from harness.burst.record import OPERATION, Mark, Recorder
-from harness.http.calls import Service, Told
+from harness.http.calls import Answer, Call, Service, Told
 from harness.http.connection import Held, Line
 from harness.http.scrub import scrubbed
 from harness.model import (
@@ -115,38 +115,23 @@ class HttpPerformer(Performer):
 
         It is recorded as begun before anything of it was sent: a service may act on what it has.
         """
-        gate, session.gate = session.gate, None
-        gated = gate is not None
-        recorder = self.recorder
+        gated, recorder = session.gate is not None, self.recorder
         request = Request(operation, keys, args, f"{recorder.worker}-{recorder.count}", attempt, role)
         call = self.service.call(request._replace(keys=self.on_wire(keys)))
         if call is None:
             raise AttemptEnds("no such request")
         began_ns = time.monotonic_ns()
         mark = recorder.begin(operation, place, args, role, caller, burst, number, asked_ns or began_ns, kind)
-        held: Held | None = None
         try:
-            held = await self._hold(session, call, head=operation in self.heads)
-            if gate is not None:
-                gate.arrived(held)
-                gate = None
-            else:
-                held.end()
-            self.sent += 1
-            async with asyncio.timeout(self.service.timeout_s):
-                answer = await held.answer()
-            returned_ns = time.monotonic_ns()
-            if not held.sent_ns:  # the rest of the request would be taken for another one
-                self.early.add(operation)
-                session.lost = True
+            held, answer, returned_ns = await self._exchange(session, call, operation)
             told = self.service.told(request, answer)
             if type(told) is not Told or (told.reply is not None and type(told.reply) is not Reply):
-                raise UsageError(no_reply(self.service.reply, told))  # noqa: TRY301 - recorded like any other error
+                raise UsageError(no_reply(self.service.reply, told if type(told) is not Told else told.reply))  # noqa: TRY301 - recorded like any other error
         except BaseException as error:
-            if gate is not None:
-                gate.arrived(None)
             self._broke(session, mark, error, began_ns)
-            raise TimedOut from None if isinstance(error, TimeoutError) else error
+            if isinstance(error, TimeoutError):
+                raise TimedOut from None
+            raise
         stamps = self.service.stamps(answer)
         if gated and held.sent_ns:
             self.handled.append([burst, request.id, held.sent_ns, *stamps])
@@ -182,7 +167,24 @@ class HttpPerformer(Performer):
                 self.recorder.place(request.keys), number, kind,
             )  # fmt: skip
 
-    async def _hold(self, session: HttpSession, call: Any, *, head: bool) -> Held:
+    async def _exchange(self, session: HttpSession, call: Call, operation: str) -> tuple[Held, Answer, int]:
+        """Send it, its end once the gate lets it go; the answer, and when it was there."""
+        held = await self._hold(session, call, head=operation in self.heads)
+        gate, session.gate = session.gate, None  # only the first request of a caller waits there
+        if gate is None:
+            held.end()
+        else:
+            gate.arrived(held)
+        self.sent += 1
+        async with asyncio.timeout(self.service.timeout_s):
+            answer = await held.answer()
+        returned_ns = time.monotonic_ns()
+        if not held.sent_ns:  # the rest of the request would be taken for another one
+            self.early.add(operation)
+            session.lost = True
+        return held, answer, returned_ns
+
+    async def _hold(self, session: HttpSession, call: Call, *, head: bool) -> Held:
         try:
             return await session.line.hold(call, head=head)
         except ConnectionLost as lost:
