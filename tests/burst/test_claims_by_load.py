@@ -37,12 +37,14 @@ SPREAD = {
     "job-claim": ("pg-skip-locked",),
     "team-move": ("pg-for-update",),
     "credits": ("redis-lock:whole-flow",),
+    "subscription": ("pg-conditional",),
     "six-writers": ("admin=pg-read-committed,*=pg-procedure:revoked", "admin=naive,*=actor"),
 }
 """Of the others, what bursts of four may show and two requests do not: several rows per key, several keys."""
 CELLS = [
     *(Cell(scenario, strategy.name) for scenario in LOADED for strategy in strategies()),
     *(Cell(scenario, title) for scenario, titles in SPREAD.items() for title in titles),
+    Cell("subscription", "lua", "blind"),
 ]
 VARIANTS = [f"{strategy.name}:{variant}" for strategy in strategies() for variant in strategy.variants]
 
@@ -56,7 +58,9 @@ def told(measurement: Measurement) -> str:
     )
 
 
-@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: f"{cell.scenario}-{cell.strategy}")
+@pytest.mark.parametrize(
+    "cell", CELLS, ids=lambda cell: "-".join(filter(None, (cell.scenario, cell.strategy, cell.rule)))
+)
 def test_the_verdict_is_the_claim(loads: Loads, cell: Cell) -> None:
     """For every strategy, with two processes."""
     claim = loads.claim(cell)

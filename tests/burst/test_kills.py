@@ -37,7 +37,7 @@ def killed(folder: Path, variant: str) -> Measurement:
     """A strategy that is slow to answer, while workers are killed."""
     script = folder / "slow.py"
     script.write_text(SLOW, encoding="utf-8")
-    load = Load(bursts=48, kills=6, seed=5, size=4, connections=4)
+    load = Load(bursts=24, kills=4, seed=5, size=4, connections=4)
     return asyncio.run(run(Cell("counter", f"{script}{variant}"), load))
 
 
@@ -48,9 +48,9 @@ def test_applied_and_not_told(tmp_path: Path, variant: str, verdict: Verdict) ->
     """Asked again under its id, a request is known; without that it is applied twice, which is caught."""
     found = killed(tmp_path, variant)
     assert (found.verdict, found.complete) == (verdict, True), found.reason
-    assert 3 <= found.counts.killed <= 6
+    assert 2 <= found.counts.killed <= 4
     assert found.counts.resumed > 0
-    assert found.judged_bursts >= 48
+    assert found.judged_bursts >= 24
 
 
 @pytest.mark.load
