@@ -49,7 +49,7 @@ check: test
 	fi
 
 matrix: $(TOOLS)
-	RACE_MATRIX=1 $(BIN)/python -m pytest -q --timeout 1200 tests/explore/test_library.py
+	RACE_MATRIX=1 $(BIN)/python -m pytest -q --timeout 1200 tests/explore/test_library.py tests/flows
 
 bench: $(TOOLS)
 	$(BIN)/python -m bench
