@@ -29,7 +29,7 @@ _CELL = "/double-submit/naive"
 async def http(rounds: int, seconds: float) -> list[Figure]:
     """GET, IF, SET behind race serve, by bursts of two over HTTP/1.1 and HTTP/2, and by two requests of Locust."""
     compares = (
-        f"{_BURSTS} bursts of {_SIZE} in 2 processes at naive behind race serve (2 workers), over HTTP/2, next to as"
+        f"{_BURSTS} bursts of {_SIZE} in 2 processes at naive behind race serve (2 workers), over HTTP/1.1, next to as"
         f" many of plain {LOCUST.replace('==', ' ')}: a task of one FastHttpUser that spawns two requests on a key and"
         " waits for both; spread as the service stamps it, median of all bursts"
     )
@@ -53,7 +53,7 @@ async def http(rounds: int, seconds: float) -> list[Figure]:
         return {f"{who}, {unit}": Spread.over(getattr(one, name) for one in every) for who, every in found.items()}
 
     def over(name: str, *, inverse: bool = False) -> Spread:
-        ours, theirs = ([getattr(one, name) for one in found[who]] for who in ("race, HTTP/2", "Locust"))
+        ours, theirs = ([getattr(one, name) for one in found[who]] for who in ("race, HTTP/1.1", "Locust"))
         return ratio(theirs, ours) if inverse else ratio(ours, theirs)
 
     wrk = {"wrk, requests/s": Spread.over(rates)} if rates else {}
