@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -78,6 +79,12 @@ class Site:
             raise UsageError(
                 f"{self.place.shown} is no race serve; describe your own service in a file: --target my_service.toml"
             )
+        until = time.monotonic() + _FIRST_S
+        while (
+            not root.get("workers") and time.monotonic() < until
+        ):  # it listens before all of it is told to have started
+            await asyncio.sleep(0.05)
+            root = await self._get(line, "/")
         query = f"?rule={quote(self.rule)}" if self.rule else ""
         about = await self._get(line, self.cell + query)
         if not isinstance(about, dict) or about.get("error"):
