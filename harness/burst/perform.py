@@ -59,36 +59,52 @@ class Performer:
         self.broken: str | None = None
         self.unanswered = STUCK
 
-    async def item(
-        self, session: LoadSession, caller: int, burst: int, item: Request | Attempt, keys: tuple[str, ...]
-    ) -> None:
-        """One request, or one attempt with all its requests and effects, on keys of its own."""
+    async def item(self, session: LoadSession, caller: int, burst: int, item: Request | Attempt) -> None:
+        """One request, or one attempt with all its requests and effects."""
         try:
-            recorder = self.recorder
-            if isinstance(item, Attempt):
-                recorder.attempts = number = recorder.attempts + 1
-                flow = session.flow
-                if flow is None or flow.performer is not self:
-                    flow = session.flow = LoadFlow(self, session, caller)
-                flow.attempt = _new(Attempt, (keys, item.args, f"{recorder.worker}-a{number}", item.role))
-                flow.burst, flow.number, flow.place = burst, number, recorder.place(keys)
-                flow.waited = flow.asked_ns = 0
-                if self.strategy.scope == "flow":  # what it waits for, its first request waits for
-                    session.request, flow.asked_ns = "", _monotonic_ns()
-                    await self.strategy.carry(session, flow.attempt, lambda: self.scenario.flow(flow))
-                else:
-                    await self.scenario.flow(flow)
-            else:
-                await self.request(
-                    session, caller, burst, item.operation, keys, item.args, "", item.role, recorder.place(keys)
-                )
-        except (StoreFault, asyncio.CancelledError):
-            pass  # recorded with its operation; the attempt ends here
-        except RaceError:
-            raise
-        except Exception as error:
-            self.broken = self.broken or described(error)
-            raise BrokenScript(self.broken) from error
+            await self.begun(session, caller, burst, item, item.keys, self.recorder.place(item.keys), _monotonic_ns())
+        except BaseException as error:
+            self.ended_by(error)
+
+    def begun(
+        self,
+        session: LoadSession,
+        caller: int,
+        burst: int,
+        item: Request | Attempt,
+        keys: tuple[str, ...],
+        place: int,
+        asked_ns: int,
+    ) -> Awaitable[Any]:
+        """What is to be awaited of an item, on keys of its own, which `place` stands for. What it raises: `ended_by`.
+
+        A plain method: whoever awaits it in a loop needs no coroutine more around every item.
+        """
+        recorder = self.recorder
+        if not isinstance(item, Attempt):
+            return self.request(
+                session, caller, burst, item.operation, keys, item.args, "", item.role, place, asked_ns=asked_ns
+            )
+        recorder.attempts = number = recorder.attempts + 1
+        flow = session.flow
+        if flow is None or flow.performer is not self:
+            flow = session.flow = LoadFlow(self, session, caller)
+        flow.attempt = _new(Attempt, (keys, item.args, f"{recorder.prefix}a{number}", item.role))
+        flow.burst, flow.number, flow.place = burst, number, place
+        flow.waited = flow.asked_ns = 0
+        if self.strategy.scope == "flow":  # what it waits for, its first request waits for
+            session.request, flow.asked_ns = "", asked_ns
+            return self.strategy.carry(session, flow.attempt, lambda: self.scenario.flow(flow))
+        return self.scenario.flow(flow)
+
+    def ended_by(self, error: BaseException) -> None:
+        """An item ended by an error: a store's was recorded with its operation, any other ends the load. Raises it."""
+        if isinstance(error, StoreFault | asyncio.CancelledError):
+            return
+        if isinstance(error, RaceError) or not isinstance(error, Exception):
+            raise error
+        self.broken = self.broken or described(error)
+        raise BrokenScript(self.broken) from error
 
     async def request(
         self,
@@ -111,7 +127,7 @@ class Performer:
         """
         recorder = self.recorder
         # A named tuple's own constructor is written in Python and costs twice as much.
-        request: Request = _new(Request, (operation, keys, args, f"{recorder.worker}-{recorder.count}", attempt, role))
+        request: Request = _new(Request, (operation, keys, args, f"{recorder.prefix}{recorder.count}", attempt, role))
         session.request = request.id
         session.changed = False
         session.now_at_ms = session.now_max_ms = 0

@@ -38,7 +38,7 @@ _NO_WORD = 0
 assert _ENTRY.size == _INSTANT.size == SIZE
 assert _HEAD.size == _BARE_HEAD.size == _TAIL_AT
 assert _TAIL.size == _BARE_TAIL.size
-_SEGMENT = 1 << 16
+_SEGMENT = (1 << 16) * SIZE
 _POPULATE_WRITE = 23
 """MADV_POPULATE_WRITE of Linux, which `mmap` has no name for: a whole segment's page faults at once cost less."""
 _CACHED = 200_000
@@ -97,20 +97,26 @@ class Recorder:
     def __init__(self, worker: int, entries_fd: int, words_fd: int) -> None:
         """`worker` numbers the process: it is part of every id."""
         self.worker = worker
+        self.prefix = f"{worker}-"
         self.count = 0
         self.attempts = 0
         self._fd = entries_fd
         self._words = _Words(words_fd)
         self._names: dict[str, int] = {}  # of operations, decisions and effects: few, asked for all the time
         self._map: mmap.mmap
+        self._next = _SEGMENT
+        """Where in the mapped segment the next entry goes: there is none yet, as if one were full."""
 
-    def _segment(self, start: int) -> None:
+    def _segment(self) -> int:
+        """Map the next segment, in which the entry that is about to be written is the first, at 0."""
+        start = self.count * SIZE
         # Reserve first: writing to a mapped hole of a full disk would kill the process.
         with _room():
-            _reserve(self._fd, start, _SEGMENT * SIZE)
-        self._map = mmap.mmap(self._fd, _SEGMENT * SIZE, offset=start)
+            _reserve(self._fd, start, _SEGMENT)
+        self._map = mmap.mmap(self._fd, _SEGMENT, offset=start)
         with contextlib.suppress(OSError, ValueError):  # before 5.14, or no Linux: page after page, as they are written
             self._map.madvise(_POPULATE_WRITE)
+        return 0
 
     def place(self, keys: tuple[str, ...]) -> int:
         """What stands for these keys in an entry: once for all of an attempt's requests and effects."""
@@ -135,11 +141,11 @@ class Recorder:
     ) -> Mark:
         """Write that a request is about to be sent. `place` stands for its keys, `attempt` -1 for none."""
         name = self._names.get(operation) or self._name(operation)
-        count = self.count
-        self.count = count + 1
-        at = count % _SEGMENT * SIZE
-        if not at:
-            self._segment(count * SIZE)
+        at = self._next
+        if at == _SEGMENT:
+            at = self._segment()
+        self._next = at + SIZE
+        self.count += 1
         where = self._map
         if role or args:
             words, plain = self._words, dict(args)
@@ -160,14 +166,16 @@ class Recorder:
         if not values:
             _pack_bare_tail(where, at, now_ms, now_max_ms, returned_ns, number, _OK)
             return
-        only = values.get("value")
-        if len(values) == 1 and type(only) is int and -(1 << 63) <= only < 1 << 63:
-            value, value_kind = only, _INT
-        else:
-            plain = dict(values)
-            value = self._words.number((None, _as_json("values of a reply", plain)), plain)
-            value_kind = _JSON
-        _pack_tail(where, at, now_ms, now_max_ms, returned_ns, value, number, value_kind, _OK)
+        if len(values) == 1 and type(only := values.get("value")) is int:
+            try:
+                _pack_tail(where, at, now_ms, now_max_ms, returned_ns, only, number, _INT, _OK)
+            except struct.error:  # out of 64 bits
+                pass
+            else:
+                return
+        plain = dict(values)
+        value = self._words.number((None, _as_json("values of a reply", plain)), plain)
+        _pack_tail(where, at, now_ms, now_max_ms, returned_ns, value, number, _JSON, _OK)
 
     def end_badly(self, mark: Mark, status: Status, error: str, now_ms: int, now_max_ms: int, returned_ns: int) -> None:
         """Write that there was no answer but an error. `returned_ns` 0: the caller was told nothing."""
@@ -189,11 +197,11 @@ class Recorder:
     ) -> None:
         """Write an effect that takes no time: in one go, there is nothing between its begin and its end."""
         number = self._names.get(name) or self._name(name)
-        count = self.count
-        self.count = count + 1
-        at = count % _SEGMENT * SIZE
-        if not at:
-            self._segment(count * SIZE)
+        at = self._next
+        if at == _SEGMENT:
+            at = self._segment()
+        self._next = at + SIZE
+        self.count += 1
         _pack_instant(self._map, at, EFFECT, number, place, caller, burst, attempt, began_ns, ended_ns, _OK)
 
 

@@ -32,6 +32,7 @@ Asking = Callable[[Request], Awaitable[tuple[Reply, int, int]]]
 """How an owner is asked: its reply, and the interval of the instant (Unix ms) at which it decided."""
 
 LOCK_LEASE_MS = 2_000
+_time_ns = time.time_ns
 
 
 class VirtualProcess:
@@ -108,7 +109,7 @@ class LoadSession(Session):
         self.changed = True
         assert self._redis is not None
         if self.steps is None:
-            return self._redis.execute(*command)
+            return self._redis.send(command)
         return self._timed("redis", command, self._redis.execute(*command))
 
     def read_copy(self, *command: str | float | bytes) -> Awaitable[Any]:
@@ -129,7 +130,7 @@ class LoadSession(Session):
             running = self._load_and_run(source, keys, args)
         else:
             assert self._redis is not None
-            running = self._redis.execute("EVALSHA", digest, len(keys), *keys, *args)
+            running = self._redis.send(("EVALSHA", digest, len(keys), *keys, *args))
         if self.steps is None:
             return running
         return self._timed("redis", ("LUA", *keys, *args), running)
@@ -226,8 +227,10 @@ class LoadSession(Session):
 
     async def instant_ms(self) -> int:
         """This machine's clock, where the store's may decide until the answer is there."""
-        now = time.time_ns() // 1_000_000
-        self.now_at_ms, self.now_max_ms = min(self.now_at_ms or now, now), -1
+        now = _time_ns() // 1_000_000
+        first = self.now_at_ms
+        self.now_at_ms = now if not first or now < first else first
+        self.now_max_ms = -1
         return now
 
     async def sleep_ms(self, ms: float) -> None:

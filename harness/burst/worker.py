@@ -158,7 +158,7 @@ class Worker:
                 break
             released.append((burst, at))
             tasks = [
-                asyncio.create_task(_released(at, performer.item(sessions[i], i, burst, item, item.keys)))
+                asyncio.create_task(_released(at, performer.item(sessions[i], i, burst, item)))
                 for i, item in enumerate(mine)
             ]
             if tasks:
@@ -232,20 +232,30 @@ class Worker:
             return {"released": [], **self._counts(before)}
         spin(started)
         until = started + int(load.duration_s * 1e9)
-        renamed: dict[tuple[tuple[str, ...], int], tuple[str, ...]] = {}
+        hot: dict[tuple[tuple[str, ...], int], tuple[tuple[str, ...], int]] = {}
+
+        def heat(keys: tuple[str, ...], number: int) -> tuple[tuple[str, ...], int]:
+            names = rename(keys, f"h{orders.first}-{number}")
+            named = hot[keys, number] = names, performer.recorder.place(names)
+            return named
 
         async def call(index: int) -> None:
             rng = Random(f"{load.seed}:{self.number}:{index}")
-            scenario, keys, clock = performer.scenario, load.keys, time.monotonic_ns
-            while clock() < until and not self.rendezvous.stopped:
-                item = scenario.burst(rng, 1)[0]
-                place = (item.keys, int(rng.random() * keys))
-                names = renamed.get(place)
-                if names is None:
-                    names = renamed[place] = rename(item.keys, f"h{orders.first}-{place[1]}")
-                await performer.item(sessions[index], index, orders.first, item, names)
-                if sessions[index].lost:
+            draw_one, begun, clock, random, known = (
+                performer.scenario.burst, performer.begun, time.monotonic_ns, rng.random, hot.get,
+            )  # fmt: skip
+            first, rendezvous, session, count = orders.first, self.rendezvous, sessions[index], load.keys
+            while (now_ns := clock()) < until and not rendezvous.stopped:
+                item = draw_one(rng, 1)[0]
+                number = int(random() * count)
+                keys, place = known((item.keys, number)) or heat(item.keys, number)
+                try:
+                    await begun(session, index, first, item, keys, place, now_ns)
+                except BaseException as error:
+                    performer.ended_by(error)
+                if session.lost:
                     await self.renew(performer.strategy, index)
+                    session = sessions[index]
 
         # Nothing in the loop makes cycles; a collection in the middle would be measured as latency.
         gc.disable()

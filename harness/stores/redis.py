@@ -72,6 +72,10 @@ class RedisConnection(asyncio.Protocol):
 
     def execute(self, *command: str | float | bytes) -> asyncio.Future[Any]:
         """Send a command; the future gives its reply, or raises CommandRefused or ConnectionLost."""
+        return self.send(command)
+
+    def send(self, command: tuple[str | float | bytes, ...]) -> asyncio.Future[Any]:
+        """The same for who has the words in a tuple already."""
         future: asyncio.Future[Any] = self._future()
         if self._lost is not None:
             future.set_exception(ConnectionLost(self._lost))
