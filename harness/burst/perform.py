@@ -62,7 +62,7 @@ class Performer:
     async def item(self, session: LoadSession, caller: int, burst: int, item: Request | Attempt) -> None:
         """One request, or one attempt with all its requests and effects."""
         try:
-            await self.begun(session, caller, burst, item, item.keys, self.recorder.place(item.keys), _monotonic_ns())
+            await self.begun(session, caller, burst, item, item.keys, self.recorder.place(item.keys))
         except BaseException as error:
             self.ended_by(error)
 
@@ -74,7 +74,7 @@ class Performer:
         item: Request | Attempt,
         keys: tuple[str, ...],
         place: int,
-        asked_ns: int,
+        asked_ns: int = 0,
     ) -> Awaitable[Any]:
         """What is to be awaited of an item, on keys of its own, which `place` stands for. What it raises: `ended_by`.
 
@@ -93,7 +93,7 @@ class Performer:
         flow.burst, flow.number, flow.place = burst, number, place
         flow.waited = flow.asked_ns = 0
         if self.strategy.scope == "flow":  # what it waits for, its first request waits for
-            session.request, flow.asked_ns = "", asked_ns
+            session.request, flow.asked_ns = "", asked_ns or _monotonic_ns()
             return self.strategy.carry(session, flow.attempt, lambda: self.scenario.flow(flow))
         return self.scenario.flow(flow)
 

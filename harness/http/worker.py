@@ -143,7 +143,7 @@ class HttpWorker:
     ) -> None:
         """One request or attempt. Whoever sends nothing at all is not waited for."""
         try:
-            await performer.item(session, index, burst, item, item.keys)  # type: ignore[arg-type]
+            await performer.item(session, index, burst, item)  # type: ignore[arg-type]
         finally:
             if session.gate is not None:
                 session.gate.arrived(None)
