@@ -24,20 +24,20 @@ class Actor(Strategy):
     enforces = "owner"
     owned = True
     variants = {
-        "two-owners": "two owners, each sure to be the only one",
-        "awaits-in-the-middle": "the owner takes the next message while it waits for the store",
+        "per-process": "an owner for each of two processes, each sure to be the only one",
+        "reentrant": "the owner takes the next message while it waits for the store",
         "credentials": "callers may read, and only the owner may write: the store refuses the others (safe)",
     }
 
     @property
     def owners(self) -> int:
         """One, or it is no owner."""
-        return 2 if self.variant == "two-owners" else 1
+        return 2 if self.variant == "per-process" else 1
 
     @property
     def reentrant(self) -> bool:
         """Whether the next message begins before this one is answered."""
-        return self.variant == "awaits-in-the-middle"
+        return self.variant == "reentrant"
 
     @property
     def guarded(self) -> bool:
@@ -46,7 +46,9 @@ class Actor(Strategy):
 
     def claims(self, conditions: Conditions) -> Claim:
         """Holds with one owner that finishes what it began."""
-        if self.variant in {"two-owners", "awaits-in-the-middle"}:
+        if self.variant == "per-process" and conditions.processes == 1:
+            return Claim("holds", "there is one process, and so one owner", breaks_under=("crash",))
+        if self.variant in {"per-process", "reentrant"}:
             return Claim("breaks", self.variants[self.variant])
         # What a dead owner sent last may arrive after its successor has read.
         return Claim("holds", "one owner decides one message at a time", breaks_under=("crash",))

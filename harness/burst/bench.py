@@ -162,7 +162,7 @@ class Bench:
         started = time.monotonic()
         kills, control = self._kills, tally.control is not None
         kill = kills.draw(first, number, control=control) if kills is not None else None
-        done = await self.fleet.load(orders, tally.bound.cell if tally.bound.strategy.owned else None, kill)
+        done = await self.fleet.load(orders, tally.bound.cell if tally.bound.strategy.serving else None, kill)
         tally.elapsed_s += time.monotonic() - started
         self.account(tally, done)
         records = by_burst(self.fleet.readings, done.spans)
@@ -300,7 +300,7 @@ class Bench:
         self._set_lag(tally.bound)
         ticking = asyncio.create_task(self._tick(tally, load))
         try:
-            done = await self.fleet.load(orders, tally.bound.cell if tally.bound.strategy.owned else None)
+            done = await self.fleet.load(orders, tally.bound.cell if tally.bound.strategy.serving else None)
         finally:
             ticking.cancel()
         self.account(tally, done)

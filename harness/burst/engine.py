@@ -286,7 +286,7 @@ async def ready(
 
 
 def _owners(bounds: Sequence[Bound]) -> int:
-    return max((bound.strategy.owners for bound in bounds if bound.strategy.owned), default=0)
+    return max((bound.strategy.serving for bound in bounds), default=0)
 
 
 def _stores(options: StoresOptions | None, bounds: Sequence[Bound]) -> Stores:

@@ -292,7 +292,7 @@ class Fleet:
         return list(await asyncio.gather(*(process.answer() for process in asked)))
 
     async def load(self, orders: Orders, owned: Cell | None, kill: Kill | None = None) -> Round:
-        """Let every worker carry out orders. `owned` is the cell that owners serve; `kill` ends them early.
+        """Let every worker carry out orders. `owned` is the cell that owners and daemons serve; `kill` ends them early.
 
         Cancelled, it tells the workers to stop, and gives what they did until then.
         """

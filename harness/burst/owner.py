@@ -105,11 +105,14 @@ class Owner:
         self._session = LoadSession(
             self.name, self._prefix, self._process, redis=redis, postgres=postgres, think_ms=think_ms
         )
+        self._session.serve(strategy.scenario)
 
         self._session.slow_ms = slow_ms
 
     def commands(self) -> int:
         """Store commands sent since this was last asked."""
+        if self._strategy is None:
+            return 0
         count, self._session.commands = self._session.commands, 0
         return count
 

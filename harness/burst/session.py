@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from random import Random
 from types import TracebackType
@@ -22,17 +23,15 @@ from harness.model import (
     Rule,
     State,
     Step,
+    StoreFault,
     UsageError,
     no_outcome,
 )
 from harness.stores import PostgresConnection, RedisConnection, functions
-from harness.strategy import Isolation, Rows, Session, Transaction
+from harness.strategy import Isolation, Rows, Scenario, Session, Transaction
 
 Asking = Callable[[Request], Awaitable[tuple[Reply, int, int]]]
 """How an owner is asked: its reply, and the interval of the instant (Unix ms) at which it decided."""
-
-LOCK_LEASE_MS = 2_000
-_time_ns = time.time_ns
 
 
 class VirtualProcess:
@@ -51,8 +50,6 @@ class LoadSession(Session):
     of the last decision; `changed` tells whether anything may have taken effect in a store;
     `lost` that the connection can no longer be used.
     """
-
-    lock_lease_ms = LOCK_LEASE_MS
 
     def __init__(
         self,
@@ -79,6 +76,8 @@ class LoadSession(Session):
         self.now_max_ms = 0
         self.think_ms = think_ms
         self.slow_ms = 0.0
+        self.lock_lease_ms = Scenario.lock_lease_ms
+        self.slow: Callable[[Request], float] | None = None
         self._prefix = prefix
         self._process = process
         self._redis = redis
@@ -103,6 +102,10 @@ class LoadSession(Session):
         """The stored name of a key."""
         return self._prefix + name
 
+    def own_key(self, name: str) -> str:
+        """The stored name of what is the strategy's own."""
+        return self._prefix + name
+
     def redis(self, *command: str | float | bytes) -> Awaitable[Any]:
         """Send one command."""
         self.commands += 1
@@ -120,7 +123,7 @@ class LoadSession(Session):
             return self._replica.execute(*command)
         return self._timed("redis", ("REPLICA", *command), self._replica.execute(*command))
 
-    def script(self, source: str, keys: tuple[str, ...], *args: str | float) -> Awaitable[Any]:
+    def script(self, source: str, keys: tuple[str, ...], *args: str | float | bytes) -> Awaitable[Any]:
         """Run a script by its digest; this connection loads it before it first does."""
         self.commands += 1
         self.changed = True
@@ -135,7 +138,7 @@ class LoadSession(Session):
             return running
         return self._timed("redis", ("LUA", *keys, *args), running)
 
-    async def _load_and_run(self, source: str, keys: tuple[str, ...], args: tuple[str | float, ...]) -> Any:
+    async def _load_and_run(self, source: str, keys: tuple[str, ...], args: tuple[str | float | bytes, ...]) -> Any:
         assert self._redis is not None
         digest = self._loaded[source] = await self._redis.execute("SCRIPT", "LOAD", source)
         return await self._redis.execute("EVALSHA", digest, len(keys), *keys, *args)
@@ -201,6 +204,27 @@ class LoadSession(Session):
             lock = self._process.mutexes[name] = asyncio.Lock()
         return lock
 
+    @contextlib.asynccontextmanager
+    async def beside(
+        self,
+        name: str,
+        work: Callable[[Session], Coroutine[Any, Any, None]],
+        *,
+        apart: bool = False,  # noqa: ARG002 - nobody dies under load
+    ) -> AsyncIterator[None]:
+        """A task of this process, over this connection: it ends with the block either way."""
+        own = LoadSession(f"{self.caller} {name}", self._prefix, self._process, redis=self._redis, rng=self._rng)
+        own.lock_lease_ms = self.lock_lease_ms
+        task = asyncio.create_task(work(own))
+        try:
+            yield
+        finally:
+            task.cancel()
+            (error,) = await asyncio.gather(task, return_exceptions=True)
+            self.commands += own.commands
+            if isinstance(error, Exception) and not isinstance(error, StoreFault):
+                raise error
+
     async def ask(self, request: Request) -> Reply:
         """Ask the owner."""
         self.changed = True
@@ -225,9 +249,13 @@ class LoadSession(Session):
             self.now_max_ms = max(self.now_max_ms, now)
         return now
 
+    def decided_at(self, now_ms: int) -> None:
+        """By the clock of whoever decided, which is this machine's."""
+        self.now_at_ms = self.now_max_ms = now_ms
+
     async def instant_ms(self) -> int:
         """This machine's clock, where the store's may decide until the answer is there."""
-        now = _time_ns() // 1_000_000
+        now = time.time_ns() // 1_000_000
         first = self.now_at_ms
         self.now_at_ms = now if not first or now < first else first
         self.now_max_ms = -1
@@ -276,11 +304,17 @@ class LoadSession(Session):
                     dict(outcome.changes),
                 )
             )
+        if self.slow is not None and (work_ms := self.slow(request)):
+            await asyncio.sleep(work_ms / 1000)
         if self.think_ms:
             await asyncio.sleep(self.think_ms / 1000)
         if self.slow_ms and slow(request.key):
             await asyncio.sleep(self.slow_ms / 1000)
         return outcome
+
+    def serve(self, scenario: Scenario) -> None:
+        """Take over what the scenario says of leases and of work."""
+        self.lock_lease_ms, self.slow = scenario.lock_lease_ms, scenario.slow
 
     # The trace
 

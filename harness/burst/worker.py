@@ -18,17 +18,18 @@ from typing import Any
 
 from harness.burst.child import CarryOut, pin, serve
 from harness.burst.kills import request_from
-from harness.burst.owner import Owner, OwnerClient
+from harness.burst.owner import OwnerClient
 from harness.burst.perform import BrokenScript, Performer
 from harness.burst.plan import Cell, Load, Orders, draw, orders_from, rename
 from harness.burst.record import PROBE, Recorder, write_whole
 from harness.burst.rendezvous import Rendezvous, spin
+from harness.burst.serving import Cells, connected
+from harness.burst.serving import serve as serving
 from harness.burst.session import LoadSession, VirtualProcess
 from harness.burst.state import at_rest, seed
 from harness.model import ConnectionLost, StoreFault, UsageError
-from harness.stores import PostgresConnection, RedisConnection, Targets
-from harness.strategy import Scenario, Strategy
-from harness.strategy.loader import find_scenario, find_strategy
+from harness.stores import RedisConnection, Targets
+from harness.strategy import Strategy
 
 Door = tuple[str, bool]
 """A store, and whether with the login of callers who may not write."""
@@ -40,25 +41,6 @@ _AT_WORK = """
 SELECT count(*) FROM pg_stat_activity
 WHERE application_name = $1::text AND pid <> pg_backend_pid() AND state IN ('active', 'idle in transaction')
 """
-
-
-class Cells:
-    """Scripts loaded once for each cell."""
-
-    def __init__(self) -> None:
-        """Empty."""
-        self._loaded: dict[Cell, tuple[Scenario, Strategy, Any]] = {}
-
-    def load(self, cell: Cell) -> tuple[Scenario, Strategy, Any]:
-        """Scenario, strategy and rule of a cell. Raises UsageError."""
-        if cell not in self._loaded:
-            scenario = find_scenario(cell.scenario)()
-            kind, variant = find_strategy(cell.strategy)
-            rules = scenario.all_rules()
-            name = cell.rule or next(iter(rules))
-            scenario = scenario.under(name)
-            self._loaded[cell] = scenario, kind(scenario, variant), rules[name]
-        return self._loaded[cell]
 
 
 class Worker:
@@ -111,6 +93,7 @@ class Worker:
 
     def _arm(self, session: LoadSession, strategy: Strategy, load: Load) -> None:
         session.think_ms, session.slow_ms = load.think_ms, load.slow_ms
+        session.serve(strategy.scenario)
         session.steps = None
         session.asks = self.owners[self.number % strategy.owners].ask if strategy.owned else None
 
@@ -367,42 +350,6 @@ class Worker:
                 return await self.probe(cell, load, data["keys"], data["bursts"])
 
 
-async def connected(
-    targets: Targets, store: str, as_caller: bool = False
-) -> tuple[RedisConnection | None, PostgresConnection | None]:
-    """A connection to one of the stores. Raises StoreFault."""
-    if store == "redis":
-        redis = targets.redis_caller if as_caller else targets.redis
-        assert redis is not None
-        return await RedisConnection.open(redis), None
-    postgres = targets.postgres_caller if as_caller else targets.postgres
-    assert postgres is not None
-    return None, await PostgresConnection.open(postgres, targets.schema)
-
-
-async def _serve_owner(hello: dict[str, Any]) -> Any:
-    targets = Targets.from_description(hello["stores"])
-    owner = Owner(f"owner {hello['owner']}", targets.prefix)
-    ends = [socket.socket(fileno=fd) for fd in hello["owner_fds"]]
-    tasks = [asyncio.create_task(owner.listen(end)) for end in ends]
-    tasks.append(asyncio.create_task(owner.serve()))
-    cells = Cells()
-    connections: dict[str, tuple[RedisConnection | None, PostgresConnection | None]] = {}
-
-    async def carry_out(line: str) -> dict[str, Any]:
-        data = json.loads(line)
-        if data["do"] == "count":
-            return {"commands": owner.commands()}
-        _scenario, strategy, rule = cells.load(Cell(**data["cell"]))
-        if strategy.store not in connections:
-            connections[strategy.store] = await connected(targets, strategy.store)
-        load = data["load"]
-        owner.bind(strategy, rule, *connections[strategy.store], load["think_ms"], load["slow_ms"])
-        return {"tasks": len(tasks)}
-
-    return carry_out
-
-
 async def _released(deadline_ns: int, item: Awaitable[None]) -> None:
     """Spin as the last thing before the first command: the loop's own work comes before the release."""
     spin(deadline_ns)
@@ -412,7 +359,7 @@ async def _released(deadline_ns: int, item: Awaitable[None]) -> None:
 async def _begun(hello: dict[str, Any]) -> CarryOut:
     """Become an owner or a worker, as the first line says."""
     if "owner" in hello:
-        carrying: CarryOut = await _serve_owner(hello)
+        carrying: CarryOut = await serving(hello)
         return carrying
     pin(hello["worker"], hello["processes"])
     worker = Worker(hello)

@@ -99,7 +99,7 @@ def command(context: click.Context, /, **options: Any) -> int:
     from harness.results.exploration import minimised
 
     output, seed = Output.of(options), seed_or_new(options["seed"])
-    load = load_of(options, seed)
+    load = load_of({**options, "bursts": _bursts(context, options)}, seed)
     if load.kills and load.mode != "burst":
         raise UsageError("--kill-workers kills in the middle of bursts: leave out --mode sustained")
     cell = Cell(options["scenario"], options["strategy"], options["rule"])
@@ -147,3 +147,19 @@ class Smallest:
         if measured.verdict is Verdict.VIOLATED:
             self.found = await explore_briefly(bound, stores, self.load, MINIMISE_S)
         return self.found is None or self.found.complete
+
+
+def _bursts(context: click.Context, options: dict[str, Any]) -> int:
+    """As many as were asked for; else no more than the scenario has time for."""
+    from click.core import ParameterSource
+
+    from harness.strategy.loader import find_scenario
+
+    asked: int = options["bursts"]
+    said = context.get_parameter_source("bursts") is not ParameterSource.DEFAULT
+    if said:
+        return asked
+    try:
+        return min(asked, find_scenario(options["scenario"]).bursts)
+    except UsageError:  # the run itself says it
+        return asked

@@ -7,15 +7,16 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness.explore.session import ExploreSession, Pending
+from harness.explore.session import WORK, ExploreSession, Pending
 from harness.explore.touch import NOWHERE, Touch
 from harness.model import Operation, Outcome, Reply, Request, Status
 
 if TYPE_CHECKING:
     from harness.explore.event import Event, Statement
 
-Condition = Literal["ready", "blocked", "parked", "sleeping", "waiting", "idle", "done", "gone"]
-"""`blocked` on a lock, `parked` after a poll, `waiting` for an owner, `idle` with nothing to do, `gone` for ever."""
+Condition = Literal["ready", "blocked", "parked", "sleeping", "paused", "waiting", "idle", "done", "gone"]
+"""`blocked` on a lock, `parked` after a poll, `paused` by a fault, `waiting` for an owner, `idle` with nothing to do,
+`gone` for ever."""
 
 
 class Gone(BaseException):
@@ -105,6 +106,10 @@ class Caller:
         self.looked_at = 0
         self.due_ms = 0
         self.patience_ms = 0.0
+        self.serves = False
+        """Whether it is a daemon, which nobody waits for to end."""
+        self.prompt = False
+        """Whether time waits for what it does next: it renews a lease."""
         # faults
         self.late = False
         self.victim = False
@@ -119,9 +124,15 @@ class Caller:
             self.last.noted(self, reads, writes)
 
     def decided(self, request: Request, state: Mapping[str, Any], outcome: Outcome) -> None:
-        """Remember a decision for the explanation."""
+        """Remember a decision for the explanation, and whom a daemon is working for."""
+        self.asked_for = request.id
         if self.last is not None:
             self.last.decision(self, request, state, outcome)
+
+    @property
+    def slow(self) -> bool:
+        """Whether its work takes a while."""
+        return self.condition == "sleeping" and self.pending is not None and self.pending.name == WORK
 
     @property
     def alive(self) -> bool:

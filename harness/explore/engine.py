@@ -15,6 +15,7 @@ from harness.explore.conclusion import Conclusion
 from harness.explore.event import Choice, Event, differs
 from harness.explore.exhaustive import Exhaustive
 from harness.explore.machine import Machine
+from harness.explore.passing import pass_time
 from harness.explore.pct import Pct
 from harness.explore.program import Cast, Cell
 from harness.explore.random_walk import RandomWalk
@@ -147,7 +148,7 @@ class Explorer:
         keys = list(dict.fromkeys(key for item in self.items for key in item.keys))
         rule = scenario.all_rules()[bound.cell.rule]
         # Where time can move it matters when a clock is read.
-        clock_steps = bool({"pause", "crash"} & set(options.faults))
+        clock_steps = bool({"pause", "crash"} & set(options.faults)) or scenario.slow is not None
         self.cell = Cell(scenario, bound.strategy, rule, processes=options.processes, clock_steps=clock_steps)
         self.world = World(stores, bound.strategy, keys)
         self.invariants = scenario.invariants()
@@ -283,7 +284,7 @@ class Explorer:
         """
         self.disturbed = ""
         names = await self.world.fresh()
-        cast = Cast(self.cell, self.items, names, self.world.prefix, self.world.base_ms, without)
+        cast = Cast(self.cell, self.items, names, self.world, without)
         machine = Machine(self.world, cast, self.options.faults, self.options.most_faults)
         try:
             await machine.run(search)
@@ -333,7 +334,7 @@ class Explorer:
             request = self._probe(key, machine.cast.names)
             if request is None:
                 continue
-            await machine.pass_time(self.cell.leases_ms + 1)
+            await pass_time(machine, self.cell.leases_ms + 1)
             before = len(machine.cast.operations)
             machine.cast.ask_again(request._replace(id="probe"))
             await machine.run(Replay([], lenient=True))

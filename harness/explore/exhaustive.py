@@ -207,7 +207,7 @@ def _first(choices: Sequence[Choice], caller: str) -> Choice:
     return next((choice for choice in steps if choice.caller == caller), (steps or list(choices))[0])
 
 
-_FAULTS = ("crash", "crash-late", "pause", "lost-reply", "duplicate")
+_FAULTS = ("crash", "crash-late", "pause", "later", "lost-reply", "duplicate")
 
 
 def _switched(before: Choice, after: Choice, choices: Sequence[Choice]) -> int:

@@ -143,7 +143,7 @@ class Server:
         strategy = Transactions(self.scenario, level)
         cell = Cell(self.scenario, strategy, self.scenario.rule, processes=1, clock_steps=False)
         requests = [Request("transaction", ("test",), {"statements": case.of(one)}) for one in case.transactions]
-        cast = Cast(cell, requests, {"test": "test"}, self.world.prefix, self.world.base_ms)
+        cast = Cast(cell, requests, {"test": "test"}, self.world)
         machine = Machine(self.world, cast, (), 0)
         try:
             yield machine

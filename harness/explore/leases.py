@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from math import inf
 
 _UNITS = {"EXPIRE": 1_000, "PEXPIRE": 1, "SETEX": 1_000, "PSETEX": 1}
 _OPTIONS = {"EX": 1_000, "PX": 1}
 _COARSE_MS = 50
+_MOST_DIGITS = 8
 
 
 class Leases:
@@ -26,8 +27,10 @@ class Leases:
             self._ends.add(now_ms + ttl_ms)
             self.left(ttl_ms)
 
-    def set_by_script(self, ttl_ms: int) -> None:
-        """A script is run: it may set what it likes, the longest being known."""
+    def set_by_script(self, ttl_ms: int, args: Iterable[object], now_ms: int) -> None:
+        """A script is run: it may set what it likes, the longest being known, and probably what it is told."""
+        told = (int(word) for arg in args if (word := str(arg)).isdecimal() and len(word) <= _MOST_DIGITS)
+        self._ends.update(now_ms + ms for ms in told if ms)
         self.left(ttl_ms)
 
     def left(self, ttl_ms: int | None) -> None:

@@ -11,17 +11,18 @@ from typing import Any
 from harness.explore.blocking import either
 from harness.explore.caller import Caller, Open
 from harness.explore.event import Choice, Event
+from harness.explore.faults import crash, possible, start_again
 from harness.explore.leases import Leases
+from harness.explore.passing import TIME_MOVES, later, let_time_pass, pause, sleep_on
 from harness.explore.program import REPLICA, Cast
 from harness.explore.search import Search
 from harness.explore.session import Pending
-from harness.explore.steps import STORE_STEPS, finish_redis, finish_sql, grant, redis_step, take_step
-from harness.explore.touch import EVERYTHING, LOCAL, NOWHERE, Touch, disturbs, reads
+from harness.explore.steps import finish_redis, finish_sql, grant, redis_step, take_step
+from harness.explore.touch import EVERYTHING, LOCAL, NOWHERE, Touch, disturbs
 from harness.explore.world import World
 from harness.model import ConnectionLost, RaceError, StoreFault, UsageError, described
 
 _MOST_EVENTS = 2_000
-_LOSABLE = STORE_STEPS - {"rollback"} | {"ask"}
 
 
 class Machine:
@@ -47,7 +48,8 @@ class Machine:
         self.crowded = False
         self.leases = Leases()
         self._began = time.monotonic()
-        self._rows_ran_out = False
+        self.rows_ran_out = False
+        self.idle_ms = 0
 
     @property
     def callers(self) -> list[Caller]:
@@ -66,17 +68,17 @@ class Machine:
         while True:
             choices = self._choices()
             if not choices:
-                if await self._let_time_pass():
+                if await let_time_pass(self):
                     continue
                 return
-            if len(self.events) > _MOST_EVENTS:
+            if self.cut:
                 self.caps.add(f"a schedule was cut after {_MOST_EVENTS:,} steps")
                 return
             choice = search.choose(choices, self.events)
             if choice is None:
                 self.abandoned = True
                 return
-            await self._take(choice)
+            await self.take(choice)
 
     # Choices
 
@@ -86,53 +88,32 @@ class Machine:
             return [Choice("victim", caller.name) for caller in cycle if caller.task is not None]
         found = [Choice("step", caller.name) for caller in self.callers if caller.condition == "ready"]
         if self.faults_left and found:
-            found += self._possible_faults()
-        return found
+            found += possible(self)
+        return found + later(self)
 
-    def _possible_faults(self) -> list[Choice]:
-        found = []
-        if self.world.store == "redis" and "crash" in self.faults:
-            found += [Choice("crash", caller.name) for caller, _task in self._inside()]
-        for caller in self.callers:
-            if caller.condition != "ready" or caller.late or caller.pending is None or caller.name == REPLICA:
-                continue
-            kind = caller.pending.kind
-            if caller.name in self.cast.owners:
-                found += self._crashes_of_owner(caller, kind) if "crash" in self.faults else ()
-                continue
-            under_way = caller.current is not None and caller.current.invoked_ns > 0
-            at_work = under_way or caller.effect is not None or self.cast.whole
-            for fault in self.faults:
-                if fault == "crash" and at_work:
-                    found.append(Choice("crash", caller.name))
-                    if kind in {"redis", "script", "ask"} and caller.queued is None:
-                        found.append(Choice("crash-late", caller.name))
-                elif (
-                    (fault == "pause" and at_work)
-                    or (fault == "lost-reply" and kind in _LOSABLE)
-                    or (fault == "duplicate" and caller.current is not None and not under_way)
-                ):
-                    found.append(Choice(fault, caller.name))
-        return found
+    @property
+    def cut(self) -> bool:
+        """Whether it goes on for too long."""
+        return len(self.events) > _MOST_EVENTS
 
-    @staticmethod
-    def _crashes_of_owner(caller: Caller, kind: str) -> list[Choice]:
-        late = kind in {"redis", "script"}
-        return [Choice("crash", caller.name), *[Choice("crash-late", caller.name)] * late]
-
-    async def _take(self, choice: Choice) -> None:
+    async def take(self, choice: Choice) -> None:
+        """What was chosen happens, with all that it brings about."""
         caller = self.cast.named(choice.caller)
+        if not caller.serves and choice.kind not in TIME_MOVES:
+            self.idle_ms = 0
         event = Event(len(self.events) + 1, choice, self)
         self.events.append(event)
-        self.faults_left -= choice.kind not in {"step", "victim"}
+        self.faults_left -= choice.kind not in {"step", "victim", "later"}
         match choice.kind:
             case "step" | "lost-reply":
                 await take_step(self, caller, event, lost=choice.kind == "lost-reply")
             case "crash" | "crash-late":
-                await self._crash(caller, event, late=choice.kind == "crash-late")
+                await crash(self, caller, event, late=choice.kind == "crash-late")
             case "pause":
                 event.show(caller, "fault", ("(paused past every lease)",))
-                await self._move_time(self.cast.leases_ms + 1, event)
+                await pause(self, caller, event)
+            case "later":
+                await sleep_on(self, event)
             case "duplicate":
                 event.show(caller, "fault", ("(delivered twice)",))
                 twin = self.cast.duplicate(caller)
@@ -140,7 +121,7 @@ class Machine:
                 await self.settle(twin, event)
             case "victim":
                 await self._end_victim(caller, event)
-        await self._wake(event)
+        await self.wake(event)
         await self._let_fall_behind(event)
 
     async def _let_fall_behind(self, event: Event) -> None:
@@ -188,19 +169,16 @@ class Machine:
         while caller.condition == "ready" and caller.pending is not None:
             pending = caller.pending
             if pending.kind == "retry":
-                if pending.name == "others":
-                    self._look_back(caller)
-                if pending.name != "first" and not caller.disturbed:
-                    caller.condition, caller.patience_ms = "parked", pending.ms
-                    return
-                caller.tried, caller.disturbed = NOWHERE, False
-                if pending.name == "others":
-                    caller.looked_at = len(self.events)
-                self._advance(caller, event, value=True)
+                self._try_again(caller, pending, event)
             elif pending.kind == "begin":
                 await (await self.world.postgres(caller.place)).begin(pending.isolation)  # type: ignore[arg-type] # a session gave it
                 caller.transaction = Open(pending.isolation)
                 self._advance(caller, event, None)
+            elif pending.kind in {"beside", "beside-end"}:
+                await self._beside(caller, event, begins=pending.kind == "beside")
+            elif pending.kind == "sleep" and caller.prompt:
+                caller.condition, caller.due_ms = "sleeping", self.now_ms + int(pending.ms)
+                return
             elif pending.kind == "redis" and (
                 str(pending.words[0]).upper() in LOCAL
                 or (caller.queued is not None and str(pending.words[0]).upper() not in {"EXEC", "DISCARD"})
@@ -213,18 +191,46 @@ class Machine:
         if caller.condition == "done":
             await self._over(caller, event)
 
+    def _try_again(self, caller: Caller, pending: Pending, event: Event) -> None:
+        """Another try, once somebody has changed something since the last one."""
+        if pending.name == "others":
+            self._look_back(caller)
+        if pending.name != "first" and not caller.disturbed:
+            caller.condition, caller.patience_ms = "parked", pending.ms
+            return
+        caller.tried, caller.disturbed = NOWHERE, False
+        if pending.name == "others":
+            caller.looked_at = len(self.events)
+        self._advance(caller, event, value=True)
+
+    async def _beside(self, caller: Caller, event: Event, *, begins: bool) -> None:
+        """A daemon of a caller's begins, or is needed no longer."""
+        daemon = self.cast.beside(caller) if begins else self.cast.of(caller)
+        self._advance(caller, event, None)
+        if begins:
+            await self.settle(daemon, event)
+        elif daemon.alive:
+            await self.remove(daemon, event)
+
     def _look_back(self, caller: Caller) -> None:
         """An attempt waits: what it has touched since it last did, over all of its requests; and who came between."""
         caller.tried, caller.disturbed = NOWHERE, False
         for event in self.events[caller.looked_at :]:
-            if event.choice.caller == caller.name and event.choice.kind != "pause":
+            if event.choice.caller == caller.name and event.choice.kind not in TIME_MOVES:
                 caller.tried = caller.tried.with_(event.touch)
             elif disturbs(event.touch, caller.tried):
                 caller.disturbed = True
 
     async def _over(self, caller: Caller, event: Event) -> None:
-        """An owner's message is dealt with: its answer goes out, and the next one is taken up."""
-        if caller.name not in self.cast.owners or caller.answered:
+        """An owner's message is dealt with: its answer goes out, and the next one is taken up. Daemons never end."""
+        if caller.answered:
+            return
+        if caller.name in self.cast.daemons:
+            caller.answered = True
+            if not event.steps:  # it would end again and again, and no time would pass
+                raise UsageError(f"a daemon runs for ever, and {caller.name} of {self.cast.title} has ended")
+            await start_again(self, caller, event)
+        if caller.name not in self.cast.owners:
             return
         caller.answered = True
         asker, answer, following = self.cast.answered(caller)
@@ -263,11 +269,11 @@ class Machine:
         known = {self.world.pid(caller.place): caller.name for caller in self.callers}
         return tuple(dict.fromkeys(known[pid] for pid in pids if pid in known))
 
-    async def _wake(self, event: Event) -> None:
+    async def wake(self, event: Event) -> None:
         """After a step: polls that it disturbed, statements that waited for what it gave back."""
         touch = event.touch
         for caller in list(self.callers):
-            if caller.name == event.choice.caller and event.choice.kind != "pause":
+            if caller.name == event.choice.caller and event.choice.kind not in TIME_MOVES:
                 caller.tried = caller.tried.with_(touch)
             elif caller.alive and not caller.disturbed and disturbs(touch, caller.tried):
                 caller.disturbed = True
@@ -281,13 +287,13 @@ class Machine:
             await self._wake_statements(event)
 
     async def _wake_commands(self, event: Event) -> None:
-        for caller, task in self._inside():
+        for caller, task in self.inside():
             if not await self.world.waits_inside(caller.place, task):
                 event.woke.append(caller.name)
                 await finish_redis(self, caller, event)
 
     async def _wake_statements(self, event: Event) -> None:
-        while waiting := self._inside():
+        while waiting := self.inside():
             ring = self.cycle()  # who waits for each other is ended by a choice of ours
             outside = sum(_for_a_row(caller) for caller, _task in waiting if caller not in ring)
             self.crowded = self.crowded or outside + bool(ring) > 1
@@ -305,7 +311,7 @@ class Machine:
                 return
             await asyncio.sleep(0)
 
-    def _inside(self) -> list[tuple[Caller, asyncio.Future[Any]]]:
+    def inside(self) -> list[tuple[Caller, asyncio.Future[Any]]]:
         """Callers whose statement or command waits inside the server, and what will tell its end."""
         waiting = [caller for caller in self.callers if caller.condition == "blocked"]
         return [(caller, caller.task) for caller in waiting if caller.task is not None]
@@ -334,104 +340,10 @@ class Machine:
         await asyncio.wait([caller.task])
         await finish_sql(self, caller, event)
 
-    # Time and faults
-
-    async def _let_time_pass(self) -> bool:
-        """Nobody can move: on to the next deadline. False where there is none."""
-        asleep = [caller for caller in self.callers if caller.condition == "sleeping"]
-        asleep += [caller for caller, _task in self._inside() if caller.due_ms]
-        polling = [caller for caller in self.callers if caller.condition == "parked"]
-        leases = await self.world.deadlines(self._touched_keys()) if polling else []
-        vanishes = self.leases.nominal(leases[0], self.now_ms, self.elapsed_ms) if leases else 0
-        patience = max((caller.patience_ms for caller in polling), default=0.0)
-        event = Event(len(self.events) + 1, Choice("time", ""), self)
-        if leases and vanishes <= patience:
-            due = vanishes + 1
-        elif asleep:
-            due = min(caller.due_ms for caller in asleep) - self.now_ms
-        elif polling and not self._rows_ran_out and 0 < self.cast.leases_ms <= patience:
-            self._rows_ran_out, due = True, self.cast.leases_ms + 1  # leases kept in rows or in memory
-        elif polling:  # nothing will ever change: their tries run out
-            self.caps.add("a caller's tries ran out")
-            self.events.append(event)
-            event.add(EVERYTHING)
-            for caller in polling:
-                event.woke.append(caller.name)
-                await self.resume(caller, event, value=False)
-            return True
-        else:
-            return False
-        if any(caller.patience_ms < due for caller in polling):
-            self.caps.add("a caller's tries ran out")  # it would have given up before
-        self.events.append(event)
-        await self._move_time(due, event)
-        await self._wake(event)
-        return True
-
     @property
     def elapsed_ms(self) -> float:
         """How long the schedule has really taken: leases in the store run out by that clock."""
         return (time.monotonic() - self._began) * 1_000
-
-    async def pass_time(self, ms: int) -> None:
-        """Let leases and windows run out, after everything else."""
-        await self._move_time(ms, Event(0, Choice("time", ""), self))
-
-    async def _move_time(self, ms: int, event: Event) -> None:
-        event.add(EVERYTHING)
-        if self.world.store == "redis":
-            self.leases.left(await self.world.age(self._touched_keys(), ms))
-        self.now_ms += ms
-        for caller in self.callers:
-            if caller.condition == "sleeping" and caller.due_ms <= self.now_ms:
-                caller.due_ms = 0
-                event.woke.append(caller.name)
-                await self.resume(caller, event, None)
-        for caller, task in self._inside():
-            if 0 < caller.due_ms <= self.now_ms:
-                await self.world.end_wait(caller.place)
-                await asyncio.wait([task])
-                event.woke.append(caller.name)
-                await finish_redis(self, caller, event)
-
-    def _touched_keys(self) -> list[str]:
-        """The stored names of all keys that commands have named so far."""
-        if self.world.store != "redis":
-            return []
-        named = {
-            name.removeprefix("redis:")
-            for event in self.events
-            for name in event.touch.reads | event.touch.writes
-            if name.startswith("redis:")
-        }
-        return [self.stored[name] for name in sorted(named) if name in self.stored]
-
-    async def _crash(self, caller: Caller, event: Event, *, late: bool) -> None:
-        """The caller's process is gone; what it had sent may still arrive, at any time."""
-        event.show(caller, "fault", ("(crashes; what it sent arrives later)" if late else "(crashes)",))
-        event.add(reads("clock"))
-        if caller.name in self.cast.owners:
-            await self._crash_owner(caller, event, late=late)
-            return
-        for other in list(self.callers):
-            if other.process == caller.process and other.alive and other.name not in self.cast.owners:
-                if late and other is caller:
-                    other.late = True
-                else:
-                    await self.remove(other, event)
-
-    async def _crash_owner(self, caller: Caller, event: Event, *, late: bool) -> None:
-        """An owner's process is gone with its memory and its mailbox; the next message starts another in its place."""
-        event.add(Touch(writes=frozenset({f"owner:{caller.owner}"})))
-        if late:
-            caller.late = True
-        else:
-            await self.remove(caller, event)
-        for asker in self.cast.owner_gone(caller):
-            if asker.condition == "waiting":
-                event.woke.append(asker.name)
-                asker.last, asker.deaf = event, False
-                await self.resume(asker, event, ConnectionLost("the owner is gone"), throw=True)
 
     async def remove(self, caller: Caller, event: Event) -> None:
         """A dead caller's connections close: what its transaction held is given back."""

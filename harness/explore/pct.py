@@ -45,7 +45,7 @@ class Pct:
         faults = [choice for choice in choices if choice.kind not in {"step", "victim"}]
         if faults and self._rng.random() < _FAULT_SHARE:
             return self._rng.choice(faults)
-        steps = [choice for choice in choices if choice.kind in {"step", "victim"}]
+        steps = [choice for choice in choices if choice.kind in {"step", "victim"}] or choices
         chosen = max(steps, key=lambda choice: self._priorities[choice.caller])
         if self._changes and len(events) + 1 >= self._changes[0]:
             self._changes.pop(0)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from harness.explore.caller import Caller, Done, Performed
-from harness.explore.session import LOCK_LEASE_MS, ExploreSession, Pending, step
+from harness.explore.session import SHORTEST_MS, ExploreSession, Pending, step
 from harness.explore.world import OWNERS
 from harness.model import (
     DENIED,
@@ -28,6 +28,20 @@ from harness.model import (
 from harness.strategy import Scenario, StatementForm, Strategy
 
 Message = tuple[Caller, Request]
+
+
+class Namespace(Protocol):
+    """What tells one schedule's names from another's, and when it begins."""
+
+    prefix: str
+    base_ms: int
+
+    @property
+    def mark(self) -> str:
+        """What the names of this schedule end in."""
+        ...
+
+
 _PATIENCE_MS = 10_000.0
 """How long an attempt waits for others: longer than a lease."""
 
@@ -55,7 +69,7 @@ class Cell:
         self.clock_steps = clock_steps
         forms = (form.statement for form in strategy.forms.values() if isinstance(form, StatementForm))
         self.declared = {*strategy.rows.statements, *forms}
-        self.leases_ms = max(scenario.leases_ms, LOCK_LEASE_MS)
+        self.leases_ms = max(scenario.leases_ms, scenario.lock_lease_ms, SHORTEST_MS)
 
 
 class Owner:
@@ -74,7 +88,7 @@ class Cast:
     """Who takes part in one schedule."""
 
     def __init__(
-        self, cell: Cell, items: Sequence[Request | Attempt], names: Mapping[str, str], prefix: str, base_ms: int,
+        self, cell: Cell, items: Sequence[Request | Attempt], names: Mapping[str, str], world: Namespace,
         without: Collection[str] = (),
     ) -> None:  # fmt: skip
         """`items` as the scenario draws them; `names` gives each of their keys its name in this schedule.
@@ -88,11 +102,13 @@ class Cast:
         self.leases_ms = cell.leases_ms
         self.callers: list[Caller] = []
         self.owners: set[str] = set()
+        self.daemons: dict[str, str] = {}
+        """Those that run beside the callers: the name of each to that of its program."""
         self.operations: list[Performed] = []
         self.effects: list[Done] = []
+        self.title = cell.strategy.title
         self.whole = cell.strategy.scope == "flow"
-        self._prefix = prefix
-        self._base_ms = base_ms
+        self._prefix, self._mark, self._base_ms = world.prefix, world.mark, world.base_ms
         self._by_name: dict[str, Caller] = {}
         self._memories: dict[int, dict[Any, Any]] = {}
         self._asked: dict[str, Message] = {}
@@ -112,6 +128,9 @@ class Cast:
             replica.program = _catching_up()
             replica.condition = "idle"
         self._owner_of = {owner.name: owner for owner in self._owners}
+        self._programs = strategy.daemons()
+        for name in self._programs:
+            self.start(name)
 
     def named(self, name: str) -> Caller:
         """A caller by its name."""
@@ -122,7 +141,7 @@ class Cast:
         text = text.replace(self._prefix, "")
         for base, name in self.names.items():
             text = text.replace(name, base)
-        return text
+        return text.replace(f":{self._mark}", "")
 
     def _place(self) -> int:
         self._places += 1
@@ -134,7 +153,15 @@ class Cast:
 
     def _caller(self, name: str, place: int, process: int, memory: dict[Any, Any]) -> Caller:
         caller = Caller(name, place, process, self.plain)
-        caller.session = ExploreSession(caller, self._prefix, memory, name, clock_steps=self.cell.clock_steps)
+        caller.session = ExploreSession(
+            caller,
+            self._prefix,
+            self._mark,
+            memory,
+            name,
+            clock_steps=self.cell.clock_steps,
+            scenario=self.cell.scenario,
+        )
         self.callers.append(caller)
         self._by_name[name] = caller
         return caller
@@ -208,7 +235,39 @@ class Cast:
         self.effects.append(done)
         return done
 
-    # Owners
+    # Daemons and owners
+
+    def start(self, program: str) -> Caller:
+        """Run a daemon, or another one in the place of one that is gone: it remembers nothing."""
+        name, number = program, 2
+        while name in self._by_name:
+            name, number = f"{program}.{number}", number + 1
+        place = self._place()
+        caller = self._caller(name, place, 1_000 + place, {})
+        caller.program = self._programs[program](caller.session, self.cell.rule)
+        self.daemons[name] = program
+        caller.serves = True
+        return caller
+
+    def beside(self, caller: Caller) -> Caller:
+        """Begin the daemon that a caller asks for."""
+        assert caller.pending is not None
+        work, apart = caller.pending.words
+        place = self._place()
+        name = self._beside_name(caller, caller.pending.name)
+        daemon = self._caller(name, place, 1_000 + place if apart else caller.process, caller.session.memory)
+        daemon.program = work(daemon.session)
+        daemon.asked_for, daemon.serves, daemon.prompt = caller.asked_for, True, True
+        return daemon
+
+    def of(self, caller: Caller) -> Caller:
+        """The daemon that a caller no longer needs."""
+        assert caller.pending is not None
+        return self._by_name[self._beside_name(caller, caller.pending.name)]
+
+    @staticmethod
+    def _beside_name(caller: Caller, name: str) -> str:
+        return f"{name} of {caller.name}"
 
     def owner_of(self, caller: Caller) -> Owner:
         """Whom a caller asks: that of its process."""

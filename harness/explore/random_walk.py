@@ -26,7 +26,7 @@ class RandomWalk:
 
     def choose(self, choices: Sequence[Choice], events: Sequence[Event]) -> Choice | None:  # noqa: ARG002 - a search's
         """Anything."""
-        steps = [choice for choice in choices if choice.kind in {"step", "victim"}]
+        steps = [choice for choice in choices if choice.kind in {"step", "victim"}] or choices
         faults = [choice for choice in choices if choice.kind not in {"step", "victim"}]
         return self._rng.choice(faults if faults and self._rng.random() < _FAULT_SHARE else steps)
 

@@ -29,11 +29,15 @@ class Replay:
             choice = self._left.pop(0)
             if choice in choices:
                 return choice
+            asleep = Choice("later", choice.caller)
+            if asleep in choices:
+                self._left.insert(0, choice)
+                return asleep
             if not self._lenient:
                 self.diverged = f"{choice.caller} cannot take its {choice.kind} any more"
                 return None
         before = events[-1].choice.caller if events else ""
-        steps = [choice for choice in choices if choice.kind in {"step", "victim"}]
+        steps = [choice for choice in choices if choice.kind in {"step", "victim"}] or choices
         return next((choice for choice in steps if choice.caller == before), steps[0])
 
     def finished(self, events: Sequence[Event]) -> bool:  # noqa: ARG002 - a search's

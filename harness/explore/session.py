@@ -6,7 +6,7 @@ a `Pending`, and is sent the reply. Time is the scheduler's.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from contextlib import AbstractAsyncContextManager
 from random import Random
 from types import TracebackType, coroutine
@@ -14,15 +14,18 @@ from typing import Any, Literal, Protocol
 
 from harness.explore.touch import NOWHERE, Touch, reads, writes
 from harness.model import ConnectionLost, Outcome, Reply, Request, Rule, State, UsageError, no_outcome
-from harness.strategy import Isolation, Rows, Session, Transaction
+from harness.strategy import Isolation, Rows, Scenario, Session, Transaction
 
-LOCK_LEASE_MS = 2_000
+WORK = "work"
+"""What a sleep is for, where a request's own work takes so long."""
+SHORTEST_MS = 2_000
+"""A lock's lease in the store runs out by the store's clock: where it is short, it is stretched, and work with it."""
 _PAUSE_MS = 8.0
 """Between two tries, on average: how long a poller has patience depends on it."""
 
 Kind = Literal[
     "redis", "script", "begin", "sql", "commit", "rollback", "lock", "unlock", "ask", "clock", "sleep", "retry",
-    "effect", "effect-end", "copy", "catch-up",
+    "effect", "effect-end", "copy", "catch-up", "beside", "beside-end",
 ]  # fmt: skip
 
 
@@ -65,10 +68,14 @@ class Noting(Protocol):
 class ExploreSession(Session):
     """One caller's session. `watch` is the scheduler's side of this caller."""
 
-    lock_lease_ms = LOCK_LEASE_MS
+    def __init__(
+        self, watch: Noting, prefix: str, mark: str, memory: dict[Any, Any], seed: str, *, clock_steps: bool,
+        scenario: Scenario,
+    ) -> None:  # fmt: skip
+        """`mark` tells this schedule's names from others'; the scenario says how long leases and work last.
 
-    def __init__(self, watch: Noting, prefix: str, memory: dict[Any, Any], seed: str, *, clock_steps: bool) -> None:
-        """`clock_steps`: time may move in this schedule, so that it matters when a clock is read."""
+        `clock_steps`: time may move in this schedule, so that it matters when a clock is read.
+        """
         self.memory = memory
         self.now_at_ms = 0
         self.changed = False
@@ -76,13 +83,21 @@ class ExploreSession(Session):
         self.until_answered = False
         self._watch = watch
         self._prefix = prefix
+        self._mark = mark
         self._seed = seed
         self._rng: Random | None = None
         self._clock_steps = clock_steps
+        self._stretch = max(1, SHORTEST_MS // scenario.lock_lease_ms)
+        self.lock_lease_ms = scenario.lock_lease_ms * self._stretch
+        self._slow = scenario.slow
 
     def key(self, name: str) -> str:
         """The stored name of a key."""
         return self._prefix + name
+
+    def own_key(self, name: str) -> str:
+        """The stored name of what is the strategy's own: another in every schedule."""
+        return f"{self._prefix}{name}:{self._mark}"
 
     # Redis
 
@@ -95,7 +110,7 @@ class ExploreSession(Session):
         """Ask the replica, which is as far behind as the scheduler has it."""
         return step(Pending("copy", command))
 
-    def script(self, source: str, keys: tuple[str, ...], *args: str | float) -> Awaitable[Any]:
+    def script(self, source: str, keys: tuple[str, ...], *args: str | float | bytes) -> Awaitable[Any]:
         """Run a script: one step."""
         self.changed = True
         return step(Pending("script", (source, keys, args)))
@@ -122,6 +137,12 @@ class ExploreSession(Session):
         """A lock of this virtual process."""
         return _Mutex(name)
 
+    def beside(
+        self, name: str, work: Callable[[Session], Coroutine[Any, Any, None]], *, apart: bool = False
+    ) -> AbstractAsyncContextManager[Any]:
+        """A program of its own."""
+        return _Beside(name, work, apart=apart)
+
     async def ask(self, request: Request) -> Reply:
         """Send a message to the owner; it answers when it has decided."""
         self.changed = True
@@ -135,6 +156,10 @@ class ExploreSession(Session):
             await step(Pending("clock"))
         self.now_at_ms, self.until_answered = self._watch.now_ms, False
         return self.now_at_ms
+
+    def decided_at(self, now_ms: int) -> None:
+        """By the scheduler's clock."""
+        self.now_at_ms, self.until_answered = now_ms, False
 
     async def instant_ms(self) -> int:
         """The scheduler's clock, where the store's may decide until the answer is there."""
@@ -157,11 +182,15 @@ class ExploreSession(Session):
 
     async def retries(self, limit: int = 100) -> AsyncIterator[int]:
         """Count tries. One that changes nothing is tried again when somebody has changed something."""
+        waited_ms = 0
         for number in range(limit):
             if number:
                 self.retried += 1
-                if not await step(Pending("retry", ms=_PAUSE_MS * (limit - number))):
+                left_ms = _PAUSE_MS * self._stretch * (limit - number) - waited_ms
+                began_ms = self._watch.now_ms
+                if left_ms <= 0 or not await step(Pending("retry", ms=left_ms)):
                     return
+                waited_ms += self._watch.now_ms - began_ms
             else:
                 await step(Pending("retry", name="first"))
             yield number
@@ -173,6 +202,8 @@ class ExploreSession(Session):
         if type(outcome) is not Outcome:
             raise UsageError(no_outcome(rule, outcome))
         self._watch.decided(request, state, outcome)
+        if self._slow is not None and (work_ms := self._slow(request)):
+            await step(Pending("sleep", name=WORK, ms=work_ms * self._stretch))
         return outcome
 
     def note(self, *, reads: State | None = None, writes: State | None = None) -> None:
@@ -210,6 +241,22 @@ class _ExploreTransaction(Transaction):
 
     def note(self, *, reads: State | None = None, writes: State | None = None) -> None:
         self._session.note(reads=reads, writes=writes)
+
+
+class _Beside(AbstractAsyncContextManager[Any]):
+    """A daemon of this caller's."""
+
+    def __init__(self, name: str, work: Callable[[Session], Coroutine[Any, Any, None]], *, apart: bool) -> None:
+        self._begin = Pending("beside", (work, apart), name=name)
+
+    async def __aenter__(self) -> None:
+        await step(self._begin)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None or not issubclass(kind, GeneratorExit):
+            await step(Pending("beside-end", name=self._begin.name))
 
 
 class _Mutex(AbstractAsyncContextManager[Any]):

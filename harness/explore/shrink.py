@@ -38,7 +38,7 @@ def switches(choices: Sequence[Choice]) -> int:
 
 def faults(choices: Sequence[Choice]) -> int:
     """How many faults happen."""
-    return sum(choice.kind not in {"step", "victim", "time"} for choice in choices)
+    return sum(choice.kind not in {"step", "victim", "time", "later"} for choice in choices)
 
 
 def measure(choices: Sequence[Choice]) -> tuple[int, int, int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from harness.burst.shown import word as shown_word
@@ -12,7 +13,7 @@ from harness.explore.caller import Caller
 from harness.explore.event import Choice, Event
 from harness.explore.leases import Leases, lease_ms
 from harness.explore.program import Cast
-from harness.explore.session import CLOCK, Pending, fixed_touch
+from harness.explore.session import CLOCK, WORK, Pending, fixed_touch
 from harness.explore.touch import (
     EVERYTHING,
     LOCAL,
@@ -20,6 +21,7 @@ from harness.explore.touch import (
     Touch,
     command_touch,
     command_touched,
+    lives,
     reads,
     writes,
 )
@@ -98,6 +100,8 @@ async def _other(stage: Stage, caller: Caller, pending: Pending, event: Event) -
                 caller.effect.ended_ns = event.at
             event.show(caller, "effect", (f"{pending.name} ends",))
         case "sleep":
+            if pending.name == WORK:
+                event.show(caller, "effect", (f"works for {pending.ms:,.0f} ms",))
             caller.condition, caller.due_ms = "sleeping", stage.now_ms + int(pending.ms) + 1
             return
     await stage.resume(caller, event, None)
@@ -259,23 +263,33 @@ async def _script(stage: Stage, caller: Caller, pending: Pending, event: Event, 
     source, keys, args = pending.words
     plain = [stage.cast.plain(key) for key in keys]
     stage.stored.update(zip(plain, keys, strict=True))
-    event.add(writes(*(f"redis:{key}" for key in plain)) if keys else EVERYTHING)
+    touch = writes(*(f"redis:{key}" for key in plain)) if keys else EVERYTHING
+    before = await _contents(stage, keys) if caller.prompt else None
     called = pending.name == "function"
     shown = ("FCALL" if called else "LUA", *plain, *(stage.cast.plain(shown_word(arg)) for arg in args))
     if _ASKS_TIME.search(source):
         source, args = _TIME_IS_GIVEN + source, (*args, stage.now_ms)
         event.add(CLOCK)
     first = ("FCALL", await stage.world.registered(source)) if called else ("EVALSHA", await stage.world.digest(source))
-    stage.leases.set_by_script(stage.cast.leases_ms)
+    stage.leases.set_by_script(stage.cast.leases_ms, args, stage.now_ms)
     try:
         reply = await (await stage.world.redis(caller.place)).execute(*first, len(keys), *keys, *args)
     except StoreFault as fault:
         _disturbs(stage, fault)
+        event.add(touch)
         event.show(caller, "redis", shown, f"! {fault.code}")
         await _failed(stage, caller, event, fault)
         return
+    if before is not None and before == await _contents(stage, keys):
+        touch = Touch(touch.writes, frozenset(lives(touch.writes)), touch.everything)
+    event.add(touch)
     event.show(caller, "redis", shown, reply, lost=lost)
     await _told(stage, caller, event, reply, lost=lost)
+
+
+async def _contents(stage: Stage, keys: Sequence[str]) -> list[Any]:
+    """What lies there: a renewal leaves it, and whoever polls need not look again."""
+    return [await stage.world.dump(key) for key in keys]
 
 
 # PostgreSQL

@@ -7,7 +7,7 @@ what is not known to be narrow touches everything in its store.
 Resources are named by strings: `redis:<key>`, `lock:<key>` and `data:<key>` of PostgreSQL
 (who holds a row, what is committed in it), `adv` (advisory locks), `commits` (what a snapshot
 above read committed sees), `ssi`, `pg` (all of PostgreSQL), `mutex:<name>`, `owner:<name>`,
-`effects`, `clock`.
+`effects`, `clock`. `ends:<key>`: when a key of Redis ends.
 """
 
 from __future__ import annotations
@@ -119,13 +119,35 @@ def command_touch(words: tuple[str, ...], kinds: Mapping[str, CommandKind | None
     if name in LOCAL:
         return NOWHERE
     kind = kinds.get(name)
+    if kind is not None and name in _STREAMS and (streams := _streams(words)):
+        return reads(*streams) if kind.readonly else writes(*streams)
     if kind is None or kind.movable or kind.first == 0:
         return EVERYTHING
     last = kind.last if kind.last > 0 else len(words) + kind.last
     keys = [f"redis:{words[place]}" for place in range(kind.first, min(last, len(words) - 1) + 1, kind.step)]
+    if name in _ENDS:
+        keys += lives(keys)
     if kind.readonly or name == "WATCH":
         return reads(*keys)
     return writes(*keys)
+
+
+_ENDS = frozenset({"TTL", "PTTL", "EXPIRETIME", "PEXPIRETIME"})
+"""They read when a key ends."""
+
+
+def lives(keys: Iterable[str]) -> list[str]:
+    """When the keys end: a renewal changes that, and nothing that other commands read."""
+    return [key.replace("redis:", "ends:", 1) for key in keys]
+
+
+_STREAMS = frozenset({"XREAD", "XREADGROUP"})
+"""The keys are the first half of what follows STREAMS."""
+
+
+def _streams(words: tuple[str, ...]) -> list[str]:
+    place = next((place for place, word in enumerate(words) if word.upper() == "STREAMS"), len(words)) + 1
+    return [f"redis:{word}" for word in words[place : place + (len(words) - place) // 2]]
 
 
 def command_touched(words: tuple[str, ...], before: Touch, reply: object) -> Touch:

@@ -217,6 +217,10 @@ class World:
             self._functions.add(name)
         return name
 
+    async def dump(self, stored: str) -> Any:
+        """What lies under a name, whatever kind of value it is."""
+        return await self._aside.execute("DUMP", stored)
+
     async def learn(self, name: str) -> None:
         """Ask the server what a command does to keys."""
         connection = self._aside
@@ -271,13 +275,18 @@ class World:
         self.number += 1
         if self.store == "postgres" and self.number > self._seeded:
             await self._seed_rows()
-        names = {key: f"{key}:{self._own}e{self.number}" for key in self.base_keys}
+        names = {key: f"{key}:{self.mark}" for key in self.base_keys}
         value = self.scenario.initial_value
         if self.store == "redis" and value is not None:
             connection = self._aside
             for name in names.values():
                 await connection.execute(*self.scenario.values.write(self.prefix + name, value, self.base_ms))
         return names
+
+    @property
+    def mark(self) -> str:
+        """What the names of this schedule end in."""
+        return f"{self._own}e{self.number}"
 
     async def _seed_rows(self) -> None:
         names = [f"{key}:{self._own}e{self._seeded + i}" for i in range(1, _BATCH + 1) for key in self.base_keys]

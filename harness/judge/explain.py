@@ -22,8 +22,7 @@ DECIDE = "decide"
 
 _ENDS = ("COMMIT", "ROLLBACK")
 _FAULT = "fault"
-_OWNER = ("owner", "replica")
-"""How the names of those begin who make no request of their own."""
+_PROBE = "probe"
 
 
 class Ordered(NamedTuple):
@@ -192,7 +191,7 @@ def _columns(steps: Sequence[Step], operations: Sequence[Operation]) -> dict[str
     letters: dict[str, str] = {}
     columns: dict[str, str] = {}
     for step in steps:
-        if step.kind != DECIDE and step.request not in columns:
+        if step.kind != DECIDE and step.request and step.request not in columns:
             attempt = attempts.get(step.request, step.request)
             letter = letters.setdefault(attempt, _letter(len(letters)))
             columns[step.request] = letter
@@ -206,19 +205,24 @@ def _letter(number: int) -> str:
 
 
 def _column(step: Step, columns: Mapping[str, str]) -> str:
-    """An owner has a column of its own, and so has a request that is delivered a second time."""
-    if step.caller.startswith(_OWNER):
+    """Owners and daemons have a column of their own, and so has a request that is delivered a second time."""
+    if _serves(step.caller):
         return step.caller
     return columns[step.request] + ("'" if step.caller.endswith("'") else "")
 
 
+def _serves(caller: str) -> bool:
+    """Whether it is an owner or a daemon: they are called what they are, callers by letters and numbers."""
+    return caller[:1].islower() and caller != _PROBE
+
+
 def _firsts(steps: Sequence[Step], columns: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Each column with the first request in it; owners stand last."""
+    """Each column with the first request in it; owners and daemons stand last."""
     firsts: dict[str, str] = {}
     for step in steps:
         if step.kind != DECIDE:
             firsts.setdefault(_column(step, columns), step.request)
-    return sorted(firsts.items(), key=lambda one: one[0].startswith(_OWNER))
+    return sorted(firsts.items(), key=lambda one: _serves(one[0]))
 
 
 def _rows(steps: Sequence[Step], columns: Mapping[str, str], operations: Sequence[Operation]) -> tuple[Row, ...]:

@@ -15,7 +15,7 @@ import uvloop
 from harness.burst import Cell
 from harness.burst.child import keep_answers_apart, say
 from harness.burst.owner import Owner
-from harness.burst.worker import Cells, connected
+from harness.burst.serving import Cells, connected
 from harness.model import RaceError, StoreFault, described
 from harness.stores import Targets
 

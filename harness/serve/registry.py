@@ -11,9 +11,9 @@ from typing import Any, Self
 
 from harness.burst import Cell, Load, StoresOptions
 from harness.burst.cells import Bound, bind
+from harness.burst.serving import connected
 from harness.burst.session import LoadSession, VirtualProcess
 from harness.burst.state import seed
-from harness.burst.worker import connected
 from harness.model import RaceError, StoreFault, UsageError, described
 from harness.serve.catalogue import Catalogue
 from harness.serve.pool import Home, Pool

@@ -10,9 +10,9 @@ from random import Random
 from typing import Any, NamedTuple
 
 from harness.burst.owner import OwnerClient
+from harness.burst.serving import connected
 from harness.burst.session import LoadSession, VirtualProcess
 from harness.burst.state import at_rest
-from harness.burst.worker import connected
 from harness.model import (
     DENIED,
     CommandRefused,

@@ -19,7 +19,7 @@ import uvloop
 from harness.burst import Cell
 from harness.burst.child import keep_answers_apart, say
 from harness.burst.owner import OwnerClient
-from harness.burst.worker import Cells
+from harness.burst.serving import Cells
 from harness.serve.app import App
 from harness.serve.catalogue import Catalogue
 from harness.serve.link import Link

@@ -15,12 +15,13 @@ from harness.strategy.layouts import RowLayout, TableLayout, ValueLayout, json_r
 from harness.strategy.scenario import End, Flow, Scenario
 from harness.strategy.session import Isolation, Rows, Session, Transaction
 from harness.strategy.spec import RuleSpec
-from harness.strategy.strategy import Store, Strategy, store_of
+from harness.strategy.strategy import Daemon, Store, Strategy, store_of
 
 __all__ = [
     "ChildRowLayout",
     "CommandForm",
     "CommandsForm",
+    "Daemon",
     "End",
     "Flow",
     "Form",

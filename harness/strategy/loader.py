@@ -32,6 +32,7 @@ _SCRIPT = re.compile(r"(?P<path>.*\.py)(?:#(?P<name>[^:#]*))?(?::(?P<variant>[^:
 _FOLDERS: dict[Kind, str] = {"scenario": "scenarios", "strategy": "strategies"}
 _BASES: dict[Kind, type[Scenario] | type[Strategy]] = {"scenario": Scenario, "strategy": Strategy}
 _ORDER = "order.txt"
+_ALSO = "also.txt"
 _WANTED = {
     "scenario": "a class derived from harness.Scenario, with a rule and a burst",
     "strategy": "a class derived from harness.Strategy, with apply and claims",
@@ -51,7 +52,7 @@ def find_strategy(spec: str) -> tuple[type[Strategy], str]:
     """The strategy behind a name, a script or `role=strategy,*=strategy`; the variant or "". Raises UsageError."""
     if names_roles(spec):
         return by_role(spec, find_strategy), ""
-    path, name, variant = _parse(spec)
+    path, name, variant = _parse(_also().get(spec, spec))
     strategy: type[Strategy] = _find("strategy", path, name)
     if variant and variant not in strategy.variants:
         known = nearest(variant, strategy.variants)
@@ -179,6 +180,13 @@ def _index(kind: Kind) -> dict[str, Path]:
     names = order.read_text(encoding="utf-8").split() if order.is_file() else []
     first = {name: found[name] for name in names if name in found}
     return {**first, **found}
+
+
+@cache
+def _also() -> dict[str, str]:
+    """Other names by which people look for a bundled strategy or variant: `mutex-ordered` is `mutex`."""
+    lines = (_folder("strategy") / _ALSO).read_text(encoding="utf-8").splitlines()
+    return dict(line.split() for line in lines)
 
 
 def _names(script: Path) -> list[str]:

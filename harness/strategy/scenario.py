@@ -56,6 +56,10 @@ class Scenario:
     rules: Mapping[str, Rule] = {}
     initial_value: Any = None
     leases_ms: int = 0
+    lock_lease_ms: int = 2_000
+    """How long a strategy's lock in a store is leased to its holder."""
+    bursts: int = 1_000
+    """How many bursts a load makes where nobody says: fewer where each of them takes long."""
     values: ValueLayout = ValueLayout()
     rows: TableLayout = json_row()
     layouts: Mapping[str, TableLayout] = {}
@@ -124,6 +128,15 @@ class Scenario:
     async def flow(self, flow: Flow) -> None:
         """The code of one attempt: requests around effects."""
         raise NotImplementedError
+
+    def work_ms(self, request: Request) -> float:
+        """How long a request's own work takes between what it reads and what it writes, wherever the rule is called."""
+        return 0.0
+
+    @property
+    def slow(self) -> Callable[[Request], float] | None:
+        """`work_ms`, where there is any."""
+        return None if type(self).work_ms is Scenario.work_ms else self.work_ms
 
     def invariants(self) -> Sequence[Invariant]:
         """The sentences that must stay true, beyond an order that explains every reply."""

@@ -7,7 +7,7 @@ else go first. The load engine runs steps as they come; an explorer grants them 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -38,7 +38,7 @@ class Transaction(ABC):
 
 
 class Session(ABC):
-    """One caller's session. Every method but `key`, `token` and `note` is a step."""
+    """One caller's session. Every method but `key`, `own_key`, `beside`, `token`, `note` and `decided_at` is a step."""
 
     memory: dict[Any, Any]
     """Shared by all callers of this virtual process, and by nobody else."""
@@ -54,6 +54,10 @@ class Session(ABC):
         """The name in the store of a key: inside the namespace of this run."""
 
     @abstractmethod
+    def own_key(self, name: str) -> str:
+        """The name in the store of something that is no key of a request: a queue of the strategy's own."""
+
+    @abstractmethod
     def redis(self, *command: str | float | bytes) -> Awaitable[Any]:
         """Send one command; its reply with bulk strings as bytes. Raises CommandRefused, ConnectionLost."""
 
@@ -62,7 +66,7 @@ class Session(ABC):
         """Send one command that reads to the replica, which may be behind; where the strategy names its lag."""
 
     @abstractmethod
-    def script(self, source: str, keys: tuple[str, ...], *args: str | float) -> Awaitable[Any]:
+    def script(self, source: str, keys: tuple[str, ...], *args: str | float | bytes) -> Awaitable[Any]:
         """Run a Lua script by its digest (EVALSHA), loading it where the server lost it."""
 
     @abstractmethod
@@ -80,6 +84,15 @@ class Session(ABC):
     @abstractmethod
     def mutex(self, name: str) -> AbstractAsyncContextManager[Any]:
         """A lock in the memory of this virtual process: other processes do not see it."""
+
+    @abstractmethod
+    def beside(
+        self, name: str, work: Callable[[Session], Coroutine[Any, Any, None]], *, apart: bool = False
+    ) -> AbstractAsyncContextManager[Any]:
+        """Run a daemon of this caller's process, until the block is left or the process is gone.
+
+        `apart`: it is a process of its own, which does not see the caller's die. Its session is another one.
+        """
 
     @abstractmethod
     async def ask(self, request: Request) -> Reply:
@@ -112,6 +125,10 @@ class Session(ABC):
     @abstractmethod
     async def decide(self, rule: Rule, state: State, request: Request) -> Outcome:
         """Read the clock, apply the rule, and think. The instant is recorded with the operation."""
+
+    @abstractmethod
+    def decided_at(self, now_ms: int) -> None:
+        """Somebody else has decided, at this instant: a consumer, say. No step."""
 
     @abstractmethod
     async def instant_ms(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
 from itertools import combinations
 from random import Random
@@ -16,6 +16,8 @@ from harness.strategy.session import Session
 
 Store = Literal["redis", "postgres", "http"]
 """Where the state lies; `http`: behind a service of one's own."""
+Daemon = Callable[[Session, Rule], Coroutine[Any, Any, None]]
+"""A background program of a strategy, which runs for ever."""
 
 
 _FORMS = {
@@ -85,6 +87,11 @@ class Strategy(ABC):
     def owners(self) -> int:
         """How many owner processes take requests, where the strategy is `owned`: more than one is a mutant."""
         return 1
+
+    @property
+    def serving(self) -> int:
+        """How many processes run beside the callers': one for each owner, or for each daemon."""
+        return max(self.owners if self.owned else 0, len(self.daemons()))
 
     @property
     def reentrant(self) -> bool:
@@ -163,6 +170,10 @@ class Strategy(ABC):
     async def carry(self, session: Session, attempt: Attempt, flow: Callable[[], Awaitable[None]]) -> None:
         """Where the scope is a flow: make all the requests and effects of an attempt, which `flow` does."""
         raise NotImplementedError
+
+    def daemons(self) -> Mapping[str, Daemon]:
+        """Programs that run beside all callers, by name: each in a process of its own, started again when it ends."""
+        return {}
 
     async def own(self, session: Session, request: Request, rule: Rule) -> Reply:
         """In the owner process: one request at a time."""

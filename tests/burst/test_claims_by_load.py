@@ -36,6 +36,7 @@ SPREAD = {
     "invoice-number": ("pg-unique",),
     "job-claim": ("pg-skip-locked",),
     "team-move": ("pg-for-update",),
+    "lock-lease": ("redis-lock:no-token",),
     "credits": ("redis-lock:whole-flow",),
     "subscription": ("pg-conditional",),
     "six-writers": ("admin=pg-read-committed,*=pg-procedure:revoked", "admin=naive,*=actor"),

@@ -12,7 +12,14 @@ from tests.explore.conftest import Stage
 
 VARIANTS = ["lua:resend", "lua:remember", "redis-lock:no-lease", "redis-lock:set-then-expire", "redis-lock:no-token"]
 TITLES = [kind.name for kind in strategies()] + VARIANTS
-SLOW = {("pg-serializable", "pause"), ("pg-repeatable-read", "pause"), ("pg-version", "pause")}
+SLOW = {
+    ("pg-serializable", "pause"),
+    ("pg-repeatable-read", "pause"),
+    ("pg-version", "pause"),
+    ("redis-lock-fenced", "pause"),
+    ("redis-lock-renewed", "pause"),
+    *(("queue", fault) for fault in FAULTS),
+}
 """Hundreds of schedules on PostgreSQL, and so is what follows: in the table of explored verdicts, not in a test."""
 CELLS = [("counter", title, fault) for title in TITLES for fault in FAULTS if (title, fault) not in SLOW] + [
     ("double-submit", title, fault)

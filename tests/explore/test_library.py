@@ -29,6 +29,8 @@ SCENARIOS = (
 )  # fmt: skip
 ELSEWHERE = {"drop"}
 """The rule of `double-submit` that every other test tries."""
+DAEMONS = {"queue", "redis-lock-fenced", "redis-lock-renewed"}
+"""Their daemons and numbers make many orders: `counter` and `lock-lease` show them."""
 EVERYTHING = "RACE_MATRIX" in os.environ
 """Every variant under every rule and fault: minutes, and once in a while."""
 TITLES = [(kind, variant) for kind in strategies() for variant in ("", *kind.variants)]
@@ -64,6 +66,8 @@ def titles(rule: int, fault: str) -> list[str]:
             return redis and kind.form is not None and not variant
         if kind.form is not None:
             return redis or (not variant and (rule == 0 or kind.name == "pg-conditional"))
+        if kind.name in DAEMONS:
+            return False
         return rule == 0 and not variant and (redis or kind.name in {"pg-read-committed", "pg-for-update"})
 
     return [

@@ -49,7 +49,7 @@ def bursts(connections: list[Connection], path: str, *, until_broken: bool) -> t
         ("mutex", False, False),
         ("mutex", True, True),
         ("actor", True, False),
-        ("actor:two-owners", True, True),
+        ("actor:per-process", True, True),
     ],
 )
 def test_two_clients(server: Server, strategy: str, apart: bool, breaks: bool) -> None:

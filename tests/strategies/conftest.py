@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from contextlib import AsyncExitStack
 from random import Random
@@ -14,7 +15,7 @@ from harness.burst.session import LoadSession, VirtualProcess
 from harness.stores import PostgresConnection, RedisConnection, Stores, Targets
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 
     from harness import Outcome, Reply, Request, Rule, Scenario, State, Strategy
 
@@ -43,6 +44,7 @@ class World:
         self.numbers = itertools.count()
         self.tables: set[str] = set()
         self.sessions: dict[str, Interrupted] = {}
+        self.targets: Targets
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Run to its end."""
@@ -52,7 +54,7 @@ class World:
         """Start both servers and connect to them."""
         stores = Stores(redis_url=None, postgres_url=None, allow_hosts=(), need={"redis", "postgres"})
         await self.stack.enter_async_context(stores)
-        targets = Targets.from_description(stores.describe())
+        self.targets = targets = Targets.from_description(stores.describe())
         for name in ("one", "other", "owner"):
             session = Interrupted(
                 name,
@@ -111,13 +113,34 @@ class World:
         """One request, through the owner where there is one."""
         session = self.sessions[by]
         session.now_at_ms = session.now_max_ms = 0
+        request = request._replace(id=request.id or f"request {next(self.numbers)}")
 
         async def ask(request: Request) -> tuple[Reply, int, int]:
             reply = await strategy.own(self.owner, request, rule)
             return reply, self.owner.now_at_ms, self.owner.now_at_ms
 
         session.asks = ask
-        return await strategy.apply(session, request, rule)
+        async with self.running(strategy, rule):
+            return await strategy.apply(session, request, rule)
+
+    @contextlib.asynccontextmanager
+    async def running(self, strategy: Strategy, rule: Rule) -> AsyncIterator[None]:
+        """The strategy's daemons, on connections of their own."""
+        sessions, tasks = [], []
+        for name, daemon in strategy.daemons().items():
+            redis = await RedisConnection.open(self.targets.redis)
+            sessions.append(LoadSession(name, self.targets.prefix, VirtualProcess(), redis=redis))
+            tasks.append(asyncio.create_task(daemon(sessions[-1], rule)))
+        try:
+            yield
+            while strategy.variant == "no-dedupe" and await self.one.redis("XLEN", self.owner.own_key(strategy.title)):
+                pass  # a message may end after its answer
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for session in sessions:
+                await session.close()
 
     def decided_ms(self, strategy: Strategy) -> int:
         """The instant of the last decision."""

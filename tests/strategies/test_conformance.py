@@ -143,7 +143,7 @@ async def conforms(world: World, scenario: Scenario, strategy: Strategy, name: s
         if operation == "lapse":
             await lapse(world, strategy, state)
             continue
-        request = Request(operation, (key,), args, id=str(number), attempt=attempt)
+        request = Request(operation, (key,), args, id=f"{key} {number}", attempt=attempt)
         reply = await world.apply(strategy, request, rule)
         now_ms = world.decided_ms(strategy)
         expected = rule(state, request, now_ms)

@@ -171,8 +171,8 @@ def test_an_unknown_name_gets_the_nearest_ones() -> None:
     ("start", "near"),
     [
         ("pg-u", "pg-unique"),
-        ("red", "redis-lock"),
-        ("Lock", "pg-skip-locked or redis-lock"),
+        ("red", "redis-lock, redis-lock-fenced or redis-lock-renewed"),
+        ("Lock", "pg-skip-locked, redis-lock, redis-lock-fenced or redis-lock-renewed"),
     ],
 )
 def test_the_beginning_of_a_name_gets_all_that_begin_so(start: str, near: str) -> None:

@@ -37,7 +37,10 @@ def bound(spec: str, rule: str = "copies", scenario: str = "six-writers") -> Any
         ("cron=luna,*=lua", "unknown strategy 'luna'; did you mean lua?"),
         ("corn=lua,*=lua", "unknown role 'corn' of six-writers; did you mean cron?"),
         ("cron=lua,http=lua", "no strategy for webhook, worker, admin, agent: add *=STRATEGY for all others"),
-        ("admin=actor:two-owners,*=actor", "actor:two-owners and actor have owners of their own: a key has one owner"),
+        (
+            "admin=actor:per-process,*=actor",
+            "actor:per-process and actor have owners of their own: a key has one owner",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(spec: str, line: str) -> None:

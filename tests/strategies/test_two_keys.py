@@ -59,7 +59,7 @@ async def conforms(world: World, strategy: Strategy, asked: list[tuple[bool, int
     state: dict[str, Any] = dict.fromkeys(pair)
     for number, (back, amount) in enumerate(asked):
         keys = pair[::-1] if back else pair
-        request = Request("move", keys, {"amount": amount}, id=str(number))
+        request = Request("move", keys, {"amount": amount}, id=f"{keys} {number}")
         reply = await world.apply(strategy, request, strategy.scenario.rule)
         expected = strategy.scenario.rule(state, request, 0)
         state.update(expected.changes)
