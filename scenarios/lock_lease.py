@@ -47,6 +47,11 @@ class LockLease(Scenario):
     name = "lock-lease"
     summary = "work under a lease: the slow outlive it, and strangers give locks back"
     invariant = "no report that was built is lost"
+    goes_wrong = "a lock runs out, or never does"
+    symptoms = {
+        "two held the lock at once": "--strategy redis-lock",
+        "a job overwrote a newer result": "--strategy redis-lock:no-token",
+    }
     initial_value: Any = {"version": 0, "by": ""}
     operations = {"build": Signature({"takes_ms": int}, {"version": int, "after": str}, "built")}
     lock_lease_ms = LEASE_MS

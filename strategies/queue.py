@@ -54,7 +54,9 @@ class Queue(Strategy):
     """One consumer that takes requests in the order of their coming."""
 
     name = "queue"
-    family = "owner"
+    family = "an owner"
+    stops_helping = "a second consumer, and whoever writes past the queue"
+    earns_its_cost = "six-writers"
     summary = "requests wait in a stream; one consumer takes them in order, decides and answers"
     enforces = "owner"
     variants = {

@@ -39,7 +39,8 @@ class RedisLockFenced(Strategy):
     """A leased lock per key, with a fencing number that the store checks at every write."""
 
     name = "redis-lock-fenced"
-    family = "redis"
+    family = "a lock"
+    stops_helping = "effects outside: two may be at work, and one of them for nothing"
     summary = "a leased lock with a number for each holder; the store refuses an earlier holder's write"
     variants = {
         "last-write": "the number is compared with that of the last write only",

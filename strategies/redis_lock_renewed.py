@@ -23,7 +23,8 @@ class RedisLockRenewed(Strategy):
     """A leased lock per key, renewed while its holder is at work."""
 
     name = "redis-lock-renewed"
-    family = "redis"
+    family = "a lock"
+    stops_helping = "a process that stands still as a whole: its daemon does, too"
     summary = "a leased lock that a daemon renews while its holder is at work"
     variants = {
         "too-late": "the daemon renews only after a lease has passed",
