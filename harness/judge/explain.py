@@ -212,8 +212,8 @@ def _column(step: Step, columns: Mapping[str, str]) -> str:
 
 
 def _serves(caller: str) -> bool:
-    """Whether it is an owner or a daemon: they are called what they are, callers by letters and numbers."""
-    return caller[:1].islower() and caller != _PROBE
+    """Whether it is an owner or a daemon: they are called by words, callers by letters and numbers."""
+    return caller[:1].islower() and len(caller) > 1 and caller != _PROBE
 
 
 def _firsts(steps: Sequence[Step], columns: Mapping[str, str]) -> list[tuple[str, str]]:
