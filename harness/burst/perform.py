@@ -32,7 +32,6 @@ from harness.strategy import Scenario, Strategy
 
 STUCK = "stuck"
 _monotonic_ns = time.monotonic_ns
-_time_ns = time.time_ns
 _new = tuple.__new__
 _YIELD_BELOW_S = 0.002
 _LONGEST_WAIT_MS = 16
@@ -142,7 +141,7 @@ class Performer:
             raise
         now_max_ms = session.now_max_ms
         if now_max_ms < 0:
-            now_max_ms = _time_ns() // 1_000_000
+            now_max_ms = time.time_ns() // 1_000_000
         recorder.end(mark, reply, session.now_at_ms, now_max_ms, _monotonic_ns())
         return reply
 
@@ -161,7 +160,7 @@ class Performer:
         except Exception as error:
             self.broken = self.broken or described(error)
             raise BrokenScript(self.broken) from error
-        now_max_ms = session.now_max_ms if session.now_max_ms >= 0 else _time_ns() // 1_000_000
+        now_max_ms = session.now_max_ms if session.now_max_ms >= 0 else time.time_ns() // 1_000_000
         answered_ns = _monotonic_ns()
         return [Status.OK, reply.decision, dict(reply.values), session.now_at_ms, now_max_ms, answered_ns, ""]
 
@@ -181,7 +180,7 @@ class Performer:
             code, session.lost = self.unanswered, True
         self.errors[code] += 1
         now_ms = session.now_at_ms
-        now_max_ms = max(now_ms, _time_ns() // 1_000_000) if session.now_max_ms < 0 else session.now_max_ms
+        now_max_ms = max(now_ms, time.time_ns() // 1_000_000) if session.now_max_ms < 0 else session.now_max_ms
         self.recorder.end_badly(mark, status, code, now_ms, now_max_ms, _monotonic_ns() if returned else 0)
 
     async def work(self) -> None:
