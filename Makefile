@@ -29,12 +29,12 @@ demo: $(DEMO)
 	@echo "next: . $(BIN)/activate, then race run double-submit --strategy naive"
 
 test: $(TOOLS)
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not load"
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not load and not long"
 	@echo "and alone on the machine, one at a time, the tests that make loads"
 	$(BIN)/python -m pytest -q -m "load and not long"
 
 check: test
-	@echo "what befalls a machine: stores that restart, connections that drop, clocks that are set back"
+	@echo "what takes long: stores that restart, clocks that are set back, workers that are killed, a browser"
 	$(BIN)/python -m pytest -q -m long
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -43,7 +43,7 @@ check: test
 	@stores="$$($(BIN)/python .ci/local_stores.py)"; \
 	if [ -n "$$stores" ]; then \
 		echo "once more, the tests with a store, on the servers of this machine"; \
-		env $$stores $(BIN)/python -m pytest -q -m stores; \
+		env $$stores $(BIN)/python -m pytest -q -m "stores and not long"; \
 	else \
 		echo "no Redis and PostgreSQL on 127.0.0.1: the tests with a store ran on embedded ones only"; \
 	fi

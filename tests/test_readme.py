@@ -107,6 +107,7 @@ def test_explorations(words: tuple[str, ...], away: Path) -> None:
 
 
 @pytest.mark.load
+@pytest.mark.long
 @pytest.mark.xdist_group("load")
 def test_checks(away: Path) -> None:
     """The gates that are shown pass, one after the other in one folder."""

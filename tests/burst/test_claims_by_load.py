@@ -70,6 +70,7 @@ def test_the_verdict_is_the_claim(loads: Loads, cell: Cell) -> None:
     bear_out(loads, cell, claim)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("strategy", VARIANTS)
 def test_every_variant(loads: Loads, strategy: str) -> None:
     """Every mutant where it breaks something, every tricky-but-safe form where there is one."""

@@ -57,7 +57,7 @@ def test_applied_and_not_told(tmp_path: Path, variant: str, verdict: Verdict) ->
 @pytest.mark.xdist_group("load")
 def test_with_an_owner(race: Callable[..., Ended]) -> None:
     """A new worker reaches the owner as the old one did; the result says how many were killed."""
-    ended = race("run", "webhook", "--strategy", "actor", "--kill-workers", "2", "--bursts", "40", "--size", "4")
+    ended = race("run", "token-rotation", "--strategy", "actor", "--kill-workers", "2", "--bursts", "40", "--size", "4")
     assert ended.code == 0, ended.stdout + ended.stderr
     assert re.search(r"  Killed   [12] workers? in the middle of bursts;", ended.stdout)
 

@@ -85,6 +85,7 @@ TRIED = [
 EVERY = [(flow, fault) for flow in FLOWS for fault in FAULTS] if "RACE_MATRIX" in os.environ else TRIED
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("flow", "fault"), EVERY)
 def test_what_is_claimed_comes_true(table: Table, flow: str, fault: str) -> None:
     """By the state at rest and the outside service's own ledger."""
@@ -169,6 +170,7 @@ def test_a_step_that_is_known_is_not_made_again(table: Table) -> None:
     assert table.run(go()) == ["charge", "e-mail"]
 
 
+@pytest.mark.long
 def test_a_durable_flow_leaves_nothing_behind(table: Table) -> None:
     """DBOS keeps what it knows in the schema of the run, and nowhere else."""
     assert table.cell("durable", "lost").end == claimed("durable", "lost")
@@ -194,6 +196,7 @@ def test_a_durable_flow_leaves_nothing_behind(table: Table) -> None:
 # The command
 
 
+@pytest.mark.long
 def test_the_command(race: Callable[..., Ended]) -> None:
     """One flow: a table, a kept document, and what it claims."""
     ended = race("compare", "subscription", "--flow", "inline", "--export-json", "flows.json", "--export-csv", "f.csv")

@@ -151,6 +151,7 @@ def test_wrong_usage(race: Race) -> None:
 
 
 @pytest.mark.load
+@pytest.mark.long
 @pytest.mark.stores
 @pytest.mark.xdist_group("load")
 def test_a_small_library(few: None, race: Race) -> None:
@@ -167,6 +168,7 @@ def test_a_small_library(few: None, race: Race) -> None:
 
 
 @pytest.mark.load
+@pytest.mark.long
 @pytest.mark.stores
 @pytest.mark.xdist_group("load")
 def test_a_false_claim_is_found(race: Race, monkeypatch: pytest.MonkeyPatch) -> None:

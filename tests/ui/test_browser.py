@@ -17,6 +17,7 @@ WAIT_MS = 60_000
 
 pytestmark = [
     pytest.mark.load,
+    pytest.mark.long,
     pytest.mark.xdist_group("load"),
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed: apt-get install chromium"),
 ]

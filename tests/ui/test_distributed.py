@@ -15,7 +15,7 @@ import pytest
 from tests.servers import PrivateValkey, free_port, until
 from tests.ui.sessions import Session, gone
 
-pytestmark = [pytest.mark.load, pytest.mark.xdist_group("load")]
+pytestmark = [pytest.mark.load, pytest.mark.long, pytest.mark.xdist_group("load")]
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from harness.results import schema_text
 from tests.servers import until
 from tests.ui.sessions import Session, gone
 
-pytestmark = [pytest.mark.load, pytest.mark.xdist_group("load")]
+pytestmark = [pytest.mark.load, pytest.mark.long, pytest.mark.xdist_group("load")]
 
 
 @pytest.fixture
