@@ -155,8 +155,6 @@ def _matrix(context: click.Context, options: dict[str, Any], output: Output, loa
 
     if options["scenario"] is not None or options["rules"] or options["flow"]:
         raise UsageError("--all takes every scenario and every rule: leave out SCENARIO, --rules and --flow")
-    if "html" in output.exports:
-        raise UsageError("there is no page of a matrix: --export-markdown, --export-csv or --export-json")
     tables = {name: output.results.folder / f"matrix.{name}" for name in ("json", "md")}
     out.check(output, *tables.values())
     budget_s = ALL_BUDGET_S if options["budget_s"] is None else options["budget_s"]

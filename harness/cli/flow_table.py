@@ -37,8 +37,6 @@ def flow_table(context: click.Context, options: dict[str, Any]) -> int:
     from harness.results.flows import AskedFlows, flows_document
 
     output, seed = Output.of(options), seed_or_new(options["seed"])
-    if "html" in output.exports:
-        raise UsageError("there is no page of flows: use --export-markdown")
     flows = flows_named(names(options["flow"]))
     strategies, rules = names(options["strategies"]), names(options["rules"])
     strategies = [STRATEGY] if strategies == ["all"] else strategies

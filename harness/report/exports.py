@@ -37,10 +37,10 @@ _FORMS: Mapping[str, Mapping[str, Form]] = {
     "comparison": {"markdown": comparison_markdown, "csv": comparison_csv, "html": page},
     "exploration": {"markdown": exploration_markdown, "csv": exploration_csv, "html": page},
     "isolation": {"markdown": isolation_markdown, "csv": isolation_csv, "html": page},
-    "flows": {"markdown": flows_markdown, "csv": flows_csv},
+    "flows": {"markdown": flows_markdown, "csv": flows_csv, "html": page},
     "check": {"markdown": check_markdown, "csv": check_csv, "html": page},
     "runs": {"markdown": runs_markdown, "csv": runs_csv},
     "explanation": {"markdown": explanation_markdown},
-    "matrix": {"markdown": matrix_markdown, "csv": matrix_csv},
+    "matrix": {"markdown": matrix_markdown, "csv": matrix_csv, "html": page},
     "difference": {"markdown": difference_markdown, "csv": difference_csv},
 }

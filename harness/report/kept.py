@@ -19,6 +19,8 @@ FIELDS = ("run", "started", "commit", "what", "found")
 _COMMIT = 7
 _DIRTY = "-dirty"
 _MISSING = "-"
+_WITHOUT_PAGE = {"verify"}
+"""Commands whose documents are no tables."""
 _STYLES = {**VERDICT_STYLES, "failed": "red", "passed": "green"}
 
 
@@ -69,7 +71,7 @@ def runs_screen(document: Document, paint: Paint = plain) -> str:
     for one in document["unreadable"]:
         lines += [f"  {paint('unreadable', 'yellow')}  {one['file']}"]
         lines += [f"{' ' * 14}{part}" for part in wrapped(one["problem"], WIDTH - 15)]
-    pages = [line for line in runs if not line["what"].startswith("compare --")]  # those tables have no page
+    pages = [line for line in runs if line["what"].split(" ")[0] not in _WITHOUT_PAGE]
     if pages:
         last = pages[-1]["run"] if pages[-1]["run"] is not None else "latest"
         lines += ["", *labelled("Show", f"race report html {last}", paint)]

@@ -35,7 +35,7 @@ _MOST_NAMED = 3
 def digest(document: Document) -> str:
     """One line for each scenario and rule, as a Markdown table: how many held, how many broke, and in what."""
     lines = [table_row([name for name, _ in _DIGEST]), table_row([align for _, align in _DIGEST])]
-    lines += [table_row([f"`{scenario}`", rule, *texts]) for scenario, rule, *texts in _digested(document)]
+    lines += [table_row([f"`{scenario}`", rule, *texts]) for scenario, rule, *texts in digested(document)]
     return "\n".join(lines) + "\n"
 
 
@@ -49,7 +49,8 @@ def summary(document: Document) -> str:
     return ", ".join(parts) + apart + (f"; {count(counts['missing'])} not come to" if counts["missing"] else "")
 
 
-def _digested(document: Document) -> Iterator[list[str]]:
+def digested(document: Document) -> Iterator[list[str]]:
+    """One text for each column of the digest, for each scenario and rule."""
     apart = [(one["scenario"], one["rule"]) for one in document["not_applicable"]]
     fastest = {(one["scenario"], one["rule"], one["store"]): one["strategy"] for one in document["references"]}
     for (scenario, rule), rows in _by_rule(document["rows"]).items():
@@ -82,7 +83,7 @@ def matrix_screen(document: Document, exit_code: int, paint: Paint = plain) -> s
     lines = [paint(head if document["complete"] else f"{head}; {document['reason']}", "bold"), ""]
     heads = ("scenario", "rule", "held", "order", "only", "not", "fastest that held")
     below = ("", "", "", "broke", "rule", "appl.", "Redis, PostgreSQL")
-    rows = [[*texts[:6], ", ".join(texts[6:])] for texts in _digested(document)]
+    rows = [[*texts[:6], ", ".join(texts[6:])] for texts in digested(document)]
     widths = [max(len(row[place]) for row in [heads, below, *rows]) for place in range(len(heads))]
     for number, row in enumerate([heads, below, *rows]):
         cells = [
@@ -92,7 +93,7 @@ def matrix_screen(document: Document, exit_code: int, paint: Paint = plain) -> s
         line = f"  {' '.join([cells[0], ' ' + cells[1], *cells[2:6], ' ' + cells[6]])}".rstrip()
         lines.append(paint(line, "dim") if number < 2 else line)
     lines.append("")
-    for label, text in _below(document):
+    for label, text in lines_below(document):
         lines += labelled(label, text, paint, _INDENT)
     return (
         "\n".join(
@@ -102,7 +103,7 @@ def matrix_screen(document: Document, exit_code: int, paint: Paint = plain) -> s
     )
 
 
-def _below(document: Document) -> Iterator[tuple[str, str]]:
+def lines_below(document: Document) -> Iterator[tuple[str, str]]:
     """Each claim that was not met, then what has no verdict, then what is missing."""
     for row in document["rows"]:
         if row["as_claimed"] is False:
@@ -156,7 +157,7 @@ def matrix_markdown(document: Document) -> str:
     if not document["complete"]:
         lines += ["", f"**Incomplete: {escaped(document['reason'])}. Cells that were not come to are missing.**"]
     lines += ["", HOW_TO_READ, "", digest(document).rstrip()]
-    lines += ["", *(f"* {label}: {escaped(text)}" for label, text in _below(document))]
+    lines += ["", *(f"* {label}: {escaped(text)}" for label, text in lines_below(document))]
     lines += [f"* {one.kind}: {escaped(one.says)}" for one in caveats(document)]
     for scenario in dict.fromkeys(row["scenario"] for row in document["rows"]):
         lines += ["", f"## {scenario}", "", table_row([name for name, _ in _CELLS])]
@@ -164,7 +165,7 @@ def matrix_markdown(document: Document) -> str:
         mine = [row for row in document["rows"] if row["scenario"] == scenario]
         order = {rule: number for number, rule in enumerate(dict.fromkeys(row["rule"] for row in mine))}
         lines += [table_row(_cells(row)) for row in sorted(mine, key=lambda row: order[row["rule"]])]
-        apart = _apart([one for one in document["not_applicable"] if one["scenario"] == scenario])
+        apart = reasons_apart([one for one in document["not_applicable"] if one["scenario"] == scenario], "`")
         lines += ["", *(f"* {escaped(one)}" for one in apart)] if apart else []
     return "\n".join(lines).replace("\n\n\n", "\n\n") + "\n"
 
@@ -210,15 +211,16 @@ def _word(verdict: str) -> str:
     return {"violated": "broke", "inconclusive": "?", "": MISSING}.get(verdict, verdict)
 
 
-def _apart(entries: Sequence[Mapping[str, str]]) -> list[str]:
-    """`atomic, multi (blind): why`: each reason once."""
+def reasons_apart(entries: Sequence[Mapping[str, str]], quote: str = "") -> list[str]:
+    """`atomic, multi (blind): why`: each reason once; `quote` stands around each strategy."""
     every = {one["rule"] for one in entries}
     reasons: dict[str, dict[str, list[str]]] = {}
     for one in entries:
         reasons.setdefault(one["reason"], {}).setdefault(one["strategy"], []).append(one["rule"])
     return [
         ", ".join(
-            f"`{name}`" if set(rules) == every else f"`{name}` ({', '.join(rules)})" for name, rules in names.items()
+            f"{quote}{name}{quote}" if set(rules) == every else f"{quote}{name}{quote} ({', '.join(rules)})"
+            for name, rules in names.items()
         )
         + f": {reason}"
         for reason, names in reasons.items()

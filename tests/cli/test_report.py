@@ -7,11 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from jsonschema import Draft202012Validator
 
+from harness.report import forms_of
+from harness.report.kept import run_line, runs_screen
 from harness.results import Shelf, comparison_document, result_document
 from harness.results.schema import schema_text
 from tests import measurements
+from tests.report import documents
 
 Race = Callable[..., Any]
 
@@ -88,6 +92,30 @@ def test_a_page(race: Race) -> None:
     assert "under 9 ways of protecting it" in Path("page.html").read_text()
     ended = race("report", "html", "1", "--output", "nowhere/page.html")
     assert (ended.code, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
+
+
+@pytest.mark.parametrize("kind", ["comparison", "flows", "isolation", "matrix"])
+def test_the_list_offers_the_page_of_every_table(race: Race, kind: str) -> None:
+    """And the command that it offers writes it."""
+    document = documents.every()[kind]
+    Shelf(Path("results")).keep(document)
+    lines = race("report", "list").stdout.splitlines()
+    assert "  Show     race report html 1" in lines
+    ended = race("report", "html", "1", "--output", "page.html")
+    assert (ended.code, ended.stdout, ended.stderr) == (0, "wrote page.html\n", "")
+    assert f"schema {document['schema']}." in Path("page.html").read_text()
+
+
+def test_no_page_is_offered_of_what_has_none() -> None:
+    """The table that is offered is the last that has a page."""
+    lines = [run_line(1, "a.json", documents.comparison()), run_line(2, "b.json", VERIFIED)]
+    assert [forms_of(one).get("html") is None for one in (documents.comparison(), VERIFIED)] == [False, True]
+    about = {"before": 0, "unreadable": [], "folder": "results/runs"}
+    assert "race report html 1\n" in runs_screen({**about, "runs": lines})
+    assert "race report html" not in runs_screen({**about, "runs": lines[1:]})
+
+
+VERIFIED = {"schema": "race.verification/1", "history": "h.jsonl", "verdict": "held"}
 
 
 def test_a_page_of_nonsense(race: Race) -> None:

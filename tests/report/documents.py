@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness.burst import Load
+from harness.burst import Cell, Load
+from harness.burst.cells import bind
 from harness.burst.parts import Part
+from harness.flows import FlowCell
 from harness.results import comparison_document, result_document
+from harness.results.flows import AskedFlows, flows_document
 from harness.results.read import read_document
 from tests import measurements
 from tests.gate import documents as gate
 
 Document = dict[str, Any]
 
+ROOT = Path(__file__).parents[2]
 OLD = Path(__file__).parents[1] / "results" / "old"
 PLACE = {"python": "3.14.0", "platform": "Linux-x86_64", "cpus": 2, "race": "0.1.0", "commit": "3fa2c91"}
 SPREAD = {
@@ -88,6 +93,28 @@ def check() -> Document:
     return gate.check()
 
 
+def matrix() -> Document:
+    """The table of the library that comes along."""
+    return {**json.loads((ROOT / "results" / "matrix.json").read_text(encoding="utf-8")), "environment": PLACE}
+
+
+def flows() -> Document:
+    """Two flows: one ended other than claimed, one fault could not be made, and one cell was not come to."""
+    seen = [
+        ("inline", "", "once", "once", ""),
+        ("inline", "lost", "twice", "twice", ""),
+        ("inline", "killed", "stranded", "stranded", ""),
+        ("saga", "", "once", "once", ""),
+        ("saga", "lost", "once", "undone", ""),
+        ("saga", "killed", None, "undone", "the second delivery did nothing"),
+    ]
+    cells = [FlowCell(flow, fault, end, why, {"charge": 1}) for flow, fault, end, _claimed, why in seen]
+    bound = bind(Cell("subscription", "pg-for-update", ""), Load())
+    stores = [info for info in measurements.compared().stores if info.kind == "postgres"]
+    asked = AskedFlows(bound, 7, stores, "race compare subscription --flow all --seed 7", "2026-11-25T04:21:52", 40.0)
+    return {**flows_document(cells, asked, complete=True), "environment": PLACE}
+
+
 def every() -> dict[str, Document]:
     """One of each kind."""
     return {
@@ -96,4 +123,6 @@ def every() -> dict[str, Document]:
         "exploration": exploration(),
         "isolation": isolation(),
         "check": check(),
+        "matrix": matrix(),
+        "flows": flows(),
     }

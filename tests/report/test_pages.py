@@ -105,7 +105,7 @@ def everywhere(value: Any) -> Any:
 
 FIXED = {
     "schema", "verdict", "order", "explored", "mode", "kind", "started_at", "columns", "caller", "mark", "outcome",
-    "level", "anomaly", "store", "ends", "anomalies", "prevents", "means", "search", "invariants",
+    "level", "anomaly", "store", "ends", "anomalies", "prevents", "means", "search", "invariants", "fault", "end",
 }  # fmt: skip
 """Words of our own, and keys by which others are found."""
 
@@ -189,6 +189,72 @@ def test_a_check() -> None:
     assert 'explored = "proved" failed violated, 7 schedules an add | was <lost>' in text
     assert "→ OK" in text
     assert "shared cores" in text
+
+
+# The wide tables
+
+
+def test_the_library() -> None:
+    """What each cell came to, and its figures; what does not apply, with its reason; the commands of each rule."""
+    document = documents.matrix()
+    shown = document["rows"][0]
+    shown["violations"] |= {"bursts": 95, "judged": 119, "rate": 95 / 119, "low": 0.715, "high": 0.866}
+    shown |= {"starts_per_s": 13815.9, "relative_throughput": 0.5204, "latency_ms": {"p50": 0.4}, "retries": 1200}
+    apart = document["not_applicable"][0]
+    found = Page(page(document))
+    assert f"{document['counts']['cells']} cells: " in found.text
+    assert (
+        "naive violated violated violated violated 95 of 119 79.8 % (71.5-86.6) 13,816 0.52 0.40 - 1,200 0 breaks"
+    ) in found.text
+    assert f": {apart['reason']}" in found.text
+    assert apart["reason"] in {one.get("title") for _tag, one in found.tags}
+    assert "job-claim, rule blind race compare job-claim --rules blind --seed 1" in found.text
+
+
+def test_what_the_library_did_not_show() -> None:
+    """A claim that failed is beside the word, in the banner and among the commands; what is missing is named."""
+    document = documents.matrix()
+    lua = next(row for row in document["rows"] if (row["strategy"], row["rule"]) == ("lua", "drop"))
+    watch = next(row for row in document["rows"] if (row["strategy"], row["rule"]) == ("watch", "drop"))
+    lua |= {"explored": "violated", "as_claimed": False}
+    watch |= {"verdict": "inconclusive", "order": "inconclusive", "reason": "few", "as_claimed": None, "explored": None}
+    gone = [row for row in document["rows"] if row["scenario"] == "text"]
+    document["rows"] = [row for row in document["rows"] if row["scenario"] != "text"]
+    document["missing"] = [{name: row[name] for name in ("scenario", "rule", "strategy")} for row in gone]
+    document |= {"complete": False, "reason": "interrupted"}
+    text = Page(page(document)).text
+    assert "FAILED " in text
+    assert "violated explored not as claimed" in text
+    assert "inconclusive ?" in text
+    assert "race explore double-submit --strategy lua --rule drop --seed 1" in text
+    assert "text not come to not come to" in text
+    assert "Not come to actor (" in text
+    assert "text, rule" not in text[text.rindex("Again") :]
+
+
+def test_a_library_that_was_cut_short_at_once() -> None:
+    """No store was come to: the page says what is missing, and does not call it well."""
+    document = documents.matrix()
+    missing = [{name: row[name] for name in ("scenario", "rule", "strategy")} for row in document["rows"]]
+    empty = {"rows": [], "stores": [], "references": [], "missing": missing, "complete": False, "reason": "interrupted"}
+    text = Page(page({**document, **empty})).text
+    assert "INTERRUPTED" in text
+    assert "AS CLAIMED" not in text
+    assert "Not come to actor (" in text
+
+
+def test_flows() -> None:
+    """Each cell in words, with what was seen outside; what is other than claimed, unknown or missing says so."""
+    written = page(documents.flows())
+    text = Page(written).text
+    assert "FAILED 4 of 6 cells as claimed" in text
+    assert "inline plain code; a call without an answer is made again ok charge 1 not come to charged twice" in text
+    assert (
+        "ok charge 1 not as claimed claimed: given back ? charge 1 the second delivery did nothing not come to" in text
+    )
+    cells = re.findall(r'<span class="verdict (\w+)"[^>]*>(<svg.*?</svg>)?([^<]+)</span>', written)
+    assert {(tone, word) for tone, _sign, word in cells} >= {("bad", "charged twice"), ("good", "ok"), ("warn", "?")}
+    assert all(f"#sign-{tone}" in sign for tone, sign, _word in cells)
 
 
 # Diagrams

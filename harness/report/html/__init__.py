@@ -12,6 +12,7 @@ from harness.report.figures import bound, count, cut, interval, milliseconds, pe
 from harness.report.html.live import live_view, theme
 from harness.report.html.plots import rate_bar
 from harness.report.html.views import MEANINGS, TONES, VIEWS
+from harness.report.html.views_library import LIBRARY_VIEWS
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -20,6 +21,7 @@ Document = Mapping[str, Any]
 
 __all__ = ["live", "page"]
 
+_VIEWS = {**VIEWS, **LIBRARY_VIEWS}
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -27,7 +29,7 @@ def page(document: Document) -> str:
     """The whole file. Everything that a script or a store says is escaped; what no page may hold becomes `?`."""
     kind = _kind(document)
     template = _environment().get_template(f"{kind}.html")
-    return _clean(template.render(document=document, style=_style(), **VIEWS[kind](document)))
+    return _clean(template.render(document=document, style=_style(), **_VIEWS[kind](document)))
 
 
 def live(documents: Sequence[Document], shown: int, starting: str = "") -> str:

@@ -23,7 +23,8 @@ View = dict[str, Any]
 TONES = {
     "violated": "bad", "failed": "bad", "occurs": "warn", "held": "good", "proved": "good", "bounded": "good",
     "passed": "good", "prevented": "good", "inconclusive": "warn", "unclear": "warn", "interrupted": "warn",
-    "shows nothing": "warn", "as expected": "good", "as claimed": "good", "-": "none",
+    "shows nothing": "warn", "as expected": "good", "as claimed": "good", "-": "none", "not as claimed": "bad",
+    "NO": "bad", "?": "warn", "holds": "none", "breaks": "none", "not come to": "warn", "does not apply": "none",
 }  # fmt: skip
 """Each word's tone; a sign and the word itself go with it, so that none rests on colour."""
 
@@ -59,7 +60,7 @@ def result_view(document: Document) -> View:
     timeline = "\n".join(draw_contradiction(found)) if found is not None and timed else ""
     contents = [("how", "How it breaks")] if story or timeline else []
     return {
-        **_common(document, f"{document['scenario']} under {document['strategy']}", commands),
+        **common(document, f"{document['scenario']} under {document['strategy']}", commands),
         "tone": TONES[document["verdict"]],
         "lead": terminal.sentence(document),
         "evidence": terminal.evidence(document),
@@ -72,7 +73,7 @@ def result_view(document: Document) -> View:
         "facts": facts,
         "latency": latency_plot([document], {"rows": [document]}, tall=True),
         "pace": parts_plot(document),
-        "contents": [*contents, ("judged", "Judged"), ("cost", "Cost"), *_ENDS],
+        "contents": [*contents, ("judged", "Judged"), ("cost", "Cost"), *ENDS],
     }
 
 
@@ -90,7 +91,7 @@ def comparison_view(document: Document) -> View:
     under = f"{plural(load['processes'], 'process')}, bursts of {load['burst_size']}"
     broke = sum(row["verdict"] == "violated" for row in rows)
     return {
-        **_common(document, f"{document['scenario']} under {plural(len(rows), 'way')} of protecting it", commands),
+        **common(document, f"{document['scenario']} under {plural(len(rows), 'way')} of protecting it", commands),
         "word": word,
         "tone": tone,
         "lead": f"{count(broke)} of {len(rows)} broke under the load",
@@ -101,7 +102,7 @@ def comparison_view(document: Document) -> View:
         "left_out": list(not_applicable(document)),
         "contents": [
             ("choose", "What to choose"), ("matrix", "Every strategy"), ("pace", "Throughput"), ("latency", "Latency"),
-            *_ENDS,
+            *ENDS,
         ],
     }  # fmt: skip
 
@@ -114,7 +115,7 @@ def exploration_view(document: Document) -> View:
     commands += [("This schedule, step by step", text) for label, text in below if label == "Replay"]
     note = "as it was scheduled"
     return {
-        **_common(document, f"{document['scenario']} under {document['strategy']}, in every order", commands),
+        **common(document, f"{document['scenario']} under {document['strategy']}, in every order", commands),
         "tone": TONES[document["verdict"]],
         "lead": exploration.sentence(document),
         "evidence": exploration.extent(document),
@@ -122,7 +123,7 @@ def exploration_view(document: Document) -> View:
         "story": space_time({**found, "fits": True}, note) if found else None,
         "as_text": "\n".join(draw({**found, "fits": True}, 100, note=note)) if found else "",
         "facts": [(label, text) for label, text in below if label not in _ELSEWHERE],
-        "contents": [*([("how", "How it breaks")] if found else []), ("search", "The search"), *_ENDS],
+        "contents": [*([("how", "How it breaks")] if found else []), ("search", "The search"), *ENDS],
     }
 
 
@@ -140,7 +141,7 @@ def isolation_view(document: Document) -> View:
     ]
     heading = ", ".join(f"{info['product']} {info['version']}" for info in document["stores"])
     return {
-        **_common(document, f"Isolation on {heading}", [("All of it", document["reproduce"])]),
+        **common(document, f"Isolation on {heading}", [("All of it", document["reproduce"])]),
         "word": word,
         "tone": TONES[word],
         "lead": dict(isolation.lines_below(document))["Expected"],
@@ -157,7 +158,7 @@ def isolation_view(document: Document) -> View:
             for place, case in enumerate(document["cases"])
         ],
         "facts": [*isolation.lines_below(document), *(("Source", source) for source in document["sources"])],
-        "contents": [("table", "The table"), ("cases", "Step by step"), *_ENDS],
+        "contents": [("table", "The table"), ("cases", "Step by step"), *ENDS],
     }  # fmt: skip
 
 
@@ -182,13 +183,13 @@ def check_view(document: Document) -> View:
     more = [f"{count(counts['failed'])} failed"] if counts["failed"] else []
     more += [f"{count(counts['unclear'])} without an answer"] if counts["unclear"] else []
     return {
-        **_common(document, f"What must hold: {document['config']}", commands),
+        **common(document, f"What must hold: {document['config']}", commands),
         "word": word,
         "tone": TONES[word],
         "lead": f"{count(counts['passed'])} of {plural(sum(counts.values()), 'rule')} passed",
         "more": [", ".join(more)],
         "cells": cells,
-        "contents": [*((cell["id"], cell["name"]) for cell in cells), *_ENDS],
+        "contents": [*((cell["id"], cell["name"]) for cell in cells), *ENDS],
     }
 
 
@@ -200,16 +201,19 @@ VIEWS: Mapping[str, Callable[[Document], View]] = {
     "check": check_view,
 }
 
-_ENDS = [("again", "Again"), ("environment", "Where")]
+ENDS = [("again", "Again"), ("environment", "Where")]
+"""The last two of each page's contents."""
 _ENVIRONMENT = (
     ("platform", "Platform"), ("cpus", "Processors"), ("python", "Python"), ("race", "race"), ("commit", "Commit")
 )  # fmt: skip
 _COMMANDS = {
     "result": "run", "comparison": "compare", "exploration": "explore", "isolation": "isolation", "check": "check",
+    "matrix": "compare --all", "flows": "compare --flow",
 }  # fmt: skip
 
 
-def _common(document: Document, heading: str, commands: Sequence[tuple[str, str]]) -> View:
+def common(document: Document, heading: str, commands: Sequence[tuple[str, str]]) -> View:
+    """What every page has: its head, its commands and where it was made."""
     started = datetime.fromisoformat(document["started_at"])
     seed = f", seed {document['seed']}" if "seed" in document else ""
     cut_short = "" if document["complete"] else ", interrupted: these figures are incomplete"
