@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.servers import PrivateValkey, free_port, until
@@ -52,7 +55,14 @@ def test_a_worker_is_killed_in_the_middle(crew: list[Session], valkey: PrivateVa
     until(lambda: all(len(worker.workers()) == 2 for worker in workers))
     valkey.at_work(1_000)
     family = [process for session in crew for process in session.family()]
+    stopped = workers[1].workers()
+    for process in stopped:  # so that bursts are open when it dies
+        process.suspend()
+    time.sleep(0.3)
     os.kill(workers[1].process.pid, signal.SIGKILL)
+    for process in stopped:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.resume()
     code, stdout, stderr = master.ended()
     document = json.loads(stdout)
     counts = document["counts"]
