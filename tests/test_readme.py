@@ -137,6 +137,7 @@ def test_a_gate_of_ones_own(away: Path) -> None:
 
 
 @pytest.mark.load
+@pytest.mark.long
 @pytest.mark.xdist_group("load")
 def test_tests(away: Path) -> None:
     """The tests that are shown pass in a user's folder."""
@@ -217,6 +218,7 @@ def test_names() -> None:
 
 
 @pytest.mark.load
+@pytest.mark.long
 @pytest.mark.xdist_group("load")
 @pytest.mark.parametrize(
     ("strategy", "code"),
