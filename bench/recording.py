@@ -93,7 +93,7 @@ async def _cost(cell: Cell, rounds: int, seconds: float) -> Figure:
             meeting.truncate(size(1))
             worker = Worker(
                 {
-                    "worker": 0, "processes": 1, "stores": stores.describe(), "entries_fd": entries.fileno(),
+                    "worker": 0, "id": 0, "processes": 1, "stores": stores.describe(), "entries_fd": entries.fileno(),
                     "words_fd": words.fileno(), "steps_fd": steps.fileno(), "meeting_fd": meeting.fileno(),
                     "owner_fds": [],
                 }
