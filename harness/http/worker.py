@@ -29,6 +29,9 @@ _SETTLE_S = 0.001
 _GIVE_UP_S = 2.0
 _EARLY_S = 0.05
 """A service that acts on a request before its last byte has come answers within this, if ever it is seen."""
+_BURSTS_A_CONNECTION = 5
+"""A connection stays with one process of the service: were it kept, all of them might lead to the same one for the
+whole of a run, and a lock within that process would look right."""
 _AT_ONCE = 8
 """So many keys are readied or read at a time, where each takes a request."""
 
@@ -96,10 +99,19 @@ class HttpWorker:
             if not at:
                 break
             released.append((burst, at))
+            if len(released) % _BURSTS_A_CONNECTION == 0:
+                await self._hang_up()
         self._dump([step for performer in performers for step in performer.trace or ()])
         sent = sum(performer.sent for performer in performers)
         handled = [one for performer in performers for one in performer.take_handled()]
         return {"released": released, "handled": handled, **self._counts(sent)}
+
+    async def _hang_up(self) -> None:
+        """The next burst goes over connections of its own, opened before it is released."""
+        for session in self.sessions:
+            await session.line.drop()
+        for shared in [self._shared.pop(name) for name in list(self._shared)]:
+            await shared.close()
 
     def _share(self, items: Sequence[Request | Attempt], burst: int) -> Sequence[Request | Attempt]:
         """What of a burst is this process's to send.

@@ -222,3 +222,14 @@ def test_race_serve(race: Callable[..., Any], tmp_path: Path) -> None:
         assert "atomc" in unknown.stderr
         process.terminate()
         process.wait(20)
+
+
+def test_a_lock_within_one_process(race: Callable[..., Any], tmp_path: Path) -> None:
+    """A connection stays with one process of a service: over the same two for ever, each one's mutex may look right."""
+    port = free_port()
+    command = [sys.executable, "-m", "harness", "serve", "counter", "--strategies", "naive,mutex", "--port", str(port),
+               "--workers", "2"]  # fmt: skip
+    with listening(command, port, tmp_path):
+        for version in ("1.1", "2"):
+            ended = race("run", "counter", "--url", f"http://127.0.0.1:{port}/counter/mutex", "--http", version, *BOUND)
+            assert (ended.code, document(ended)["verdict"]) == (1, "violated")
