@@ -71,6 +71,9 @@ class LockLease(Scenario):
     claims = {
         **dict.fromkeys(("redis-lock", *(f"redis-lock:{variant}" for variant in LEASED)), OUTLIVED),
         "redis-lock:no-token": Claim("breaks", "the slow one gives back a lock that is another's, and a third gets in"),
+        "redis-lock-fenced": Claim(
+            "holds", "a late write is refused; the slow give up where many wait", errors=("aborted",)
+        ),
         "redis-lock-fenced:last-write": Claim("breaks", "a late write comes before the first one of the new holder"),
         "redis-lock-fenced:unchecked": OUTLIVED,
         "redis-lock-renewed:too-late": OUTLIVED,

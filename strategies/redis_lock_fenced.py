@@ -3,7 +3,8 @@
 Whoever takes the lock is given the next number, and the write names it: one script looks whether it is still the
 last number given out, and writes only then. So a holder that was paused past its lease, whose lock is another's by
 now, changes nothing, and does its work again. The two may still be at work at the same time: the number protects
-what is written, not what is done outside. It takes a store that checks it: a number compared with that of the last
+what is written, not what is done outside; and whoever is always slower than the lease is always refused while others
+want the lock, and has to give up. It takes a store that checks it: a number compared with that of the last
 write only, as many a store would, lets a late write through that comes before the new holder's.
 """
 
@@ -13,6 +14,9 @@ from harness import ABORTED, Claim, Conditions, Outcome, Reply, Request, Rule, S
 
 PATIENCE = 400
 """Tries before giving up: with pauses of up to 16 ms, longer than a dead holder's lease."""
+
+REFUSALS = 8
+"""Writes refused before giving up: where work outlives the lease and others wait, each is overtaken for ever."""
 
 ACQUIRE = """
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
@@ -55,7 +59,7 @@ class RedisLockFenced(Strategy):
 
     async def apply(self, session: Session, request: Request, rule: Rule) -> Reply:
         """Take the locks, which all take in one order; read, decide, write if nobody has taken one since."""
-        keys = sorted(request.keys)
+        keys, refused = sorted(request.keys), 0
         async for _ in session.retries(PATIENCE):
             held: dict[str, int] = {}
             try:
@@ -70,6 +74,9 @@ class RedisLockFenced(Strategy):
                 outcome = await session.decide(rule, state, request)
                 if not outcome.changes or await self._write(session, held, outcome):
                     return outcome.reply
+                refused += 1
+                if refused == REFUSALS:
+                    return ABORTED
             finally:
                 for key, number in reversed(held.items()):
                     await session.script(RELEASE, (session.key(f"lock:{key}"),), str(number))

@@ -34,6 +34,7 @@ CHUNK_REQUESTS = 2000
 CHUNK_S = 0.5
 """Seconds that one chunk of bursts may take: long enough to keep workers busy, short enough to show progress."""
 FIRST_CHUNK = 40
+FEWEST_CHUNK = 6
 MAX_PROBES = 60
 MOST_APART = 3
 """So many times the bursts asked for are made at most, where the machine keeps pulling requests apart."""
@@ -93,7 +94,8 @@ class Bench:
 
     async def bursts(self, tally: Tally, load: Load, count: int, until: float | None = None) -> None:
         """`count` bursts of the cell under test, with its control's among them; fewer past `until` (monotonic s)."""
-        chunk = FIRST_CHUNK
+        # Where each burst takes long, as its scenario says, a few of them are a chunk already.
+        least = chunk = min(FIRST_CHUNK, max(FEWEST_CHUNK, tally.bound.scenario.bursts * FIRST_CHUNK // 1000))
         self._kills = Kills(load) if load.kills else None
         wanted = tally.judged + count
         tally.parts.append(Parts(tally.judged + tally.apart, wanted + tally.apart))
@@ -112,7 +114,7 @@ class Bench:
                 break
             pace = number / (time.monotonic() - began)
             left_s = CHUNK_S if until is None else min(CHUNK_S, until - time.monotonic())
-            chunk = min(max(FIRST_CHUNK, int(pace * left_s)), CHUNK_REQUESTS // load.size or 1)
+            chunk = min(max(least, int(pace * left_s)), CHUNK_REQUESTS // load.size or 1)
             self._progress(Progress(tally.bound.strategy.title, tally.judged, wanted, "bursts", tally.broken))
             nothing = tally.judged + tally.apart == before and tally.killed == killed
             if nothing and not (tally.failures or self.interrupted):
