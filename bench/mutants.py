@@ -119,11 +119,17 @@ def told_apart(exploration: Exploration, base: Claim) -> bool:
     return exploration.verdict is Verdict.VIOLATED or not set(exploration.errors) <= set(base.errors)
 
 
-async def explored(bound: Bound, base: Claim, stores: Stores) -> tuple[Exploration, str]:
-    """Every order of two requests; where that tells nothing, once more with the faults that tell it from its base."""
-    faults = [fault for fault in bound.claim.breaks_under if fault not in base.breaks_under] or [
-        fault for fault in bound.claim.breaks_under if fault != "duplicate"
-    ]
+async def explored(bound: Bound, base: Claim, stores: Stores, *, safe: bool) -> tuple[Exploration, str]:
+    """Every order of two requests; where that tells nothing, once more with the faults that tell it from its base.
+
+    Nothing tells a safe form from its base: a fault that breaks both says nothing against it.
+    """
+    faults = (
+        []
+        if safe
+        else [fault for fault in bound.claim.breaks_under if fault not in base.breaks_under]
+        or [fault for fault in bound.claim.breaks_under if fault != "duplicate"]
+    )
     for fault in ("", *faults):
         options = Options(faults=(fault,) if fault else (), budget_s=BUDGET_S)
         async with Explorer(bound, stores, options) as explorer:
@@ -152,7 +158,7 @@ async def everything(bursts: int) -> tuple[list[Row], list[Row]]:
                         continue
                     base = bind(Cell(scenario, strategy.name), load).claim
                     loaded = await conclusive(bound.cell, load, options)
-                    found = row(loaded, changes, base, *await explored(bound, base, stores))
+                    found = row(loaded, changes, base, *await explored(bound, base, stores, safe=SAFE in changes))
                     (safe if SAFE in changes else mutants).append(found)
                     title = f"{bound.cell.strategy} in {scenario}"
                     print(f"  {title:<50} {found.by or found.verdict}", file=sys.stderr, flush=True)
