@@ -53,9 +53,9 @@ class Link:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """End it. Never raises."""
+        """End it: from now on it is broken. Never raises."""
         with self._changed:
-            self._closed = True
+            self._closed = self.broken = True
             self._changed.notify_all()
         for end in (self._listening, *self._ends):
             with contextlib.suppress(OSError):
@@ -115,5 +115,4 @@ class Link:
 
     def _end(self) -> None:
         """One way has ended, so both do: the replica would go on with what it has, which nobody asked for."""
-        self.broken = True
         self.close()
