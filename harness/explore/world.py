@@ -80,6 +80,7 @@ class World:
         self._digests: dict[str, bytes] = {}
         self._functions: set[str] = set()
         self._seeded = 0
+        self._together = False
 
     async def open(self) -> None:
         """Connect what is needed first."""
@@ -92,6 +93,8 @@ class World:
             self._replica = await connect(self.stores.replica)
             self.stores.link.lag_ms = 0.0
             self.stores.link.hold()
+        self.stores.keep_together()
+        self._together = True
         if self.store == "postgres":
             assert self.stores.postgres is not None
             self._monitor = await PostgresConnection.open(self.stores.postgres, self.stores.schema)
@@ -108,6 +111,9 @@ class World:
 
     async def close(self) -> None:
         """Close all connections."""
+        if self._together:
+            self._together = False
+            self.stores.let_go()
         redis = [
             *self._redis.values(),
             *([self._helper] if self._helper else []),

@@ -21,6 +21,7 @@ from harness.stores.health import (
     require_connections,
 )
 from harness.stores.namespace import PostgresNamespace, RedisNamespace, new_run_id, refused_by_redis
+from harness.stores.one_core import OneCore
 from harness.stores.postgres import PostgresConnection
 from harness.stores.redis import RedisConnection
 from harness.stores.replication import Link
@@ -92,6 +93,7 @@ class Stores:
         self._gone: set[str] = set()
         self._reason: str | None = None
         self._namespaces: dict[str, RedisNamespace | PostgresNamespace] = {}
+        self._one_core = OneCore()
 
     async def __aenter__(self) -> Self:
         try:
@@ -150,6 +152,18 @@ class Stores:
             raise UsageError(NO_REPLICA)
         self.replica, self.link = await self._embedded.start_replica()
         self.link.release()
+
+    def keep_together(self) -> None:
+        """Keep this thread and the embedded servers on one core, until `let_go`: for one step at a time, no load.
+
+        Servers that are not ours stay where they are, and so does the thread then.
+        """
+        if servers := self._embedded.running() if self._embedded is not None else []:
+            self._one_core.keep(servers)
+
+    def let_go(self) -> None:
+        """Let the system choose the cores again. Once for each `keep_together`, whatever came of that."""
+        self._one_core.let_go()
 
     async def _leave(self) -> None:
         try:

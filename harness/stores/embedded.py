@@ -101,6 +101,10 @@ class Embedded:
                     server.wait(_END_S)
         self._lock.close()
 
+    def running(self) -> list[int]:
+        """The process numbers of the servers that were started and have not ended."""
+        return [server.pid for server in self._servers.values() if server.poll() is None]
+
     def died(self, kind: Literal["redis", "postgres"]) -> str | None:
         """How a server ended that should be alive."""
         if kind == "redis" and self._replica is not None and self._replica[1].broken:

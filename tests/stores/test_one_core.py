@@ -1,0 +1,51 @@
+"""On one core while one step is taken at a time, and on all of them again afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+
+import pytest
+
+from harness.burst.cells import bind
+from harness.burst.plan import Cell, Load
+from harness.explore import Explorer, Options
+from harness.stores import Embedded, Stores
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2, reason="there is one core only"
+)
+
+
+@pytest.mark.parametrize("strategy", ["naive", "pg-read-committed"])
+def test_servers_are_kept_beside_the_explorer_and_let_go(strategy: str) -> None:
+    """Also where the work fails, and where two explore at once."""
+    before = os.sched_getaffinity(0)
+
+    async def work(servers: Embedded) -> None:
+        bound = bind(Cell("counter", strategy), Load())
+        async with Stores(embedded=servers) as stores:
+            pids = servers.running()
+            with contextlib.suppress(LookupError):
+                async with Explorer(bound, stores, Options()), Explorer(bound, stores, Options()):
+                    where = {frozenset(os.sched_getaffinity(pid)) for pid in (0, *pids)}
+                    assert [len(cores) for cores in where] == [1]
+                    raise LookupError
+            assert all(os.sched_getaffinity(pid) == before for pid in (0, *pids))
+
+    servers = Embedded.open()
+    try:
+        asyncio.run(work(servers))
+    finally:
+        servers.close()
+
+
+def test_servers_of_others_stay_where_they_are() -> None:
+    """And so does the thread: it would only be in its own way."""
+    stores = Stores(redis_url="redis://127.0.0.1:6379")
+    before = os.sched_getaffinity(0)
+    stores.keep_together()
+    assert os.sched_getaffinity(0) == before
+    stores.let_go()
+    assert os.sched_getaffinity(0) == before
