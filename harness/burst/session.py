@@ -11,6 +11,7 @@ from random import Random
 from types import TracebackType
 from typing import Any
 
+from harness.burst.closed_loop import LentConnection
 from harness.burst.plan import slow
 from harness.burst.shown import reply as shown_reply
 from harness.burst.shown import word as shown_word
@@ -57,7 +58,7 @@ class LoadSession(Session):
         prefix: str,
         process: VirtualProcess,
         *,
-        redis: RedisConnection | None = None,
+        redis: RedisConnection | LentConnection | None = None,
         postgres: PostgresConnection | None = None,
         replica: RedisConnection | None = None,
         rng: Random | None = None,
@@ -95,6 +96,18 @@ class LoadSession(Session):
                 await connection.close()
         if self.postgres is not None:
             await self.postgres.close()
+
+    def lend(self) -> LentConnection | None:
+        """Use the connection to Redis by hand from now on; None where there is none that can be."""
+        if not isinstance(self._redis, RedisConnection) or (end := self._redis.lend()) is None:
+            return None
+        self._redis = lent = LentConnection(self._redis, end)
+        return lent
+
+    def take_back(self) -> None:
+        """Use it as before."""
+        if isinstance(self._redis, LentConnection):
+            self._redis = self._redis.give_back()
 
     # Redis
 

@@ -7,16 +7,18 @@ that the parent made. When stdin ends the parent is dead, and so is the worker a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import socket
 import time
 from collections import defaultdict
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from random import Random
 from typing import Any
 
 from harness.burst.child import CarryOut, pin, serve
+from harness.burst.closed_loop import callers
 from harness.burst.kills import request_from
 from harness.burst.owner import OwnerClient
 from harness.burst.perform import BrokenScript, Performer
@@ -163,7 +165,7 @@ class Worker:
             await asyncio.sleep(0)  # let the loop see that the parent died
         return at
 
-    async def _finish(self, performer: Performer, tasks: list[asyncio.Task[None]], timeout_s: float) -> None:
+    async def _finish(self, performer: Performer, tasks: Sequence[asyncio.Future[None]], timeout_s: float) -> None:
         """Wait for answers. Raises ConnectionLost where they are missing because the store does not answer."""
         give_up = time.monotonic() + timeout_s
         late, lost = set(tasks), None
@@ -242,10 +244,13 @@ class Worker:
 
         # Nothing in the loop makes cycles; a collection in the middle would be measured as latency.
         gc.disable()
-        calls = [asyncio.create_task(call(index)) for index in range(count)]
-        await self._finish(performer, calls, load.duration_s + load.timeout_s)
+        with callers(sessions[:count]) as begin:
+            calls = begin([call(index) for index in range(count)])
+            await self._finish(performer, calls, load.duration_s + load.timeout_s)
         ended = time.monotonic_ns()
         gc.enable()
+        with contextlib.suppress(StoreFault):
+            await self._renew_lost(performer, sessions)
         if performer.broken:
             raise UsageError(performer.broken)
         return {"released": [(orders.first, started)], "ended": ended, **self._counts(before)}

@@ -7,6 +7,9 @@ more than half of a fast command's time, which would be measured as the store's.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import socket
 import ssl
 from collections import deque
 from collections.abc import Awaitable
@@ -89,6 +92,25 @@ class RedisConnection(asyncio.Protocol):
         """Close at once."""
         self._lost = self._lost or "closed"
         self._transport.abort()
+
+    def lend(self) -> socket.socket | None:
+        """Its socket, for who reads and writes it himself until `take_back`. None: TLS, or something is under way."""
+        if self._lost is not None or self._waiting or self._transport.get_extra_info("ssl_object") is not None:
+            return None
+        end = self._transport.get_extra_info("socket")
+        if end is None:
+            return None
+        self._transport.pause_reading()
+        return socket.socket(fileno=os.dup(end.fileno()))
+
+    def take_back(self, lost: str | None) -> None:
+        """Look at the socket again; `lost` says why it can no longer be used."""
+        if lost is not None:
+            self._lost = self._lost or lost
+            self._transport.abort()
+        else:
+            with contextlib.suppress(RuntimeError):  # closed meanwhile, and about to say so
+                self._transport.resume_reading()
 
     # asyncio.Protocol
 
