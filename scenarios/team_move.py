@@ -14,6 +14,7 @@ from harness import (
     Claim,
     Evidence,
     Invariant,
+    MessagesForm,
     NotExpressible,
     Outcome,
     Reply,
@@ -66,6 +67,24 @@ def told_deleted(members: int | None, _request: Request) -> Reply:
     return GONE if members is None else deleted(members)
 
 
+# Between owners of one team each, a move is two messages.
+
+
+def one_less(team: Any, _request: Request) -> Any:
+    """Take a member out; None where there is none."""
+    return {**team, "members": team["members"] - 1} if team["members"] else None
+
+
+def one_more(team: Any, _request: Request) -> Any:
+    """Let a member in; None where the team is no more."""
+    return back_again(team, _request) if team["open"] else None
+
+
+def back_again(team: Any, _request: Request) -> Any:
+    """Let in who has just been taken out."""
+    return {**team, "members": team["members"] + 1}
+
+
 class TeamMove(Scenario):
     """Everybody is in one team, and nobody in one that is no more."""
 
@@ -98,6 +117,7 @@ class TeamMove(Scenario):
             "move": ScriptForm(MOVE, lambda *_: (), told_moved),
             "delete": ScriptForm(DELETE, lambda *_: (), told_deleted),
         },
+        "messages": {"move": MessagesForm(one_less, one_more, back_again, MOVED, REFUSED)},
     }
     other_forms = {"delete": forms}
     claims = dict.fromkeys(

@@ -45,7 +45,7 @@ def bind_classes(cell: Cell, named: type[Scenario], kind: type[Strategy], varian
     _check(scenario)
     scenario = scenario.under(rule)
     strategy = kind(scenario, variant)
-    claim = strategy.claim(Conditions(processes=load.processes))
+    claim = strategy.claim(Conditions(processes=load.processes, size=load.size))
     return Bound(Cell(cell.scenario, cell.strategy, rule), scenario, strategy, claim)
 
 

@@ -1,6 +1,7 @@
 """The owner process: it holds the state of every key and decides one message at a time.
 
-Callers reach it over a local socket, one line of JSON for each request and each answer.
+Callers reach it over a local socket, one line of JSON for each request and each answer. Where each key has an owner of
+its own, all of them live here, each with a mailbox, and send each other messages.
 """
 
 from __future__ import annotations
@@ -8,11 +9,24 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections import deque
+from functools import partial
+from random import Random
 from typing import Any
 
-from harness.burst.session import LoadSession, VirtualProcess
-from harness.model import ConnectionLost, RaceError, Reply, Request, Rule, StoreFault, UsageError, described, no_reply
+from harness.burst.mailbox import Letter, Mailbox
+from harness.burst.session import Answer, LoadSession, VirtualProcess
+from harness.model import (
+    STUCK,
+    ConnectionLost,
+    Deadlocked,
+    RaceError,
+    Reply,
+    Request,
+    Rule,
+    StoreFault,
+    UsageError,
+    described,
+)
 from harness.stores import PostgresConnection, RedisConnection
 from harness.strategy import Strategy
 
@@ -22,7 +36,7 @@ class OwnerClient:
 
     def __init__(self) -> None:
         """Call `open` before use."""
-        self._waiting: dict[int, asyncio.Future[tuple[Reply, int, int]]] = {}
+        self._waiting: dict[int, asyncio.Future[Answer]] = {}
         self._next = 0
         self._writer: asyncio.StreamWriter
         self._reading: asyncio.Task[None]
@@ -42,7 +56,7 @@ class OwnerClient:
             if broken:
                 waiter.set_exception(UsageError(broken[0]))
             elif fault is not None:
-                waiter.set_exception(ConnectionLost(fault))
+                waiter.set_exception(Deadlocked() if fault == STUCK else ConnectionLost(fault))
             else:
                 waiter.set_result((Reply(decision, values), now_ms, now_max_ms))
         for waiter in self._waiting.values():
@@ -50,10 +64,10 @@ class OwnerClient:
                 waiter.set_exception(ConnectionLost("the owner is gone"))
         self._waiting.clear()
 
-    async def ask(self, request: Request, *more: int) -> tuple[Reply, int, int]:
-        """Send a request; the owner's answer, and when it decided (Unix ms). Raises ConnectionLost.
+    async def ask(self, request: Request, of: str, *more: int) -> Answer:
+        """Send a request to the owner of a key, its first if it is ""; the answer. Raises ConnectionLost, Deadlocked.
 
-        `more` goes along: which owner is meant, where several share a process.
+        `more` goes along: which cell is meant, where the owners of several share a process.
         """
         if self._reading.done():
             raise ConnectionLost("the owner is gone")
@@ -68,27 +82,27 @@ class OwnerClient:
             request.id,
             request.attempt,
             request.role,
+            of,
             *more,
         ]
         self._writer.write(json.dumps(message).encode() + b"\n")
-        answer: tuple[Reply, int, int] = await waiter
+        answer: Answer = await waiter
         return answer
 
 
 class Owner:
-    """Answers requests from every worker, one at a time unless the strategy is re-entrant."""
+    """Answers requests from every worker: one mailbox for all keys, or one for each."""
 
     def __init__(self, name: str, prefix: str) -> None:
         """`prefix` is the run's key prefix."""
         self.name = name
         self._prefix = prefix
-        self._process = VirtualProcess()
         self._strategy: Strategy | None = None
         self._rule: Rule
-        self._session: LoadSession
-        self._mailbox: deque[tuple[asyncio.StreamWriter, list[Any]]] = deque()
-        self._arrived = asyncio.Event()
-        self._running: set[asyncio.Task[None]] = set()
+        self._stores: dict[str, Any] = {}
+        self._slow_ms = 0.0
+        self._rng = Random()
+        self._mailboxes: dict[str, Mailbox] = {}
 
     def bind(
         self,
@@ -99,66 +113,61 @@ class Owner:
         think_ms: float,
         slow_ms: float = 0.0,
     ) -> None:
-        """Serve this strategy from now on, with a memory that knows nothing yet."""
-        self._process = VirtualProcess()
+        """Serve this strategy from now on, with a memory that knows nothing yet. Raises UsageError."""
+        if strategy.per_key and postgres is not None:
+            raise UsageError(f"{strategy.title}: owners of one key each share a connection, and so keep state in Redis")
         self._strategy, self._rule = strategy, rule
-        self._session = LoadSession(
-            self.name, self._prefix, self._process, redis=redis, postgres=postgres, think_ms=think_ms
-        )
-        self._session.serve(strategy.scenario)
-
-        self._session.slow_ms = slow_ms
+        self._stores = {"redis": redis, "postgres": postgres, "think_ms": think_ms, "rng": self._rng}
+        self._slow_ms = slow_ms
+        self._mailboxes = {}
 
     def commands(self) -> int:
         """Store commands sent since this was last asked."""
-        if self._strategy is None:
-            return 0
-        count, self._session.commands = self._session.commands, 0
+        count = 0
+        for mailbox in self._mailboxes.values():
+            count, mailbox.session.commands = count + mailbox.session.commands, 0
         return count
 
     async def listen(self, end: socket.socket) -> None:
-        """Put what one worker sends into the mailbox."""
+        """Put what one worker sends into a mailbox."""
         reader, writer = await asyncio.open_connection(sock=end)
         while line := await reader.readline():
             self.take(writer, json.loads(line))
 
     def take(self, writer: asyncio.StreamWriter, message: list[Any]) -> None:
-        """Put a message into the mailbox; its answer goes to `writer`."""
-        self._mailbox.append((writer, message))
-        self._arrived.set()
-
-    async def serve(self) -> None:
-        """Take one message after the other, for ever."""
-        while True:
-            while not self._mailbox:
-                self._arrived.clear()
-                await self._arrived.wait()
-            writer, message = self._mailbox.popleft()
-            if self._strategy is not None and self._strategy.reentrant:
-                task = asyncio.create_task(self._answer(writer, message))
-                self._running.add(task)
-                task.add_done_callback(self._running.discard)
-            else:
-                await self._answer(writer, message)
-
-    async def _answer(self, writer: asyncio.StreamWriter, message: list[Any]) -> None:
-        number, operation, keys, args, id_, attempt, role = message
+        """Put a message into the mailbox it is for; its answer goes to `writer`."""
+        number, operation, keys, args, id_, attempt, role, of = message
         request = Request(operation, tuple(keys), args, id_, attempt, role)
-        try:
-            if self._strategy is None:
-                raise ConnectionLost("the owner serves nothing yet")  # noqa: TRY301 - one way to answer
-            session = self._session
-            session.now_at_ms = session.now_max_ms = 0
-            reply = await self._strategy.own(session, request, self._rule)
-            if type(reply) is not Reply:
-                raise UsageError(no_reply(self._strategy.own, reply))  # noqa: TRY301 - one way to answer
-            answer = json.dumps(
-                [number, reply.decision, dict(reply.values), session.now_at_ms, session.now_max_ms, None]
-            )
-        except StoreFault as fault:
-            answer = json.dumps([number, "", {}, 0, 0, fault.code])
-        except RaceError as error:
-            answer = json.dumps([number, "", {}, 0, 0, None, str(error)])
-        except Exception as error:  # the script is the user's
-            answer = json.dumps([number, "", {}, 0, 0, None, described(error)])
-        writer.write(answer.encode() + b"\n")
+        answered = partial(_write, writer, number)
+        if self._strategy is None:
+            answered(ConnectionLost("the owner serves nothing yet"))
+        else:
+            self._mailbox(of or request.key).post(Letter(request, answered))
+
+    def _mailbox(self, key: str) -> Mailbox:
+        """That of the key's owner, which may be everybody's."""
+        assert self._strategy is not None
+        name = key if self._strategy.per_key else ""
+        mailbox = self._mailboxes.get(name)
+        if mailbox is None:
+            session = LoadSession(self.name, self._prefix, VirtualProcess(), **self._stores)
+            session.serve(self._strategy.scenario)
+            session.slow_ms = self._slow_ms
+            mailbox = self._mailboxes[name] = Mailbox(self._strategy, self._rule, session)
+            if self._strategy.per_key:
+                mailbox.meet(self._mailbox)
+        return mailbox
+
+
+def _write(writer: asyncio.StreamWriter, number: int, answer: Answer | Exception) -> None:
+    """An answer, or why there is none, as a line."""
+    match answer:
+        case StoreFault():
+            told: list[Any] = [number, "", {}, 0, 0, answer.code]
+        case RaceError():
+            told = [number, "", {}, 0, 0, None, str(answer)]
+        case Exception():  # the script is the user's
+            told = [number, "", {}, 0, 0, None, described(answer)]
+        case (reply, now_ms, now_max_ms):
+            told = [number, reply.decision, dict(reply.values), now_ms, now_max_ms, None]
+    writer.write(json.dumps(told).encode() + b"\n")

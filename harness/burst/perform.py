@@ -14,6 +14,7 @@ from harness.burst.session import LoadSession
 from harness.model import (
     DENIED,
     NOTHING,
+    STUCK,
     Attempt,
     CommandRefused,
     ConnectionLost,
@@ -30,7 +31,6 @@ from harness.model import (
 )
 from harness.strategy import Scenario, Strategy
 
-STUCK = "stuck"
 _monotonic_ns = time.monotonic_ns
 _new = tuple.__new__
 _YIELD_BELOW_S = 0.002

@@ -125,7 +125,6 @@ async def serve(hello: dict[str, Any]) -> Callable[[str], Awaitable[dict[str, An
     background = Background(hello["owner"], targets)
     ends = [socket.socket(fileno=fd) for fd in hello["owner_fds"]]
     tasks = [asyncio.create_task(owner.listen(end)) for end in ends]
-    tasks.append(asyncio.create_task(owner.serve()))
     cells = Cells()
     connections: dict[str, tuple[RedisConnection | None, PostgresConnection | None]] = {}
 

@@ -16,6 +16,7 @@ from harness.burst.plan import slow
 from harness.burst.shown import reply as shown_reply
 from harness.burst.shown import word as shown_word
 from harness.model import (
+    PASSED_ON,
     CommandRefused,
     ConnectionLost,
     Outcome,
@@ -31,8 +32,10 @@ from harness.model import (
 from harness.stores import PostgresConnection, RedisConnection, functions
 from harness.strategy import Isolation, Rows, Scenario, Session, Transaction
 
-Asking = Callable[[Request], Awaitable[tuple[Reply, int, int]]]
-"""How an owner is asked: its reply, and the interval of the instant (Unix ms) at which it decided."""
+Answer = tuple[Reply, int, int]
+"""A reply, and the interval of the instant (Unix ms) at which it was decided."""
+Asking = Callable[[Request, str], Awaitable[Answer]]
+"""How the owner of a key is asked."""
 
 
 class VirtualProcess:
@@ -85,6 +88,7 @@ class LoadSession(Session):
         self._replica = replica
         self.postgres = postgres
         self.asks: Asking | None = None
+        self.tells: Callable[[Request, str], None] | None = None
         self._rng = rng or Random()
         self._loaded: dict[str, bytes] = {}
         self.flow: Any = None
@@ -238,18 +242,25 @@ class LoadSession(Session):
             if isinstance(error, Exception) and not isinstance(error, StoreFault):
                 raise error
 
-    async def ask(self, request: Request) -> Reply:
-        """Ask the owner."""
+    async def ask(self, request: Request, of: str = "") -> Reply:
+        """Ask an owner."""
         self.changed = True
         if self.asks is None:
             raise ConnectionLost("no owner runs")
         if self.steps is None:
-            answer = await self.asks(request)
+            answer = await self.asks(request, of)
         else:
             shown = ("ASK", "owner", request.operation, *request.keys)
-            answer = await self._timed("ask", shown, self.asks(request))
+            answer = await self._timed("ask", shown, self.asks(request, of))
         reply, self.now_at_ms, self.now_max_ms = answer
         return reply
+
+    async def tell(self, request: Request, of: str) -> Reply:
+        """Tell another owner."""
+        if self.tells is None:
+            raise UsageError("only the owner of a key may tell another to answer in its place")
+        self.tells(request, of)
+        return PASSED_ON
 
     async def now_ms(self) -> int:
         """This machine's clock. Asked more than once, the instant of the decision lies anywhere in between."""

@@ -11,7 +11,6 @@ from harness.burst.cells import Bound
 from harness.burst.door import Door
 from harness.burst.measurement import Counts, Overlap
 from harness.burst.parts import Parts
-from harness.burst.perform import STUCK
 from harness.judge import (
     Contradiction,
     Explanation,
@@ -24,7 +23,7 @@ from harness.judge import (
     overlapped,
     weight_of,
 )
-from harness.model import Evidence, Operation, Status
+from harness.model import STUCK, Evidence, Operation, Status
 
 
 @dataclass(slots=True)

@@ -112,7 +112,8 @@ def command(context: click.Context, /, **options: Any) -> int:
     )  # fmt: skip
     save: Path | None = options["save"]
     out.check(output, *([save] if save is not None else []))
-    bound = bind(Cell(options["scenario"], options["strategy"], options["rule"]), Load(processes=asked.processes))
+    load = Load(processes=asked.processes, size=asked.size)
+    bound = bind(Cell(options["scenario"], options["strategy"], options["rule"]), load)
     if bound.claim.kind == "not-applicable":
         raise UsageError(f"{options['strategy']} does not apply to {options['scenario']}: {bound.claim.reason}")
     began, started_at = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")

@@ -83,6 +83,8 @@ class Schedule:
     without: tuple[str, ...] = ()
     explained: Callable[[], Finding] | None = None
     """Judges it again, for the fewest requests that no order explains."""
+    ring: tuple[str, ...] = ()
+    """Who waited for each other in the end."""
 
     @property
     def sharp(self) -> bool:
@@ -102,7 +104,8 @@ class Schedule:
     def explanation(self) -> Explanation:
         """As data that can be drawn."""
         finding = self.finding if self.explained is None else self.explained()
-        return explain(self.evidence, self.steps, finding)
+        found = explain(self.evidence, self.steps, finding)
+        return replace(found, says=self.says, why=_waits(self.ring)) if self.ring else found
 
 
 @dataclass(slots=True)
@@ -321,11 +324,12 @@ class Explorer:
         evidence = cast.evidence(rest, machine.now_ms)
         judged = partial(judge_evidence, evidence, self.bound.spec, self.invariants, "burst")
         finding = judged(_VERDICT_ONLY)
-        says = _says(finding) or cast.answered_differently() or ""
+        ring = tuple(machine.deadlock())
+        says = _locked_out(finding) if ring else _says(finding) or cast.answered_differently() or ""
         events = list(machine.events)
         if not says and any(event.choice.kind in FAULTS or event.choice.kind == "crash-late" for event in events):
             says = await self._ask_again(machine)
-        return Schedule(events, evidence, finding, says, explained=judged)
+        return Schedule(events, evidence, finding, says, explained=judged, ring=ring)
 
     async def _ask_again(self, machine: Machine) -> str:
         """Whether a new request gets its answer after a fault, once every lease has passed in silence."""
@@ -378,6 +382,17 @@ def _says(finding: Finding) -> str:
     if finding.order == "illegal":
         return "no one-at-a-time order explains the answers and what was left behind"
     return f"{len(finding.stuck)} requests were never answered"
+
+
+def _locked_out(finding: Finding) -> str:
+    """Of a deadlock: whatever else is wrong then comes of it."""
+    return f"a deadlock: {len(finding.stuck)} requests were never answered"
+
+
+def _waits(ring: Sequence[str]) -> str:
+    """Who waits for whom: `A waits for B, and B for A`."""
+    (first, second), *others = zip(ring, [*ring[1:], ring[0]], strict=True)
+    return "".join((f"{first} waits for {second}", *(f", and {one} for {other}" for one, other in others), "."))
 
 
 def signature(schedule: Schedule) -> Any:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from harness.explore.machine import Machine
 
 _LOSABLE = STORE_STEPS - {"rollback"} | {"ask"}
+_MESSAGES = {"ask", "tell"}
 _ARRIVES_LATE = {"redis", "script"}
 """What a dead process had sent may still arrive, where no transaction of its connection ended with it."""
 
@@ -38,6 +39,7 @@ def possible(machine: Machine) -> list[Choice]:
         kind = caller.pending.kind
         late = kind in _ARRIVES_LATE and caller.queued is None
         if caller.name in cast.owners:
+            late = late or kind in _MESSAGES
             if "crash" in faults:
                 found += [Choice("crash", caller.name), *[Choice("crash-late", caller.name)] * late]
             continue
@@ -47,7 +49,7 @@ def possible(machine: Machine) -> list[Choice]:
         for fault in faults:
             if fault == "crash" and at_work:
                 found.append(Choice("crash", caller.name))
-                if late or kind == "ask":
+                if late or kind in _MESSAGES:
                     found.append(Choice("crash-late", caller.name))
             elif (
                 (fault == "pause" and at_work)
@@ -95,3 +97,8 @@ async def _crash_owner(machine: Machine, caller: Caller, event: Event, *, late: 
             event.woke.append(asker.name)
             asker.last, asker.deaf = event, False
             await machine.resume(asker, event, ConnectionLost("the owner is gone"), throw=True)
+    successor = machine.cast.take_over(caller)
+    if successor is not None:
+        event.woke.append(successor.name)
+        successor.last = event
+        await machine.settle(successor, event)

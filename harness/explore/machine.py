@@ -234,7 +234,7 @@ class Machine:
             return
         caller.answered = True
         asker, answer, following = self.cast.answered(caller)
-        if asker.condition == "waiting":
+        if asker is not None and asker.condition == "waiting":
             event.woke.append(asker.name)
             asker.last = event
             if isinstance(answer, tuple) and not asker.deaf:
@@ -330,6 +330,23 @@ class Machine:
                 seen.append(following)
                 at = waits[following]
         return []
+
+    def deadlock(self) -> list[str]:
+        """Those that wait for each other for ever: callers for locks in memory, owners for each other's answers."""
+        found = [caller.name for caller in self.cycle() if caller.task is None]
+        waits = {
+            caller.owner: caller.waits_for[0]
+            for caller in self.callers
+            if caller.condition == "waiting" and caller.name in self.cast.owners
+        }
+        for start, at in waits.items():
+            ring = [start]
+            while at in waits and at not in ring:
+                ring.append(at)
+                at = waits[at]  # noqa: PLW2901 - on to whom that one waits for
+            if at == start and not found:
+                found = ring
+        return found
 
     async def _end_victim(self, caller: Caller, event: Event) -> None:
         """End the wait of one of those that wait for each other, as the server would."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from harness.explore.caller import Caller, Done, Performed
@@ -11,6 +11,7 @@ from harness.explore.world import OWNERS
 from harness.model import (
     DENIED,
     NOTHING,
+    PASSED_ON,
     Attempt,
     CommandRefused,
     ConnectionLost,
@@ -75,9 +76,10 @@ class Cell:
 class Owner:
     """A mailbox, and the memory of who takes from it."""
 
-    def __init__(self, name: str, place: int) -> None:
-        """`place` numbers its connections."""
+    def __init__(self, name: str, place: int, key: str = "") -> None:
+        """`place` numbers its connections; `key` is all that it owns, "" if it owns everything."""
         self.name = name
+        self.key = key
         self.place = place
         self.memory: dict[Any, Any] = {}
         self.mailbox: list[Message] = []
@@ -119,10 +121,7 @@ class Cast:
                 continue
             self._enlist(_letter(number), number % cell.processes, item, f"r{number + 1}")
         strategy = cell.strategy
-        self._owners = [
-            Owner("owner" if strategy.owners == 1 else f"owner{number + 1}", self._owner_place())
-            for number in range(strategy.owners if strategy.owned else 0)
-        ]
+        self._owners = [*self._enrol(strategy)] if strategy.owned else []
         if strategy.lag_ms is not None:
             replica = self._caller(REPLICA, self._owner_place(), 2_000, {})
             replica.program = _catching_up()
@@ -131,6 +130,15 @@ class Cast:
         self._programs = strategy.daemons()
         for name in self._programs:
             self.start(name)
+
+    def _enrol(self, strategy: Strategy) -> Iterator[Owner]:
+        """The owners: one of each key, or as many as the strategy wants."""
+        if strategy.per_key:
+            for base, key in self.names.items():
+                yield Owner(f"owner of {base}", self._owner_place(), key)
+        else:
+            for number in range(strategy.owners):
+                yield Owner("owner" if strategy.owners == 1 else f"owner{number + 1}", self._owner_place())
 
     def named(self, name: str) -> Caller:
         """A caller by its name."""
@@ -269,9 +277,20 @@ class Cast:
     def _beside_name(caller: Caller, name: str) -> str:
         return f"{name} of {caller.name}"
 
-    def owner_of(self, caller: Caller) -> Owner:
-        """Whom a caller asks: that of its process."""
-        return self._owners[caller.process % len(self._owners)]
+    def owner_of(self, caller: Caller, key: str) -> Owner:
+        """Whom a caller asks: that of the key, or of its process. Raises UsageError where a key has none."""
+        if not self.cell.strategy.per_key:
+            return self._owners[caller.process % len(self._owners)]
+        for owner in self._owners:
+            if owner.key == key:
+                return owner
+        raise UsageError(f"no request of the burst names the key '{self.plain(key)}', so that it has no owner")
+
+    def asker_of(self, caller: Caller) -> Caller:
+        """Who asked what an owner is at work on, and is to be answered by another one. Raises UsageError."""
+        if caller.name not in self._asked:
+            raise UsageError("only the owner of a key may tell another to answer in its place, and once")
+        return self._asked.pop(caller.name)[0]
 
     def post(self, owner: Owner, asker: Caller, request: Request) -> Caller | None:
         """Put a message into the mailbox; the owner's program, where it is taken up at once."""
@@ -281,8 +300,26 @@ class Cast:
     def _take_up(self, owner: Owner) -> Caller | None:
         if not owner.mailbox or (owner.busy and not self.cell.strategy.reentrant):
             return None
-        owner.busy = True
         asker, request = owner.mailbox.pop(0)
+        caller = self._at_work(owner)
+        caller.asked_for = request.id
+        self._asked[caller.name] = (asker, request)
+        caller.program = self._own(caller, request)
+        return caller
+
+    def take_over(self, gone: Caller) -> Caller | None:
+        """The successor of an owner that is gone, where it begins by itself."""
+        if not self.cell.strategy.succeeded:
+            return None
+        owner = self._owner_of[gone.owner]
+        caller = self._at_work(owner)
+        caller.asked_for = gone.asked_for
+        caller.program = self.cell.strategy.take_over(caller.session, owner.key, self.cell.rule)
+        return caller
+
+    def _at_work(self, owner: Owner) -> Caller:
+        """A program of an owner's, which is still to be given."""
+        owner.busy = True
         name, number = owner.name, 2
         while name in self._by_name and self._by_name[name].alive:
             name, number = f"{owner.name}.{number}", number + 1
@@ -291,10 +328,7 @@ class Cast:
             self.callers.remove(old)
         place = owner.place if name == owner.name else self._owner_place()
         caller = self._caller(name, place, 1_000 + owner.place, owner.memory)
-        caller.asked_for = request.id
         self.owners.add(name)
-        self._asked[name] = (asker, request)
-        caller.program = self._own(caller, request)
         caller.owner = owner.name
         return caller
 
@@ -307,11 +341,13 @@ class Cast:
         else:
             if type(reply) is not Reply:
                 raise UsageError(no_reply(self.cell.strategy.own, reply))
+            if reply is PASSED_ON and caller.name in self._asked:
+                raise UsageError("an owner that passes a request on has to tell another")
             self._answers[caller.name] = (reply, session.now_at_ms)
 
-    def answered(self, caller: Caller) -> tuple[Caller, Any, Caller | None]:
-        """Who asked, the answer, and the program of the message that is taken up next."""
-        asker, _request = self._asked.pop(caller.name)
+    def answered(self, caller: Caller) -> tuple[Caller | None, Any, Caller | None]:
+        """Who asked and is still to be answered, the answer, and the program of the message that is taken up next."""
+        asker, _request = self._asked.pop(caller.name, (None, None))
         owner = self._owner_of[caller.owner]
         owner.busy = False
         return asker, self._answers.pop(caller.name, None), self._take_up(owner)

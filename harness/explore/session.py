@@ -13,7 +13,7 @@ from types import TracebackType, coroutine
 from typing import Any, Literal, Protocol
 
 from harness.explore.touch import NOWHERE, Touch, reads, writes
-from harness.model import ConnectionLost, Outcome, Reply, Request, Rule, State, UsageError, no_outcome
+from harness.model import PASSED_ON, ConnectionLost, Outcome, Reply, Request, Rule, State, UsageError, no_outcome
 from harness.strategy import Isolation, Rows, Scenario, Session, Transaction
 
 WORK = "work"
@@ -24,7 +24,7 @@ _PAUSE_MS = 8.0
 """Between two tries, on average: how long a poller has patience depends on it."""
 
 Kind = Literal[
-    "redis", "script", "begin", "sql", "commit", "rollback", "lock", "unlock", "ask", "clock", "sleep", "retry",
+    "redis", "script", "begin", "sql", "commit", "rollback", "lock", "unlock", "ask", "tell", "clock", "sleep", "retry",
     "effect", "effect-end", "copy", "catch-up", "beside", "beside-end",
 ]  # fmt: skip
 
@@ -38,7 +38,7 @@ class Pending:
         self, kind: Kind, words: tuple[Any, ...] = (), *, name: str = "", isolation: str = "", ms: float = 0.0,
         request: Request | None = None,
     ) -> None:  # fmt: skip
-        """`name` is the lock's, owner's or effect's; `request` is what an owner is asked."""
+        """`name` is the lock's or effect's, or the key whose owner is meant; `request` is what it is asked."""
         self.kind: Kind = kind
         self.words = words
         self.name = name
@@ -143,12 +143,17 @@ class ExploreSession(Session):
         """A program of its own."""
         return _Beside(name, work, apart=apart)
 
-    async def ask(self, request: Request) -> Reply:
+    async def ask(self, request: Request, of: str = "") -> Reply:
         """Send a message to the owner; it answers when it has decided."""
         self.changed = True
-        reply, self.now_at_ms = await step(Pending("ask", request=request))
+        reply, self.now_at_ms = await step(Pending("ask", name=of, request=request))
         answer: Reply = reply
         return answer
+
+    async def tell(self, request: Request, of: str) -> Reply:
+        """Send a message to another owner; it answers whoever asked this one."""
+        await step(Pending("tell", name=of, request=request))
+        return PASSED_ON
 
     async def now_ms(self) -> int:
         """The scheduler's clock."""

@@ -82,7 +82,7 @@ async def take_step(stage: Stage, caller: Caller, event: Event, *, lost: bool) -
             await _lock(stage, caller, pending, event)
         case "unlock":
             await _unlock(stage, caller, pending, event)
-        case "ask":
+        case "ask" | "tell":
             await _ask(stage, caller, pending, event, lost=lost)
         case _:
             await _other(stage, caller, pending, event)
@@ -384,12 +384,19 @@ async def grant(stage: Stage, caller: Caller, event: Event) -> None:
 
 async def _ask(stage: Stage, caller: Caller, pending: Pending, event: Event, *, lost: bool) -> None:
     assert pending.request is not None
-    owner = stage.cast.owner_of(caller)
+    request, asks = pending.request, pending.kind == "ask"
+    owner = stage.cast.owner_of(caller, pending.name or request.key)
     event.add(writes(f"owner:{owner.name}"))
-    request = pending.request
-    event.show(caller, "ask", ("ASK", owner.name, request.operation, *map(stage.cast.plain, request.keys)))
-    caller.condition, caller.deaf = "waiting", lost
-    started = stage.cast.post(owner, caller, request)
+    words = (pending.kind.upper(), owner.name, request.operation, *map(stage.cast.plain, request.keys))
+    event.show(caller, "ask", words)
+    asker = caller if asks else stage.cast.asker_of(caller)
+    if asks:
+        caller.condition, caller.deaf, caller.waits_for = "waiting", lost, (owner.name,)
+    started = stage.cast.post(owner, asker, request)
+    if caller.late:
+        await stage.remove(caller, event)
+    elif not asks:
+        await stage.resume(caller, event, None)
     if started is not None:
         event.woke.append(started.name)
         started.last = event

@@ -35,7 +35,7 @@ def replay(path: Path, stores: StoresOptions, cell: Cell | None = None, bound: B
 
     saved, options, choices, data = read_schedule(path)
     cell = cell or saved
-    bound = bound or bind(cell, Load(processes=options.processes))
+    bound = bound or bind(cell, Load(processes=options.processes, size=options.size))
 
     async def go() -> Schedule | None:
         async with opened(bound, stores, options) as (_stores, explorer):

@@ -9,12 +9,9 @@ from typing import Literal
 from harness.judge.partitions import Budget, OrderFound, check_order
 from harness.judge.states import Rest
 from harness.judge.wing_gong import Outcome
-from harness.model import NOTHING, Breach, Evidence, Invariant, Spec, described
+from harness.model import NOTHING, STUCK, Breach, Evidence, Invariant, Spec, described
 
 Kind = Literal["burst", "sustained", "probe"]
-
-STUCK = "stuck"
-"""The error of an operation that was never answered although its caller and its store lived."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,10 @@ from harness.model.blame import OWN, SCRIPT, blamed, described, no_outcome, no_r
 from harness.model.errors import (
     DENIED,
     RETRYABLE,
+    STUCK,
     CommandRefused,
     ConnectionLost,
+    Deadlocked,
     GaveUp,
     RaceError,
     StatementRefused,
@@ -16,7 +18,19 @@ from harness.model.errors import (
 from harness.model.history import Effect, Evidence, Operation, Status, Step
 from harness.model.spec import Spec
 from harness.model.verdict import Breach, Claim, Conditions, Invariant, Verdict, worst
-from harness.model.words import ABORTED, DONE, NOTHING, Attempt, Outcome, Reply, Request, Rule, Signature, State
+from harness.model.words import (
+    ABORTED,
+    DONE,
+    NOTHING,
+    PASSED_ON,
+    Attempt,
+    Outcome,
+    Reply,
+    Request,
+    Rule,
+    Signature,
+    State,
+)
 
 __all__ = [
     "ABORTED",
@@ -24,14 +38,17 @@ __all__ = [
     "DONE",
     "NOTHING",
     "OWN",
+    "PASSED_ON",
     "RETRYABLE",
     "SCRIPT",
+    "STUCK",
     "Attempt",
     "Breach",
     "Claim",
     "CommandRefused",
     "Conditions",
     "ConnectionLost",
+    "Deadlocked",
     "Effect",
     "Evidence",
     "GaveUp",

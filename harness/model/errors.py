@@ -8,6 +8,7 @@ StoreFault                   what a strategy may meet while it runs
 |-- GaveUp                   an effect that was not to be had, and was made up for
 |-- CommandRefused           the server said no; nothing was done
     |-- StatementRefused     PostgreSQL said no, with its SQLSTATE
+    |-- Deadlocked           owners wait for each other: the one that was asked has not begun
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from __future__ import annotations
 RETRYABLE = frozenset({"40001", "40P01"})
 """SQLSTATEs that ask for the whole transaction to be tried again: serialization failure, deadlock."""
 
+
+STUCK = "stuck"
+"""A request that nobody would ever have answered, although its caller and its store live."""
 
 DENIED = "NOPERM"
 """Redis says no: this login may not do that."""
@@ -72,3 +76,11 @@ class StatementRefused(CommandRefused):
     def retryable(self) -> bool:
         """Whether the whole transaction is worth trying again."""
         return self.code in RETRYABLE
+
+
+class Deadlocked(CommandRefused):
+    """Owners wait for each other in a ring: what was asked is taken back, and has done nothing."""
+
+    def __init__(self) -> None:
+        """It is counted as the request that is stuck."""
+        super().__init__(STUCK, "owners wait for each other")

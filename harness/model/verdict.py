@@ -84,8 +84,9 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """The conditions under which a claim is made."""
+    """The conditions under which a claim is made: `size` requests meet."""
 
     processes: int = 2
+    size: int = 2
     faults: tuple[str, ...] = ()
     stores: Mapping[str, str] = field(default_factory=lambda: NOTHING)

@@ -65,6 +65,9 @@ DONE = "done"
 ABORTED = Reply("aborted")
 """The answer of a strategy that gave up after its bounded retries. It changed nothing."""
 
+PASSED_ON = Reply("passed on")
+"""What an owner gives back that has told another owner to answer in its place. No caller is told so."""
+
 
 class Signature(NamedTuple):
     """What an operation takes and answers: argument or value to its type (`object`: anything).

@@ -43,7 +43,6 @@ class Owners:
         owner = Owner(self._name, targets.prefix)
         owner.bind(strategy, rule, *await connected(targets, strategy.store), think_ms=0.0, slow_ms=0.0)
         self._owners[line["number"]] = owner
-        self.hold(owner.serve())
 
     async def listen(self, end: socket.socket) -> None:
         """Hand each message of a worker to the owner that is meant."""

@@ -132,7 +132,7 @@ class Service:
         )  # fmt: skip
         if self.owner is not None:
             client, place = self.owner
-            session.asks = lambda request: client.ask(request, place)
+            session.asks = lambda request, of: client.ask(request, of, place)
         return session
 
     async def warm(self) -> None:

@@ -1,6 +1,6 @@
 """Native forms: a rule translated for a strategy that cannot call Python.
 
-A scenario offers them by family (`command`, `multi`, `lua`, `sql`) and by operation. Each form
+A scenario offers them by family (`command`, `multi`, `lua`, `sql`, `messages`) and by operation. Each form
 decodes its own reply; conformance tests run every one against the pure rule.
 """
 
@@ -63,12 +63,27 @@ class StatementForm:
 
 
 @dataclass(frozen=True, slots=True)
+class MessagesForm:
+    """What a request about two keys asks of the owner of each, which knows the value of its own key and no other.
+
+    `out` takes it from the first key, `into` adds it to the second; `back` undoes `out` where that one refuses. Each
+    gives the new value, or None to refuse. `done` and `refused` are what the caller is told in the end.
+    """
+
+    out: Callable[[Any, Request], Any]
+    into: Callable[[Any, Request], Any]
+    back: Callable[[Any, Request], Any]
+    done: Reply
+    refused: Reply
+
+
+@dataclass(frozen=True, slots=True)
 class NotExpressible:
     """Why a rule has no form of this family: shown to the user in place of a verdict."""
 
     reason: str
 
 
-Form = CommandForm | CommandsForm | ScriptForm | StatementForm
+Form = CommandForm | CommandsForm | MessagesForm | ScriptForm | StatementForm
 Forms = Mapping[str, Form]
 """The forms of one family, by operation."""

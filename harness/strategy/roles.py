@@ -94,6 +94,16 @@ class ByRole(Strategy):
         return self._owned.owners if self._owned is not None else 1
 
     @property
+    def per_key(self) -> bool:  # type: ignore[override] # likewise
+        """Likewise."""
+        return self._owned is not None and self._owned.per_key
+
+    @property
+    def succeeded(self) -> bool:
+        """Likewise."""
+        return self._owned is not None and self._owned.succeeded
+
+    @property
     def reentrant(self) -> bool:
         """Likewise."""
         return self._owned is not None and self._owned.reentrant
@@ -182,6 +192,11 @@ class ByRole(Strategy):
         """In the owner process, for those who ask it."""
         assert self._owned is not None
         return await self._owned.own(session, request, rule)
+
+    async def take_over(self, session: Session, key: str, rule: Rule) -> None:
+        """Likewise."""
+        assert self._owned is not None
+        await self._owned.take_over(session, key, rule)
 
 
 def _shown(role: str) -> str:

@@ -95,8 +95,19 @@ class Session(ABC):
         """
 
     @abstractmethod
-    async def ask(self, request: Request) -> Reply:
-        """Send a request to the owner of its key and wait for the answer."""
+    async def ask(self, request: Request, of: str = "") -> Reply:
+        """Send a request to the owner of a key, the first of its keys if no other is named, and wait for the answer.
+
+        An owner may ask another one. Raises ConnectionLost where that one is gone, Deadlocked where it waits for this
+        one: it has not begun then, and will not.
+        """
+
+    @abstractmethod
+    async def tell(self, request: Request, of: str) -> Reply:
+        """In an owner: let the owner of another key answer whoever asked, and go on.
+
+        What this gives, PASSED_ON, is what `own` gives back.
+        """
 
     @abstractmethod
     async def now_ms(self) -> int:

@@ -39,7 +39,8 @@ class Strategy(ABC):
     `form` names the family of native form without which it cannot run; where a scenario has none of it, `rules_for`
     says for which rules there would be one, unless that is any rule. `variants` maps a
     variant's name to a line about what is changed; most are mutants, which break.
-    `owned` asks the engine for an owner process that runs `own` one request at a time.
+    `owned` asks the engine for an owner process that runs `own` one request at a time; `per_key` for an owner of each
+    key, so that `own` runs one request at a time for each of them.
     `scope`: what is held together, one request, or by `carry` an attempt with its effects.
     `repeatable`: a request that is delivered again is given its first answer, and changes nothing more.
     `enforces`: who carries the rule, every caller, or the owner of the state.
@@ -61,6 +62,7 @@ class Strategy(ABC):
     scope: Literal["transition", "flow"] = "transition"
     variants: ClassVar[Mapping[str, str]] = {}
     owned: ClassVar[bool] = False
+    per_key: ClassVar[bool] = False
     repeatable: bool = False
     meets: ClassVar[str] = ""
 
@@ -96,6 +98,11 @@ class Strategy(ABC):
     @property
     def reentrant(self) -> bool:
         """Whether an owner begins a request while an earlier one waits: a mutant."""
+        return False
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the successor of an owner that is gone begins with `take_over`, before anybody asks it."""
         return False
 
     @property
@@ -177,6 +184,10 @@ class Strategy(ABC):
 
     async def own(self, session: Session, request: Request, rule: Rule) -> Reply:
         """In the owner process: one request at a time."""
+        raise NotImplementedError
+
+    async def take_over(self, session: Session, key: str, rule: Rule) -> None:
+        """In a new owner of a key, whose predecessor may have left something half done."""
         raise NotImplementedError
 
 

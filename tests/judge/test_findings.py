@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from harness.judge import STUCK, judge_evidence
+from harness.judge import judge_evidence
+from harness.model import STUCK
 from harness.model import Breach, Evidence, Invariant, State, Status
 from tests.judge.histories import Counters, operation
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.burst.session import LoadSession, VirtualProcess
+from harness.model import PASSED_ON
 from harness.stores import PostgresConnection, RedisConnection, Stores, Targets
 
 if TYPE_CHECKING:
@@ -115,11 +116,16 @@ class World:
         session.now_at_ms = session.now_max_ms = 0
         request = request._replace(id=request.id or f"request {next(self.numbers)}")
 
-        async def ask(request: Request) -> tuple[Reply, int, int]:
+        told: list[Request] = []
+
+        async def ask(request: Request, of: str) -> tuple[Reply, int, int]:
             reply = await strategy.own(self.owner, request, rule)
+            while reply is PASSED_ON:
+                reply = await strategy.own(self.owner, told.pop(), rule)
             return reply, self.owner.now_at_ms, self.owner.now_at_ms
 
-        session.asks = ask
+        session.asks = self.owner.asks = ask
+        self.owner.tells = lambda request, _of: told.append(request)
         async with self.running(strategy, rule):
             return await strategy.apply(session, request, rule)
 
