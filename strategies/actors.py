@@ -19,7 +19,6 @@ owners are as far as this goes: of a process over many keys, and over effects ou
 import contextlib
 import json
 from collections.abc import Callable, Mapping
-from random import Random
 from typing import Any
 
 from harness import (
@@ -108,20 +107,20 @@ class Actors(Strategy):
 
     def claims(self, conditions: Conditions) -> Claim:
         """Holds about one key; about two it depends on who waits for whom."""
-        bursts = [self.scenario.burst(Random(seed), conditions.size) for seed in range(8)]
-        pairs = {item.keys for burst in bursts for item in burst if len(item.keys) > 1}
+        met = self.meetings(conditions.size)
+        pairs = {keys for burst in met for keys in burst}
         if pairs and (why := self._not_expressible(pairs)):
             return Claim("not-applicable", why)
         if self.reentrant:
             return Claim("breaks", self.variants[self.variant])
         if self.resumes:
-            breaks_under = {"resumed": (), "resumed-twice": ("crash",), "resumed-unfenced": ("crash",)}[self.variant]
-            return Claim("holds", self.variants[self.variant], breaks_under=breaks_under)
+            risky = self.variant == "resumed-unfenced" or (self.variant == "resumed-twice" and bool(pairs))
+            return Claim("holds", self.variants[self.variant], breaks_under=("crash",) * risky)
         if self.variant and not pairs:
             return Claim("not-applicable", "no request is about two keys: nothing is passed on")
-        if self.variant and conditions.size > 2:
+        if self.variant and any(burst[keys] > 1 and burst[keys[::-1]] > 1 for burst in met for keys in burst):
             return Claim("breaks", "whoever comes in between finds in neither place what is on its way")
-        if not self.variant and any(keys[::-1] in pairs for keys in pairs):
+        if not self.variant and any(keys[::-1] in burst for burst in met for keys in burst):
             return Claim("breaks", "two owners that ask each other wait for ever")
         # Between two messages, or with a last write that arrives after its successor has read.
         return Claim("holds", "each key has one owner, which decides one message at a time", breaks_under=("crash",))
@@ -129,9 +128,10 @@ class Actors(Strategy):
     def _not_expressible(self, pairs: set[tuple[str, ...]]) -> str:
         if any(len(keys) > 2 for keys in pairs):
             return "a request is about more than two keys"
-        if not self.messages:
-            return 'it needs the rule as messages between two owners as well: give the scenario forms["messages"]'
-        return ""
+        if self.messages:
+            return ""
+        forms = self.scenario.forms.get("messages")
+        return forms.reason if isinstance(forms, NotExpressible) else self.form_needed("messages")
 
     # Callers
 
@@ -223,7 +223,7 @@ class Actors(Strategy):
         """Do it; begin again where a later owner has taken a number, if only to die of it."""
         part = request.operation.partition(":")[2]
         key = request.keys[part == "into"] if part else min(request.keys)
-        async for _ in session.retries(TRIES):
+        for _ in range(TRIES):
             if key not in session.memory:
                 await self.take_over(session, key, rule)
             if part or len(request.keys) == 1:
@@ -251,7 +251,7 @@ class Actors(Strategy):
 
     async def _asked(self, session: Session, request: Request, other: str) -> Reply:
         """The other owner's answer; it is asked again where it is gone. Raises ConnectionLost."""
-        async for _ in session.retries(TRIES):
+        for _ in range(TRIES):
             with contextlib.suppress(ConnectionLost):
                 return await session.ask(request, of=other)
         raise ConnectionLost("the other owner does not come back")

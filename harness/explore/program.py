@@ -114,6 +114,7 @@ class Cast:
         self._by_name: dict[str, Caller] = {}
         self._memories: dict[int, dict[Any, Any]] = {}
         self._asked: dict[str, Message] = {}
+        self._left: dict[str, Caller] = {}
         self._answers: dict[str, Any] = {}
         self._places = self._owner_places = 0
         for number, item in enumerate(items):
@@ -288,6 +289,8 @@ class Cast:
 
     def asker_of(self, caller: Caller) -> Caller:
         """Who asked what an owner is at work on, and is to be answered by another one. Raises UsageError."""
+        if caller.late:  # who asked was told that this one is gone
+            return self._left[caller.name]
         if caller.name not in self._asked:
             raise UsageError("only the owner of a key may tell another to answer in its place, and once")
         return self._asked.pop(caller.name)[0]
@@ -359,7 +362,7 @@ class Cast:
         for name, (asker, _request) in list(self._asked.items()):
             if self._by_name[name].owner == caller.owner:
                 self._by_name[name].answered = True
-                del self._asked[name]
+                self._left[name], _request = self._asked.pop(name)
                 waiting.append(asker)
         owner.mailbox, owner.memory, owner.busy = [], {}, False
         owner.place = self._owner_place()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
 from itertools import combinations
@@ -20,12 +22,14 @@ Daemon = Callable[[Session, Rule], Coroutine[Any, Any, None]]
 """A background program of a strategy, which runs for ever."""
 
 
+_DRAWS = 16
 _FORMS = {
     "command": "as one Redis command",
     "multi": "as commands for MULTI",
     "lua": "as a Lua script",
     "sql": "as one SQL statement",
     "unique": "as a unique claim",
+    "messages": "as messages between two owners",
     "procedure": "as a function in PostgreSQL",
     "procedure-unlocked": "as a function in PostgreSQL that takes no lock",
 }
@@ -134,6 +138,16 @@ class Strategy(ABC):
         pairs = {pair for item in self.scenario.burst(Random(0), 2) for pair in combinations(item.keys, 2)}
         return any((other, one) in pairs for one, other in pairs)
 
+    def meetings(self, size: int) -> list[Counter[tuple[str, ...]]]:
+        """Of some bursts of so many, how often each names which keys, where it is more than one, in the caller's order.
+
+        None of a script that cannot draw them: that is told where they are needed.
+        """
+        with contextlib.suppress(Exception):
+            bursts = [self.scenario.burst(Random(seed), size) for seed in range(_DRAWS)]
+            return [Counter(item.keys for item in burst if len(item.keys) > 1) for burst in bursts]
+        return []
+
     def native(self, operation: str) -> Any:
         """The scenario's native form of an operation, of this strategy's family."""
         form: Form = self.forms[operation]
@@ -144,7 +158,7 @@ class Strategy(ABC):
         if self.form is not None:
             forms = self.scenario.forms.get(self.form)
             if forms is None:
-                return Claim("not-applicable", self._form_needed(self.form))
+                return Claim("not-applicable", self.form_needed(self.form))
             if isinstance(forms, NotExpressible):
                 return Claim("not-applicable", forms.reason)
         claim = self.scenario.claims.get(self.title) or self.claims(conditions)
@@ -161,7 +175,8 @@ class Strategy(ABC):
             return replace(claim, breaks_under=tuple(dict.fromkeys((*claim.breaks_under, "duplicate"))))
         return claim
 
-    def _form_needed(self, form: str) -> str:
+    def form_needed(self, form: str) -> str:
+        """Why it does not apply where a scenario has no native form of that family."""
         if self.rules_for:
             return f"for rules {self.rules_for}"
         return f'it needs the rule {_FORMS.get(form, "in another form")} as well: give the scenario forms["{form}"]'

@@ -37,7 +37,7 @@ class Stage:
 
     def explorer(self, scenario: str, strategy: str, options: Options, rule: str = "") -> Explorer:
         """One that is not open yet."""
-        bound = bind(Cell(scenario, strategy, rule), Load(processes=options.processes))
+        bound = bind(Cell(scenario, strategy, rule), Load(processes=options.processes, size=options.size))
         return Explorer(bound, self.stores, options)
 
     def explore(

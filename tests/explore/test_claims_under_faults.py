@@ -28,7 +28,7 @@ CELLS = [("counter", title, fault) for title in TITLES for fault in FAULTS if (t
     if (fault != "pause" and (fault, title) not in {("crash", "redis-lock"), ("lost-reply", "pg-for-update")})
     or title in {"naive", "redis-lock"}
 ]
-THREE = {("counter", "actor", "crash")}
+THREE = {("counter", "actor", "crash"), ("counter", "actors", "crash")}
 """Two requests are too few for these."""
 NOT_SHOWN = {("double-submit", "actor", "crash")}
 """What three do not show either: the successor's memory outweighs the store."""

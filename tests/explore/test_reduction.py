@@ -40,6 +40,9 @@ BOTH = [
     ("invoice-number", "pg-unique", 2, "crash"),
     ("invoice-number", "pg-conditional:total", 2, ""),
     ("invoice-number", "pg-sequence", 2, "crash"),
+    ("team-move", "actors", 2, ""),
+    ("team-move", "actors:pass-on", 2, ""),
+    ("team-move", "actors:resumed", 2, ""),
     ("job-claim", "pg-skip-locked", 2, ""),
     ("job-claim", "pg-skip-locked:wait", 2, ""),
 ]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     ("strategy", "processes", "says"),
     [
-        ("mutex:caller-order", 1, "2 requests were never answered"),
+        ("mutex:caller-order", 1, "a deadlock: 2 requests were never answered"),
         ("redis-lock:caller-order", 2, "members before: 2, now: 1"),
     ],
 )

@@ -4,8 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from harness.judge import judge_evidence
-from harness.model import STUCK
-from harness.model import Breach, Evidence, Invariant, State, Status
+from harness.model import STUCK, Breach, Evidence, Invariant, State, Status
 from tests.judge.histories import Counters, operation
 
 

@@ -114,6 +114,7 @@ def test_a_native_form_that_is_missing_is_no_failure() -> None:
         if kind(Transfer()).claim(Conditions()).kind == "not-applicable"
     }
     expected = {
+        "actors": 'it needs the rule as messages between two owners as well: give the scenario forms["messages"]',
         "atomic": 'it needs the rule as one Redis command as well: give the scenario forms["command"]',
         "lua-function": 'it needs the rule as a Lua script as well: give the scenario forms["lua"]',
         "lua": 'it needs the rule as a Lua script as well: give the scenario forms["lua"]',
