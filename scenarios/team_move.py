@@ -3,6 +3,10 @@
 A move is one thing and touches two. Whoever writes the two teams one after the other leaves a
 member in none of them, or in both, if anything comes in between. Whoever locks both must lock
 them in one order: two that move in opposite directions each hold what the other one waits for.
+
+Or a team is an actor, which nobody locks. And messages between two actors: no lock, and yet two owners that ask each
+other and wait also deadlock, and a crash between two messages leaves a user in no team. Whoever waits for an answer
+holds its own team meanwhile; and an actor owns state, not the process that leads from one to the other.
 """
 
 from collections.abc import Iterator, Sequence
@@ -94,6 +98,8 @@ class TeamMove(Scenario):
     symptoms = {
         "a user in no team, or in two": "--strategy naive",
         "everybody waits for ever": "--strategy mutex:caller-order --processes 1",
+        "two actors wait for each other's answer": "--strategy actors",
+        "after a crash, a user in no team": "--strategy actors:pass-on --faults crash",
     }
     invariant = "every member is in one team, and in none that was deleted"
     refusals = ("refused", "gone already")

@@ -119,9 +119,9 @@ class Broken(find_strategy("actors")[0]):
         ('return Reply("refused") if ":back" in request.operation else await super().own(session, request, rule)',
          ONE_LOST),
         # a member is let in before it is out
-        ('keys = request.keys\n        if len(keys) == 2 and ":" not in request.operation:\n'
+        (('keys = request.keys\n        if len(keys) == 2 and ":" not in request.operation:\n'
          '            await session.ask(request._replace(operation="move:into"), of=keys[1])\n'
-         "        return await super().own(session, request, rule)", ""),
+         "        return await super().own(session, request, rule)"), ""),
     ],
 )  # fmt: skip
 def test_half_a_protocol(stage: Stage, tmp_path: Path, body: str, says: str) -> None:
