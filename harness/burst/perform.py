@@ -18,6 +18,7 @@ from harness.model import (
     Attempt,
     CommandRefused,
     ConnectionLost,
+    Deadlocked,
     RaceError,
     Reply,
     Request,
@@ -173,7 +174,7 @@ class Performer:
             unknown = session.changed and not denied
             status, code, returned = (Status.UNKNOWN if unknown else Status.FAILED), error.code, True
             # A refused Redis command may leave the connection inside WATCH or MULTI.
-            session.lost = not isinstance(error, StatementRefused)
+            session.lost = not isinstance(error, StatementRefused | Deadlocked)
         elif isinstance(error, ConnectionLost):
             code, session.lost = error.code, True
         elif isinstance(error, asyncio.CancelledError):

@@ -17,6 +17,7 @@ from harness.model import (
     DENIED,
     CommandRefused,
     ConnectionLost,
+    Deadlocked,
     Reply,
     Request,
     Rule,
@@ -204,6 +205,8 @@ class Service:
         """What an error says of the outcome, as a load records it; the session is marked where it is of no more use."""
         outcome = Status.UNKNOWN
         match error:
+            case Deadlocked():
+                status, code, says = 503, error.code, str(error)
             case CommandRefused():
                 # Who may not write at all has changed nothing by what was sent before.
                 denied = self.strategy.guarded and error.code == DENIED

@@ -29,7 +29,8 @@ CELLS = [
     ("refund", "pg-for-update"), ("team-move", "watch"), ("team-move", "pg-serializable"), ("booking", "mutex"),
     ("rate-limit", "multi"), ("invoice-number", "pg-sequence"), ("token-rotation", "redis-lock"),
     ("last-owner", "pg-version"), ("counter", "actor:credentials"), ("counter", "pg-procedure:revoked"),
-    ("counter", "lua-function"),
+    ("counter", "lua-function"), ("team-move", "actors"), ("team-move", "actors:pass-on"),
+    ("team-move", "actors:resumed"),
 ]  # fmt: skip
 
 
