@@ -75,6 +75,7 @@ def test_claims(stage: Stage, strategy: str, rule: str, fault: str) -> None:
     assert found.verdict is (Verdict.VIOLATED if breaks(claim, options.faults) else Verdict.PROVED), found.reason
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scenario", ["counter", "double-submit"])
 @pytest.mark.parametrize("fault", ["crash", "duplicate"])
 def test_one_key_under_a_fault(stage: Stage, scenario: str, fault: str) -> None:
