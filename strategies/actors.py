@@ -18,7 +18,7 @@ owners are as far as this goes: of a process over many keys, and over effects ou
 
 import contextlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from harness import (
@@ -217,7 +217,8 @@ class Actors(Strategy):
         session.note(reads={key: value})
         if begun:
             operation, keys, args, id_, attempt, role = json.loads(begun)
-            await self._both(session, Request(operation, tuple(keys), args, id_, attempt, role), key)
+            with _forgetting(session, key):
+                await self._both(session, Request(operation, tuple(keys), args, id_, attempt, role), key)
 
     async def _resume(self, session: Session, request: Request, rule: Rule) -> Reply:
         """Do it; begin again where a later owner has taken a number, if only to die of it."""
@@ -226,10 +227,11 @@ class Actors(Strategy):
         for _ in range(TRIES):
             if key not in session.memory:
                 await self.take_over(session, key, rule)
-            if part or len(request.keys) == 1:
-                told = await self._end(session, request, key, self._half(request, key, part) if part else rule)
-            else:
-                told = await self._both(session, request, key)
+            with _forgetting(session, key):
+                if part or len(request.keys) == 1:
+                    told = await self._end(session, request, key, self._half(request, key, part) if part else rule)
+                else:
+                    told = await self._both(session, request, key)
             if told is not None:
                 return told
             session.memory.pop(key, None)
@@ -283,6 +285,16 @@ class Actors(Strategy):
         now_ms = session.now_at_ms
         written = (self.values.write(session.key(key), value, now_ms) for key, value in outcome.changes.items())
         return json.dumps([list(map(str, command)) for command in written])
+
+
+@contextlib.contextmanager
+def _forgetting(session: Session, key: str) -> Iterator[None]:
+    """What failed may have been written, and what was begun is still to be ended: the next request takes over."""
+    try:
+        yield
+    except BaseException:
+        session.memory.pop(key, None)
+        raise
 
 
 def _part_of(request: Request, part: str) -> Request:
