@@ -5,6 +5,7 @@ Bundled names are read without executing a script: a key was pressed, and somebo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,15 +51,33 @@ def either(context: click.Context, parameter: click.Parameter, begun: str) -> li
     return [*scenario(context, parameter, begun), *others]
 
 
+def flow(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """One flow."""
+    from harness.flows import FLOWS
+
+    return [CompletionItem(name, help=what) for name, what in FLOWS.items() if name.startswith(begun)]
+
+
+def flow_faults(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """The last one of a list with commas: what may happen to a flow."""
+    from harness.flows import FAULTS
+
+    return _listed({**FAULTS, "all": "all of them"}, begun)
+
+
 def flows(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
     """The last one of a list with commas."""
     from harness.flows import FLOWS
 
+    return _listed({**FLOWS, "all": "all of them"}, begun)
+
+
+def _listed(all_of_them: Mapping[str, str], begun: str) -> list[CompletionItem]:
     before, comma, last = begun.rpartition(",")
     taken = before.split(",")
     return [
         CompletionItem(f"{before}{comma}{name}", help=what)
-        for name, what in {**FLOWS, "all": "all of them"}.items()
+        for name, what in all_of_them.items()
         if name.startswith(last) and name not in taken
     ]
 

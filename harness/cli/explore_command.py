@@ -12,6 +12,7 @@ import click
 
 from harness.cli import completion
 from harness.cli import output as out
+from harness.cli.flow_run import EXPLORE
 from harness.cli.options import (
     PROCESSES,
     AtLeast,
@@ -39,6 +40,12 @@ _MOST_CALLERS = 64
 _FAULTS = "crash,pause,lost-reply,duplicate"
 
 
+def _no_flow(_context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    """Refuse what cannot be scheduled. Raises UsageError."""
+    if value is not None:
+        raise UsageError(f"--flow cannot be explored: {EXPLORE}")
+
+
 @click.command("explore", cls=Sectioned)
 @click.argument("scenario", shell_complete=completion.scenario)
 @click.option(
@@ -57,6 +64,7 @@ _FAULTS = "crash,pause,lost-reply,duplicate"
     help="Requests in the burst.",
 )
 @click.option("--faults", default="", metavar="LIST", help=f"Of {_FAULTS}; or all. One in a schedule.")
+@click.option("--flow", hidden=True, expose_value=False, callback=_no_flow)
 @click.option("--all", "every", is_flag=True, help="Go on after the first violation, and count.")
 @click.option(
     "--search",

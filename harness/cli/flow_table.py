@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from harness.burst import StoresOptions
     from harness.burst.cells import Bound
     from harness.flows import FlowCell
-    from harness.stores import StoreInfo
+    from harness.stores import StoreInfo, Stores
 
 STRATEGY = "pg-for-update"
 """What transitions are made under where nobody says: flows differ alike under every one that holds."""
@@ -55,10 +56,9 @@ def flow_table(context: click.Context, options: dict[str, Any]) -> int:
     return code
 
 
-async def _made(
-    bound: Bound, options: StoresOptions, flows: list[str], seed: int, progress: Callable[[Any], None]
-) -> tuple[list[FlowCell], bool, list[StoreInfo]]:
-    from harness.flows import flow_table as made
+@asynccontextmanager
+async def opened(bound: Bound, options: StoresOptions) -> AsyncIterator[Stores]:
+    """The stores of a flow, which can take what it asks for; PostgreSQL, where steps are written down, is one."""
     from harness.stores import require, require_connections
 
     async with options.stores({bound.strategy.store, "postgres"}) as stores:
@@ -66,5 +66,14 @@ async def _made(
             require_connections(info, _CONNECTIONS)
             if info.kind == bound.strategy.store:
                 require(info, bound.strategy.needs, bound.cell.strategy)
+        yield stores
+
+
+async def _made(
+    bound: Bound, options: StoresOptions, flows: list[str], seed: int, progress: Callable[[Any], None]
+) -> tuple[list[FlowCell], bool, list[StoreInfo]]:
+    from harness.flows import flow_table as made
+
+    async with opened(bound, options) as stores:
         cells, complete = await made(bound, stores, flows, seed, progress)
         return cells, complete, list(stores.infos)

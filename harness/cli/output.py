@@ -83,6 +83,12 @@ def flows_code(document: Document, output: Output) -> int:
     return OK if document["as_claimed"] else INCONCLUSIVE
 
 
+def flow_code(document: Document, output: Output) -> int:
+    """The exit code of `race run --flow`: as of `race run`, and 1 where a case is not as claimed."""
+    code = result_code(document, output)
+    return FOUND if code == OK and document["as_claimed"] is False and not output.exit_zero else code
+
+
 def comparison_code(document: Document, output: Output) -> int:
     """The exit code of `race compare`: a failed claim outweighs one that could not be tried."""
     if not document["complete"]:

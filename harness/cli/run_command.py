@@ -12,6 +12,7 @@ import click
 from harness.cli import completion, over_http
 from harness.cli import output as out
 from harness.cli.explore_command import saved
+from harness.cli.flow_run import flow_run
 from harness.cli.options import (
     AtLeast,
     Output,
@@ -46,6 +47,18 @@ MINIMISE_S = 2.0
     "--strategy", metavar="NAME[:VARIANT]", shell_complete=completion.strategy, help="How the rule is protected."
 )
 @click.option("--rule", default="", metavar="NAME", help="One of the scenario's rules; the first without it.")
+@click.option(
+    "--flow",
+    metavar="NAME",
+    shell_complete=completion.flow,
+    help="One attempt, carried this way, under faults that are really made.",
+)
+@click.option(
+    "--faults",
+    metavar="A,B",
+    shell_complete=completion.flow_faults,
+    help="With --flow: of twice, lost, killed, gone.  [all]",
+)
 @click.option(
     "--mode",
     type=click.Choice(["burst", "sustained"]),
@@ -85,10 +98,15 @@ def command(context: click.Context, /, **options: Any) -> int:
     """Run SCENARIO under one strategy, on a real store, and judge what happened.
 
     SCENARIO and the strategy are names (see race list) or scripts: ./my_rule.py
-    With --target or --url the bursts go to a service over HTTP, in a strategy's place.
+    With --target or --url the bursts go to a service over HTTP, in a strategy's place. With --flow it is one attempt,
+    what it asks of the outside included, and what becomes of it when something fails.
     """  # fmt: skip
     if over_http.asked(options):
         return over_http.run(context, options)
+    if options["flow"] is not None:
+        return flow_run(context, {**options, "faults": options["faults"] or ""})
+    if options["faults"] is not None:
+        raise UsageError(f"--faults is for --flow; or race explore {options['scenario']} --strategy NAME --faults all")
     if options["strategy"] is None:
         strategy = next(one for one in context.command.params if one.name == "strategy")
         raise click.MissingParameter(ctx=context, param=strategy)

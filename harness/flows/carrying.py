@@ -26,13 +26,18 @@ Say = Callable[..., None]
 class Ground:
     """What an attempt stands on in one process: the stores, under a strategy and a rule, and the outside service."""
 
-    def __init__(self, scenario: Scenario, strategy: Strategy, rule: Rule, targets: Targets, port: int) -> None:
-        """`port` is the outside service's."""
+    def __init__(
+        self, scenario: Scenario, strategy: Strategy, rule: Rule, targets: Targets, port: int, *,
+        executor: str = "", tell: Callable[[str, str], None] = lambda _what, _told: None,
+    ) -> None:  # fmt: skip
+        """`port` is the outside service's; `executor` is who asks it; `tell` hears of each thing done and its reply."""
         self.scenario = scenario
         self.strategy = strategy
         self.rule = rule
         self.targets = targets
         self.port = port
+        self.executor = executor
+        self.tell = tell
         self._process = VirtualProcess()
         self._sessions: dict[asyncio.AbstractEventLoop, LoadSession] = {}
 
@@ -59,7 +64,9 @@ class Ground:
         request = Request(
             operation, attempt.keys, args or NOTHING, f"{attempt.id}.{number}", attempt.id, attempt.role
         )  # fmt: skip
-        return await self.strategy.apply(await self.session(), request, self.rule)
+        reply = await self.strategy.apply(await self.session(), request, self.rule)
+        self.tell(operation, reply.decision)
+        return reply
 
     async def sql(self, statement: str, *args: Any) -> Rows:
         """A statement of our own, in the run's schema."""
@@ -67,7 +74,7 @@ class Ground:
 
     async def effect(self, attempt: Attempt, name: str, key: str) -> None:
         """Ask it of the outside service, with an idempotency key or "". Raises ConnectionLost."""
-        await ask(self.port, do="effect", name=name, attempt=attempt.id, key=key)
+        await ask(self.port, do="effect", name=name, attempt=attempt.id, key=key, by=self.executor)
 
 
 class Inline:
@@ -255,6 +262,8 @@ class SagaFlow(PlainFlow):
     async def effect(self, name: str, *, id: str = "", undo: str = "") -> None:  # noqa: A002 - as in Flow
         """An effect that may have been done is undone, or done again under the same key."""
         begun, result = await self._known()
+        if begun and result is None:
+            self.way.ground.tell(f"reads that {name} was begun", "no result")
         if result == _UNDONE:
             raise GaveUp(name)
         if result is not None:

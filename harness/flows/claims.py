@@ -38,6 +38,12 @@ CLAIMS: dict[str, tuple[End, End, End, End]] = {
 }
 """What is claimed of each flow, by fault."""
 
+BROKEN: frozenset[End] = frozenset({"twice", "stranded", "unpaid"})
+"""Ends that are no way to treat a customer; what was made up for is one."""
+
+CONTROL = "inline"
+"""Breaks under every fault: where it does not, the fault has met nobody, and a flow beside it has shown nothing."""
+
 ALL = "all"
 NO_DBOS = "the durable flow needs DBOS: pip install 'race-harness[durable]', or leave it out of --flow"
 
@@ -45,6 +51,19 @@ NO_DBOS = "the durable flow needs DBOS: pip install 'race-harness[durable]', or 
 def claimed(flow: str, fault: str) -> End:
     """What a flow comes to under a fault."""
     return CLAIMS[flow][list(FAULTS).index(fault)]
+
+
+def broken_claims(flow: str, faults: Sequence[str]) -> dict[str, End]:
+    """Of these faults those that a flow claims to break under, and what it comes to."""
+    return {fault: end for fault in faults if (end := claimed(flow, fault)) in BROKEN}
+
+
+def faults_named(names: Sequence[str]) -> list[str]:
+    """Each once, in the table's order; all where none is named. Raises UsageError."""
+    for name in names:
+        if name != ALL and name not in FAULTS:
+            raise UsageError(f"unknown fault '{name}'; --flow has: {', '.join(FAULTS)}; or all")
+    return [fault for fault in FAULTS if not names or ALL in names or fault in names]
 
 
 def flows_named(names: Sequence[str]) -> list[str]:

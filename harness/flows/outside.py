@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections import Counter
 from typing import Any
 
@@ -28,6 +29,8 @@ class Service:
     def __init__(self) -> None:
         """An empty ledger."""
         self.ledger: list[dict[str, Any]] = []
+        self.log: list[dict[str, Any]] = []
+        """Everything that was asked of it, also what a key made it not do again."""
         self._known: set[str] = set()
         self._trouble: tuple[str, str] | None = None
         self._changed = asyncio.Condition()
@@ -47,7 +50,7 @@ class Service:
                     self._changed.notify_all()
                 return {"done": True}
             case "ledger":
-                return {"ledger": self.ledger}
+                return {"ledger": self.ledger, "log": self.log}
             case "await":  # until so many are held back, and so many such deeds were done
                 async with self._changed:
                     await self._changed.wait_for(
@@ -64,12 +67,19 @@ class Service:
     async def _effect(self, asked: dict[str, Any]) -> dict[str, Any] | None:
         key, name = asked["key"], asked["name"]
         async with self._changed:
-            if not key or key not in self._known:
+            done = not key or key not in self._known
+            if done:
                 self.ledger.append({"name": name, "attempt": asked["attempt"], "key": key})
                 self._known.update({key} - {""})
             trouble = self._trouble[0] if self._trouble is not None and self._trouble[1] == name else None
             if trouble:
                 self._trouble = None
+            self.log.append(
+                {
+                    "at_ns": time.monotonic_ns(), "by": asked.get("by", ""), "name": name,
+                    "attempt": asked["attempt"], "key": key, "done": done, "trouble": trouble or "",
+                }
+            )  # fmt: skip
             if trouble == "hold":
                 self._held += 1
             self._changed.notify_all()

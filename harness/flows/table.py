@@ -12,11 +12,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any, NamedTuple, Self
 
 from harness.burst.cells import Bound
 from harness.burst.measurement import Progress
@@ -32,6 +32,15 @@ _SETTLED_S = 0.3
 """So long after a second delivery was seen to wait for the first, it is taken to go on waiting."""
 
 
+class FlowStep(NamedTuple):
+    """What a process did, or what was done to it, at an instant of this machine's clock, and what it was told."""
+
+    at_ns: int
+    process: str
+    what: str
+    told: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class FlowCell:
     """One attempt under a flow and a fault; `end` is None where the fault could not be made: `reason` says why."""
@@ -42,6 +51,7 @@ class FlowCell:
     reason: str = ""
     effects: dict[str, int] = field(default_factory=dict)
     value: Any = None
+    steps: Sequence[FlowStep] = ()
 
     @property
     def claimed(self) -> End:
@@ -71,7 +81,8 @@ def refuse(bound: Bound, flows: Sequence[str]) -> None:
 class _Process:
     """A child that speaks lines of JSON."""
 
-    def __init__(self, module: str) -> None:
+    def __init__(self, module: str, name: str = "") -> None:
+        self.name = name
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self.child = subprocess.Popen(  # noqa: S603 - our own module
             [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr
@@ -101,6 +112,16 @@ class _Process:
         with contextlib.suppress(BrokenPipeError):
             self.child.stdin.write(json.dumps(order).encode() + b"\n")
             self.child.stdin.flush()
+
+    def steps(self) -> Iterator[FlowStep]:
+        """What it says that it did."""
+        for one in self.events:
+            if one["event"] == "did":
+                yield FlowStep(one["at_ns"], self.name, one["what"], one["told"])
+            elif one["event"] == "waits":
+                yield FlowStep(one["at_ns"], self.name, "waits: another process has it")
+            elif one["event"] == "ended" and one["error"]:
+                yield FlowStep(one["at_ns"], self.name, "gives up", one["error"])
 
     def seen(self, event: str) -> bool:
         return any(one["event"] == event for one in self.events)
@@ -155,6 +176,7 @@ class FlowBench:
         self._ground: Ground
         self._first = ""
         self._running: list[_Process] = []
+        self._steps: list[FlowStep] = []
 
     async def __aenter__(self) -> Self:
         self._outside = _Process("harness.flows.outside")
@@ -179,6 +201,7 @@ class FlowBench:
     async def cell(self, flow: str, fault: str) -> FlowCell:
         """One attempt under a flow and a fault, "" for none. Raises StoreFault where a store is lost."""
         self._number += 1
+        self._steps = []
         attempt = self._attempt._replace(
             keys=tuple(f"{key}:{self._number}" for key in self._attempt.keys), id=f"f{self._number}"
         )
@@ -196,7 +219,12 @@ class FlowBench:
 
     async def _end_all(self) -> None:
         while self._running:
-            await self._running.pop().end()
+            ending = self._running.pop()
+            self._steps += ending.steps()
+            await ending.end()
+
+    def _note(self, process: str, what: str) -> None:
+        self._steps.append(FlowStep(time.monotonic_ns(), process, what))
 
     # What is made
 
@@ -242,20 +270,23 @@ class FlowBench:
         held, count = await self._hold(attempt)
         self._deliver(worker, attempt)
         await self._reached(held, count)
+        self._note("one", "is killed before it hears of it")
         worker.child.send_signal(signal.SIGKILL)
         if worker.child.wait() != -signal.SIGKILL:
             raise NotMade("the process ended before it was killed")
         await ask(self._port, do="release")
 
     async def _take_over(self, flow: str, executor: str, *, others: bool) -> None:
+        self._note(executor, "looks for what the other left" if others else "is started again")
         worker = await self._start(flow, executor)
         worker.order({"do": "recover", "others": others})
         await worker.until("ended")
+        self._note(executor, "has nothing left to do")
 
     # Its parts
 
     async def _start(self, flow: str, executor: str) -> _Process:
-        worker = _Process("harness.flows.worker")
+        worker = _Process("harness.flows.worker", executor)
         await worker.open()
         self._running.append(worker)
         cell = self.bound.cell
@@ -273,8 +304,8 @@ class FlowBench:
         await worker.until("ready")
         return worker
 
-    @staticmethod
-    def _deliver(worker: _Process, attempt: Attempt) -> None:
+    def _deliver(self, worker: _Process, attempt: Attempt) -> None:
+        self._note(worker.name, "the attempt is delivered")
         worker.order({"do": "perform", "attempt": [attempt.keys, dict(attempt.args), attempt.id, attempt.role]})
 
     async def _perform(self, worker: _Process, attempt: Attempt) -> None:
@@ -321,12 +352,22 @@ class FlowBench:
             value = (await self.bound.strategy.rows.at_rest(session.sql, [key])).get(key)
         else:
             value = self.bound.scenario.values.parse(await session.redis("GET", session.key(key)))
-        ledger = (await ask(self._port, do="ledger"))["ledger"]
-        mine = [one["name"] for one in ledger if one["attempt"] == attempt.id]
+        told = await ask(self._port, do="ledger")
+        mine = [one["name"] for one in told["ledger"] if one["attempt"] == attempt.id]
+        self._steps += [_seen_outside(one) for one in told["log"] if one["attempt"] == attempt.id]
         effects = dict(Counter(mine))
         if not fault and mine:
             self._first = mine[0]
-        return FlowCell(flow, fault, self.bound.scenario.became(value, effects), "", effects, value)
+        end = self.bound.scenario.became(value, effects)
+        return FlowCell(flow, fault, end, "", effects, value, tuple(sorted(self._steps)))
+
+
+def _seen_outside(one: Mapping[str, Any]) -> FlowStep:
+    """An effect that was asked for, as the outside service has it."""
+    told = "done" if one["done"] else "known, not done again"
+    key = f", key {one['key']}" if one["key"] else ", no key"
+    lost = ", but the answer is lost" if one["trouble"] == "lose" else ""
+    return FlowStep(one["at_ns"], one["by"].partition(" ")[0], f"{one['name']}{key}", told + lost)
 
 
 async def flow_table(

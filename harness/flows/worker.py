@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import time
 from typing import Any
 
 from harness.flows.carrying import Compensating, Ground, Inline, Saga
@@ -30,14 +31,19 @@ def way_of(flow: str, ground: Ground, executor: str, say: Any) -> Inline:
     return kinds[name](ground, executor, say, keyed=keyed)
 
 
-def ground_of(hello: dict[str, Any]) -> Ground:
+def ground_of(hello: dict[str, Any], say: Any) -> Ground:
     """What its first line names."""
+
+    def tell(what: str, told: str) -> None:
+        say("did", what=what, told=told)
+
     scenario = find_scenario(hello["scenario"])()
     kind, variant = find_strategy(hello["strategy"])
     rules = scenario.all_rules()
     scenario = scenario.under(hello["rule"])
     targets = Targets.from_description(hello["stores"])
-    return Ground(scenario, kind(scenario, variant), rules[hello["rule"]], targets, hello["port"])
+    strategy, rule = kind(scenario, variant), rules[hello["rule"]]
+    return Ground(scenario, strategy, rule, targets, hello["port"], executor=hello["executor"], tell=tell)
 
 
 async def main() -> None:
@@ -46,13 +52,13 @@ async def main() -> None:
     os.dup2(2, 1)
 
     def say(event: str, **more: Any) -> None:
-        os.write(answers, json.dumps({"event": event, **more}).encode() + b"\n")
+        os.write(answers, json.dumps({"event": event, "at_ns": time.monotonic_ns(), **more}).encode() + b"\n")
 
     reader = asyncio.StreamReader(limit=1 << 24)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     hello = json.loads(await reader.readline())
     try:
-        way = way_of(hello["flow"], ground_of(hello), hello["executor"], say)
+        way = way_of(hello["flow"], ground_of(hello, say), hello["executor"], say)
         await way.open()
     except Exception as error:
         say("failed", error=described(error))

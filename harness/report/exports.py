@@ -9,6 +9,7 @@ from harness.report.check_markdown import check_markdown
 from harness.report.comma_separated import check_csv, comparison_csv, exploration_csv, result_csv
 from harness.report.difference import difference_csv, difference_markdown
 from harness.report.explanation import explanation_markdown
+from harness.report.flow import flow_csv, flow_markdown
 from harness.report.flows import flows_csv, flows_markdown
 from harness.report.isolation import isolation_csv, isolation_markdown
 from harness.report.kept import runs_csv, runs_markdown
@@ -38,6 +39,7 @@ _FORMS: Mapping[str, Mapping[str, Form]] = {
     "exploration": {"markdown": exploration_markdown, "csv": exploration_csv, "html": page},
     "isolation": {"markdown": isolation_markdown, "csv": isolation_csv, "html": page},
     "flows": {"markdown": flows_markdown, "csv": flows_csv, "html": page},
+    "flow": {"markdown": flow_markdown, "csv": flow_csv, "html": page},
     "check": {"markdown": check_markdown, "csv": check_csv, "html": page},
     "runs": {"markdown": runs_markdown, "csv": runs_csv},
     "explanation": {"markdown": explanation_markdown},

@@ -17,7 +17,7 @@ Document = Mapping[str, Any]
 FIELDS = ("scenario", "strategy", "rule", "flow", "fault", "end", "says", "claimed", "as_claimed", "reason")
 STYLES = {"once": "green", "undone": "yellow", None: "yellow"}
 _INDENT = 14
-_NOT_COVERED = (
+NOT_COVERED = (
     "several attempts at once (race run, race explore); a second fault; a store that fails; other outside services:"
     " this one knows keys, and does not forget them"
 )
@@ -96,7 +96,7 @@ def lines_below(document: Document) -> Iterator[tuple[str, str]]:
             ),
         )
     yield "Mind", _MEANING
-    yield "Not covered", _NOT_COVERED
+    yield "Not covered", NOT_COVERED
 
 
 def _end(one: Document, fault: str) -> str | None:

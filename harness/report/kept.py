@@ -41,7 +41,7 @@ def title(document: Document) -> str:
     """`run double-submit naive`, `compare double-submit`: what was asked."""
     command = _COMMANDS[document["schema"].removeprefix("race.").partition("/")[0]]
     named = document.get("config") or document.get("history") or document.get("scenario")
-    return " ".join(part for part in (command, named, document.get("strategy")) if part)
+    return " ".join(part for part in (command, named, document.get("flow") or document.get("strategy")) if part)
 
 
 def found(document: Document) -> str:
@@ -161,10 +161,10 @@ def _cut_short(document: Document) -> str:
 _COMMANDS = {
     "result": "run", "comparison": "compare", "exploration": "explore", "isolation": "isolation", "check": "check",
     "verification": "verify", "matrix": "compare --all",
-    "flows": "compare --flow",
+    "flows": "compare --flow", "flow": "run --flow",
 }  # fmt: skip
 _FOUND: Mapping[str, Callable[[Document], str]] = {
     "result": _verdict, "comparison": _compared, "exploration": _verdict, "isolation": _isolated, "check": _checked,
     "verification": lambda document: str(document["verdict"]), "matrix": _compared,
-    "flows": _flows,
+    "flows": _flows, "flow": _verdict,
 }  # fmt: skip

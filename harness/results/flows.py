@@ -45,7 +45,7 @@ def flows_document(cells: Sequence[FlowCell], asked: AskedFlows, *, complete: bo
             {
                 "flow": flow,
                 "what": FLOWS[flow],
-                "cells": [_cell(cell, bound) for cell in cells if cell.flow == flow],
+                "cells": [cell_document(cell, bound) for cell in cells if cell.flow == flow],
             }
             for flow in flows
         ],
@@ -64,7 +64,8 @@ def as_claimed(cell: FlowCell) -> bool | None:
     return None if cell.end is None else cell.end == cell.claimed
 
 
-def _cell(cell: FlowCell, bound: Bound) -> Document:
+def cell_document(cell: FlowCell, bound: Bound) -> Document:
+    """One attempt: what it came to, and what is claimed."""
     words = bound.scenario.ends
     return {
         "fault": cell.fault,

@@ -13,6 +13,7 @@ SCHEMAS = {
     "verification": "verification-1.json",
     "isolation": "isolation-1.json",
     "flows": "flows-1.json",
+    "flow": "flow-1.json",
     "explanation": "explanation-1.json",
     "doctor": "doctor-1.json",
     "runs": "runs-1.json",
@@ -20,7 +21,7 @@ SCHEMAS = {
 }
 """Name on the command line to file; the number is the version in the document's `schema`."""
 
-RESULTS = ("result", "comparison", "matrix", "exploration", "check", "verification", "isolation", "flows")
+RESULTS = ("result", "comparison", "matrix", "exploration", "check", "verification", "isolation", "flows", "flow")
 """Those that tell what was measured, and are kept."""
 
 

@@ -40,6 +40,9 @@ def completed(line: str) -> list[str]:
         ("race schema is", ["isolation"]),
         ("race new str", ["strategy"]),
         ("race run counter --strategy my_", ["my_fix.py"]),
+        ("race run subscription --flow sa", ["saga", "saga:idempotent"]),
+        ("race run subscription --flow saga --faults lost,k", ["lost,killed"]),
+        ("race compare subscription --flow saga,co", ["saga,compensating"]),
         ("race run ./my_", ["./my_"]),  # a path: the shell's own completion of files
     ],
 )

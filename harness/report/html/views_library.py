@@ -6,12 +6,13 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from harness.report import flows, matrix
+from harness.report import flow, flows, matrix
 from harness.report.advice import again
 from harness.report.caveats import caveats
 from harness.report.comparison_rows import claim_met, control_line, store_heading
 from harness.report.figures import count, plural
-from harness.report.html.views import ENDS, common
+from harness.report.html.views import ENDS, TONES, common
+from harness.report.interleaving import draw
 
 Document = Mapping[str, Any]
 View = dict[str, Any]
@@ -217,6 +218,39 @@ def flows_view(document: Document) -> View:
     }  # fmt: skip
 
 
+def flow_view(document: Document) -> View:
+    """The page of `race run --flow`."""
+    found = document["counterexample"]
+    controls = {case["fault"]: _flow_cell(case) for case in document["control"]["cases"]}
+    controls = controls if document["control"]["flow"] != document["flow"] else {}
+    rows = [
+        {
+            "fault": flow.case_name(case["fault"], document),
+            "cells": [_flow_cell(case), *([controls.get(case["fault"])] if controls else [])],
+        }
+        for case in document["cases"]
+    ]
+    commands = [("All of it", document["reproduce"])]
+    commands += [("Every flow", text) for label, text in flow.lines_below(document) if label in {"Others", "Fixes"}]
+    note = f"{flow.case_name(found['fault'], document)}, {flow.NOTE}" if found else ""
+    return {
+        **common(document, f"{document['scenario']}, carried by {document['flow']}", commands),
+        "tone": TONES[document["verdict"]],
+        "lead": flow.sentence(document),
+        "extent": flow.extent(document),
+        "drawn": "\n".join(draw(found, 100, note=note)) if found else "",
+        "rows": rows,
+        "controls": bool(controls),
+        "facts": [pair for pair in flow.lines_below(document) if pair[0] not in {"Others", "Fixes", "Again"}],
+        "contents": [
+            *([("how", "Step by step")] if found else []),
+            ("flows", "Under each fault"),
+            ("read", "What it means"),
+            *ENDS,
+        ],
+    }
+
+
 def _flow_cells(one: Document, faults: Mapping[str, str]) -> list[View | None]:
     """The cells of a flow, by fault; those that were not reached are None."""
     cells = {cell["fault"]: _flow_cell(cell) for cell in one["cells"]}
@@ -244,4 +278,8 @@ def _outcome(met: Sequence[bool | None], document: Document) -> tuple[str, str]:
     return ("unclear", "warn") if None in met or not met else ("as claimed", "good")
 
 
-LIBRARY_VIEWS: Mapping[str, Callable[[Document], View]] = {"matrix": matrix_view, "flows": flows_view}
+LIBRARY_VIEWS: Mapping[str, Callable[[Document], View]] = {
+    "matrix": matrix_view,
+    "flows": flows_view,
+    "flow": flow_view,
+}
