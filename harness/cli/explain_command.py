@@ -33,6 +33,7 @@ from harness.model import UsageError
 )
 @click.option("--rule", default="", metavar="NAME", help="One of the scenario's rules; the first without it.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Draws the burst.")
+@click.option("--all", "whole", is_flag=True, help="The whole, not half a page.")
 @store_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @text_options
@@ -40,11 +41,12 @@ from harness.model import UsageError
 def command(name: str, **options: Any) -> int:
     """Explain NAME, a scenario or a strategy: its story, the interleaving, what protects, and what that costs.
 
-    The interleaving is found now, on a real store; the costs are of the latest results, or of the table that comes
-    with race. Exit 1 where something does not go as its claim says.
+    Half a page; --all tells the whole. The interleaving is found now, on a real store; the costs are of the latest
+    results, or of the table that comes with race. Exit 1 where something does not go as its claim says.
     """  # fmt: skip
     from harness.gate.explaining import Explaining
     from harness.report.explanation import explanation_screen
+    from harness.report.half_page import half_page
     from harness.results.save import check_file
     from harness.strategy.loader import find_either
 
@@ -62,7 +64,8 @@ def command(name: str, **options: Any) -> int:
         document = asyncio.run(explaining.strategy(name, options["scenario"], options["rule"]))
     else:
         document = asyncio.run(explaining.scenario(name, options["rule"], options["strategy"]))
-    screen = out.as_json(document) if options["as_json"] else explanation_screen(document, out.paint())
+    told = explanation_screen if options["whole"] else half_page
+    screen = out.as_json(document) if options["as_json"] else told(document, out.paint())
     click.echo(screen, nl=False, color=True)
     out.export(document, files)
     pictures = document["interleavings"]

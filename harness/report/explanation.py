@@ -1,4 +1,4 @@
-"""Half a page about a scenario or a strategy: its story, the interleaving, what protects, and what that costs."""
+"""All about a scenario or a strategy: its story, interleavings, what protects, and what that costs."""
 
 from __future__ import annotations
 
@@ -16,65 +16,66 @@ from harness.report.terminal import WIDTH, labelled
 Document = Mapping[str, Any]
 Cell = Mapping[str, Any]
 
-_INDENT = 16
-_ROLES = {"holds": "How it holds", "stops": "Where it stops", "breaks": "How it breaks"}
-_FAULTS = {
+INDENT = 16
+ROLES = {"holds": "How it holds", "stops": "Where it stops", "breaks": "How it breaks"}
+FAULT_WORDS = {
     "crash": "a caller dies", "pause": "a caller sleeps past every lease", "lost-reply": "a reply is lost",
     "duplicate": "a request is delivered twice",
 }  # fmt: skip
-_REPEATED = "duplicate"
+REPEATED = "duplicate"
 _PROTECTING = ("holds here", "every order", "starts/s", "relative", "p99 ms", "but")
 _COSTING = ("scenario", "every order", "starts/s", "relative", "p99 ms", "but")
 
 
 def explanation_screen(document: Document, paint: Paint = plain) -> str:
-    """What `race explain` prints."""
-    lines = [paint(line, "bold") for line in wrapped(_headline(document), WIDTH)]
+    """What `race explain --all` prints."""
+    lines = [paint(line, "bold") for line in wrapped(headline(document), WIDTH)]
     for paragraph in document["story"]:
         lines += ["", *(f"  {line}" for line in wrapped(paragraph, WIDTH - 2))]
     lines.append("")
     for label, text in _about(document):
-        lines += labelled(label, text, paint, _INDENT)
+        lines += labelled(label, text, paint, INDENT)
     for picture in document["interleavings"]:
-        head = f"{_ROLES[picture['role']]}: {_under(picture)}"
+        head = f"{ROLES[picture['role']]}: {under_what(picture)}"
         lines += ["", *(paint(line, "bold") for line in wrapped(head, WIDTH))]
         if picture["schedule"] is not None:
-            lines += draw({**picture["schedule"], "fits": True}, WIDTH, paint, note=_note(picture))
+            lines += draw({**picture["schedule"], "fits": True}, WIDTH, paint, note=note_of(picture))
         for label, text in _below(picture):
-            lines += labelled(label, text, paint, _INDENT)
-    table = list(_table(document))
+            lines += labelled(label, text, paint, INDENT)
+    table = list(held_cells(document))
     if table:
-        lines += ["", *_aligned([_heads(document), *table], paint)]
+        lines += ["", *aligned([_heads(document), *table], paint)]
     lines.append("")
-    for label, text in _claims(document):
-        lines += labelled(label, text, paint, _INDENT)
-    lines += labelled("Cost", _cost(document), paint, _INDENT)
-    lines += labelled("Next", document["next"], paint, _INDENT)
+    for label, text in claims(document):
+        lines += labelled(label, text, paint, INDENT)
+    lines += labelled("Cost", cost(document), paint, INDENT)
+    lines += labelled("Next", document["next"], paint, INDENT)
     return "\n".join(lines) + "\n"
 
 
 def explanation_markdown(document: Document) -> str:
     """The same as Markdown."""
-    lines = [f"# {escaped(_headline(document))}"]
+    lines = [f"# {escaped(headline(document))}"]
     for paragraph in document["story"]:
         lines += ["", escaped(paragraph)]
     lines += ["", *(f"* {label}: {escaped(text)}" for label, text in _about(document))]
     for picture in document["interleavings"]:
-        lines += ["", f"## {_ROLES[picture['role']]}: {escaped(_under(picture))}", ""]
+        lines += ["", f"## {ROLES[picture['role']]}: {escaped(under_what(picture))}", ""]
         if picture["schedule"] is not None:
-            drawn = draw({**picture["schedule"], "fits": True}, 100, plain, note=_note(picture))
+            drawn = draw({**picture["schedule"], "fits": True}, 100, plain, note=note_of(picture))
             lines += ["```text", *drawn, "```", ""]
         lines += [f"* {label}: {escaped(text)}" for label, text in _below(picture)]
-    table = list(_table(document))
+    table = list(held_cells(document))
     if table:
         lines += ["", table_row(list(_heads(document))), table_row([":--", *["--:"] * 4, ":--"])]
         lines += [table_row(row) for row in table]
-    lines += ["", *(f"* {label}: {escaped(text)}" for label, text in _claims(document))]
-    lines += [f"* Cost: {escaped(_cost(document))}", f"* Next: `{document['next']}`"]
+    lines += ["", *(f"* {label}: {escaped(text)}" for label, text in claims(document))]
+    lines += [f"* Cost: {escaped(cost(document))}", f"* Next: `{document['next']}`"]
     return "\n".join(lines) + "\n"
 
 
-def _headline(document: Document) -> str:
+def headline(document: Document) -> str:
+    """Name, rule and summary."""
     rule = f", rule {document['rule']}" if len(document.get("rules", ())) > 1 else ""
     summary = document.get("variant") or document["summary"]
     return f"{document['name']}{rule}: {summary}" if summary else f"{document['name']}{rule}"
@@ -100,14 +101,15 @@ def _about(document: Document) -> Iterator[tuple[str, str]]:
         yield "Stops helping", document["stops_helping"]
 
 
-def _under(picture: Document) -> str:
+def under_what(picture: Document) -> str:
     """`double-submit under redis-lock, where one caller pauses`."""
     variant = f" ({picture['variant']})" if picture["variant"] else ""
-    where = f", and {' and '.join(_FAULTS[fault] for fault in picture['faults'])}" if picture["faults"] else ""
+    where = f", and {' and '.join(FAULT_WORDS[fault] for fault in picture['faults'])}" if picture["faults"] else ""
     return f"{picture['scenario']} under {picture['strategy']}{variant}{where}"
 
 
-def _note(picture: Document) -> str:
+def note_of(picture: Document) -> str:
+    """What is said below a diagram."""
     return "one order of many" if picture["role"] == "holds" else "the smallest that breaks"
 
 
@@ -133,15 +135,15 @@ def _heads(document: Document) -> Sequence[str]:
     return _PROTECTING if document["kind"] == "scenario" else _COSTING
 
 
-def _table(document: Document) -> Iterator[list[str]]:
+def held_cells(document: Document) -> Iterator[list[str]]:
     """A line for each cell that claims to hold: of a scenario its strategies, of a strategy its scenarios."""
-    shared = _shared(document)
+    shared = shared_faults(document)
     for cell in document["cells"]:
-        if not _holds(cell):
+        if not holds(cell):
             continue
         name = cell["strategy"]
         if document["kind"] == "strategy":
-            if cell["rule"] != _first(document, cell):
+            if cell["rule"] != first_rule(document, cell):
                 continue
             name = cell["scenario"]
         measured = cell["measured"]
@@ -154,28 +156,34 @@ def _table(document: Document) -> Iterator[list[str]]:
                 MISSING if relative is None else f"{relative:.2f}",
                 milliseconds(measured["p99_ms"]),
             ]
-        yield [name, *figures, "; ".join(_but(cell, shared))]
+        yield [name, *figures, "; ".join(but(cell, shared))]
 
 
-def _first(document: Document, cell: Cell) -> str:
+def first_rule(document: Document, cell: Cell) -> str:
     """The first rule of a cell's scenario that the strategy holds."""
-    return next(str(one["rule"]) for one in document["cells"] if one["scenario"] == cell["scenario"] and _holds(one))
+    return next(str(one["rule"]) for one in document["cells"] if one["scenario"] == cell["scenario"] and holds(one))
 
 
-def _holds(cell: Cell) -> bool:
+def holds(cell: Cell) -> bool:
+    """Whether it claims to."""
     return bool(cell["claim"]["kind"] == "holds")
 
 
-def _shared(document: Document) -> set[str]:
+def cheaper_one(cell: Cell) -> str:
+    """The cheaper strategy that does as well here; "" where there is none, or nothing was measured."""
+    return str(cell["measured"]["cheaper"]) if cell["measured"] is not None else ""
+
+
+def shared_faults(document: Document) -> set[str]:
     """The faults that break all, or almost all: told once."""
-    under = [set(cell["claim"]["breaks_under"]) for cell in document["cells"] if _holds(cell)]
-    return set.intersection(*under) | ({_REPEATED} & set.union(*under)) if len(under) > 1 else set()
+    under = [set(cell["claim"]["breaks_under"]) for cell in document["cells"] if holds(cell)]
+    return set.intersection(*under) | ({REPEATED} & set.union(*under)) if len(under) > 1 else set()
 
 
-def _but(cell: Cell, shared: set[str]) -> Iterator[str]:
+def but(cell: Cell, shared: set[str]) -> Iterator[str]:
     """What is to be said against it here: a cheaper one that does as well, and faults."""
     measured = cell["measured"]
-    if measured is not None and measured["cheaper"]:
+    if measured is not None and cheaper_one(cell):
         elsewhere = cell["earns_its_cost"]
         if elsewhere and elsewhere != cell["scenario"]:
             yield f"buys nothing here: {measured['cheaper']} does; see {elsewhere}"
@@ -188,16 +196,16 @@ def _but(cell: Cell, shared: set[str]) -> Iterator[str]:
         yield f"shows {', '.join(cell['claim']['errors'])}"
 
 
-def _claims(document: Document) -> Iterator[tuple[str, str]]:
+def claims(document: Document) -> Iterator[tuple[str, str]]:
     """What breaks, and what does not apply: each reason once, with all that it is the reason for."""
-    shared = _shared(document)
-    others = [_FAULTS[fault] for fault in _FAULTS if fault in shared and fault != _REPEATED]
+    shared = shared_faults(document)
+    others = [FAULT_WORDS[fault] for fault in FAULT_WORDS if fault in shared and fault != REPEATED]
     if others:
         yield "Under faults", f"none of these holds where {' or where '.join(others)}"
-    if _REPEATED in shared:
+    if REPEATED in shared:
         name, where = ("strategy", "under") if document["kind"] == "scenario" else ("scenario", "in")
         but = dict.fromkeys(
-            cell[name] for cell in document["cells"] if _holds(cell) and _REPEATED not in cell["claim"]["breaks_under"]
+            cell[name] for cell in document["cells"] if holds(cell) and REPEATED not in cell["claim"]["breaks_under"]
         )
         yield "Sent twice", "a request counts twice" + (f", but {where} {', '.join(but)}" if but else "")
     for kind, label in (("breaks", "Breaks"), ("not-applicable", "Not for")):
@@ -207,7 +215,7 @@ def _claims(document: Document) -> Iterator[tuple[str, str]]:
                 name = cell["strategy"] if document["kind"] == "scenario" else cell["scenario"]
                 reasons.setdefault(cell["claim"]["reason"], {}).setdefault(name, []).append(cell["rule"])
         for number, (reason, names) in enumerate(reasons.items()):
-            yield label if number == 0 else "", f"{_named(names, document)}: {reason}"
+            yield label if number == 0 else "", f"{named(names, document)}: {reason}"
     if document["kind"] == "strategy":
         wrong = dict.fromkeys(
             f"{cell['scenario']} ({cell['rule']})" for cell in document["cells"] if cell["wrong_rule"]
@@ -216,7 +224,7 @@ def _claims(document: Document) -> Iterator[tuple[str, str]]:
             yield "Whose rule?", f"no strategy saves {', '.join(wrong)}: the order is right, and the rule is wrong"
 
 
-def _named(names: Mapping[str, Iterable[str]], document: Document) -> str:
+def named(names: Mapping[str, Iterable[str]], document: Document) -> str:
     """The names, each with the rules that it is about, where it is not about all."""
     found = []
     for name, rules in names.items():
@@ -225,7 +233,8 @@ def _named(names: Mapping[str, Iterable[str]], document: Document) -> str:
     return ", ".join(found)
 
 
-def _cost(document: Document) -> str:
+def cost(document: Document) -> str:
+    """Where the figures are from."""
     source = document["costs"]
     if source is None:
         return "not measured yet: race compare measures it"
@@ -235,7 +244,7 @@ def _cost(document: Document) -> str:
     return f"measured {where}, {day}, short loads: {which}. `relative` is over the fastest of its store that held"
 
 
-def _aligned(rows: Sequence[Sequence[str]], paint: Paint) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]], paint: Paint) -> list[str]:
     """Columns; the last one, which may be long, is wrapped under itself."""
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]) - 1)]
     lines = []

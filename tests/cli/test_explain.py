@@ -28,7 +28,7 @@ def document(ended: Any) -> dict[str, Any]:
 @pytest.mark.stores
 def test_a_scenario(race: Race) -> None:
     """Its story is its script's, its interleaving is real and can be had again, every strategy is placed."""
-    ended = race("explain", "double-submit")
+    ended = race("explain", "double-submit", "--all")
     assert (ended.code, ended.stderr) == (0, "")
     story = (ROOT / "scenarios" / "double_submit.py").read_text().split('"""')[1].split("\n\n")[2]
     assert " ".join(story.split()) in " ".join(ended.stdout.split())
@@ -36,6 +36,22 @@ def test_a_scenario(race: Race) -> None:
     assert "Found by race explore double-submit --strategy naive --rule drop --seed 1" in " ".join(ended.stdout.split())
     assert "mutex: each process has a lock of its own" in ended.stdout
     assert max(map(len, ended.stdout.splitlines())) <= 80
+
+
+@pytest.mark.stores
+@pytest.mark.parametrize("name", ["double-submit", "webhook", "redis-lock", "pg-advisory", "actor", "naive"])
+def test_half_a_page(race: Race, name: str) -> None:
+    """One glance: the story, one interleaving, what holds and what does not, the cost; and how to see the whole."""
+    ended = race("explain", name)
+    lines = ended.stdout.splitlines()
+    assert (ended.code, ended.stderr) == (0, "")
+    assert len(lines) <= 36, ended.stdout
+    assert max(map(len, lines)) <= 80
+    assert lines[0].startswith(name)
+    text = " ".join(ended.stdout.split())
+    for part in ("the smallest that breaks", "Broke ", "Cost measured on", f"More race explain {name} --all; race "):
+        assert part in text
+    assert ("holds " in text and " does as well" in text) or name == "naive"
 
 
 @pytest.mark.stores
@@ -114,6 +130,7 @@ def test_costs_are_of_the_latest_results(race: Race) -> None:
     assert (cells["lua"]["starts_per_s"], cells["lua"]["cheaper"]) == (1000.0, "atomic")
     assert cells["naive"] is None
     assert "atomic does" in race("explain", "counter").stdout
+    assert "atomic does" in race("explain", "counter", "--all").stdout
 
 
 OTHERS = ("lua", "watch", "redis-lock", "actor", "pg-conditional", "pg-for-update", "pg-advisory", "pg-version")

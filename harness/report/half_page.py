@@ -1,0 +1,242 @@
+"""What `race explain` prints by default: half a page, which is read at one glance; `--all` prints the whole.
+
+What is left out is counted, never silently dropped: the table keeps those that have no cheaper equal first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from harness.report.comparison_rows import EXPLORED
+from harness.report.explanation import (
+    FAULT_WORDS,
+    INDENT,
+    REPEATED,
+    ROLES,
+    aligned,
+    cheaper_one,
+    first_rule,
+    headline,
+    holds,
+    note_of,
+    shared_faults,
+    under_what,
+)
+from harness.report.figures import MISSING, cut, milliseconds, per_second, plural, wrapped
+from harness.report.interleaving import draw, text_of
+from harness.report.paint import Paint, plain
+from harness.report.terminal import WIDTH, labelled
+
+Document = Mapping[str, Any]
+Cell = Mapping[str, Any]
+Steps = Sequence[Mapping[str, Any]]
+
+LINES = 35
+"""As many as fit beside the prompt of a small terminal; half a printed page."""
+_STORY, _FEWEST_DRAWN, _FEWEST_ROWS, _MOST_ROWS = 4, 6, 3, 7
+_LONG_VALUE, _NAMED = 10, 3
+_VALUE = re.compile(r"[0-9a-f]{13,}|\d{8,}")
+"""Tokens and instants: that they are the same, or not, shows in their ends as well."""
+_TOLD = re.compile(r"\b(?:at|step) (\d+)")
+
+
+def half_page(document: Document, paint: Paint = plain) -> str:
+    """The story's beginning, one interleaving, what holds at which cost, and what does not."""
+    above = [paint(line, "bold") for line in wrapped(headline(document), WIDTH)]
+    above += [f"  {line}" for line in story(document)] + [""]
+    below = [line for label, text in _below(document) for line in labelled(label, text, paint, INDENT)]
+    rows = _rows(document)
+    picture = _worth_showing(document["interleavings"])
+    table = len(_table(document, rows, 0, plain))
+    drawn = _picture(picture, max(_FEWEST_DRAWN, LINES - len(above) - len(below) - table - 1), paint) if picture else []
+    room = LINES - len(above) - len(drawn) - len(below) - 1
+    held = _table(document, rows, room, paint)
+    return "\n".join([*above, *drawn, *held, *([""] if held else []), *below]) + "\n"
+
+
+def story(document: Document) -> list[str]:
+    """As many sentences as fit in a few lines; its first paragraph is the headline over again."""
+    paragraphs = document["story"][1:] or document["story"]
+    told: list[str] = []
+    for sentence in re.split(r"(?<=[.!?]) (?=[A-Z\"])", " ".join(paragraphs)):
+        longer = wrapped(" ".join([*told, sentence]), WIDTH - 2)
+        if told and len(longer) > _STORY:
+            break
+        told.append(sentence)
+    return wrapped(" ".join(told), WIDTH - 2) if told[0] else []
+
+
+# The interleaving
+
+
+def _worth_showing(pictures: Sequence[Document]) -> Document | None:
+    """What is other than claimed, or shows nothing; else the last: how it breaks, or where it stops."""
+    unlike = [one for one in pictures if one["as_claimed"] is not True]
+    return next(iter([*unlike, *pictures[::-1]]), None)
+
+
+def _picture(picture: Document, room: int, paint: Paint) -> list[str]:
+    """Its title, its steps in at most so many lines, and what broke."""
+    lines = [paint(line, "bold") for line in wrapped(f"{ROLES[picture['role']]}: {under_what(picture)}", WIDTH)]
+    said = _said(picture)
+    below = [line for text in said for line in labelled(*text, paint, INDENT)]
+    if picture["schedule"] is not None:
+        lines += _drawn(picture, room - len(lines) - len(below), paint)
+    return [*lines, *below, ""]
+
+
+def _said(picture: Document) -> Iterator[tuple[str, str]]:
+    drawn = picture["schedule"]
+    if picture["verdict"] == "violated":
+        why = f". {drawn['why']}" if drawn is not None and drawn["why"] else ""
+        yield "Broke", f"{picture['says']}{why}"
+    elif drawn is None or picture["role"] != "holds":
+        yield "Found none", f"{picture['verdict']}: {picture['reason']}"
+    if picture["as_claimed"] is False:
+        yield "Claim", "holds: NOT as claimed"
+
+
+def _drawn(picture: Document, room: int, paint: Paint) -> list[str]:
+    """The diagram; where it is too long, without the last steps that no sentence names."""
+    whole = picture["schedule"]
+    room_of_one = _ROOM.get(len(whole["columns"]), 60)
+    steps = [_brief(step, room_of_one) for step in whole["steps"]]
+    named = {int(number) for number in _TOLD.findall(whole["why"] or "")}
+    left_out = 0
+    while True:
+        note = f"{note_of(picture)}; {plural(left_out, 'step')} left out" if left_out else note_of(picture)
+        lines = draw({**whole, "fits": True, "steps": steps}, WIDTH, paint, note=note)
+        spare = [place for place, step in enumerate(steps) if step["step"] not in named and place > 1]
+        if len(lines) <= max(room, _FEWEST_DRAWN) or not spare:
+            return lines
+        del steps[spare[-1]]
+        left_out += 1
+
+
+def _brief(step: Mapping[str, Any], room: int) -> dict[str, Any]:
+    """A step with its tokens and instants shortened, and its command cut so that it fits on a line."""
+    texts = {name: _VALUE.sub(lambda found: cut(found[0], _LONG_VALUE), step[name] or "") for name in _TEXTS}
+    others = len(text_of({**step, **texts, "command": ""}))
+    return {**step, **texts, "command": cut(texts["command"], max(_SHORTEST_COMMAND, room - others))}
+
+
+_TEXTS = ("command", "reply")
+_SHORTEST_COMMAND = 20
+_ROOM = {1: 74, 2: 44, 3: 34}
+"""What a column has for a step, by how many there are."""
+
+
+# What protects, and what it costs
+
+
+def _rows(document: Document) -> list[Cell]:
+    """The cells that hold: those without a cheaper equal first, then by pace; of a strategy each scenario once."""
+    cells = [cell for cell in document["cells"] if holds(cell)]
+    if document["kind"] == "strategy":
+        cells = [cell for cell in cells if cell["rule"] == first_rule(document, cell)]
+    return sorted(cells, key=lambda cell: (bool(cheaper_one(cell)), -_relative(cell)))
+
+
+def _relative(cell: Cell) -> float:
+    measured = cell["measured"]
+    return 0.0 if measured is None or measured["relative_throughput"] is None else measured["relative_throughput"]
+
+
+def _name(document: Document, cell: Cell) -> str:
+    return str(cell["strategy"] if document["kind"] == "scenario" else cell["scenario"])
+
+
+def _table(document: Document, rows: Sequence[Cell], room: int, paint: Paint) -> list[str]:
+    """As many rows as there is room for, and the names of the others, by what does as well."""
+    if not rows:
+        return []
+    heads = [
+        "holds here" if document["kind"] == "scenario" else "holds in",
+        "orders",
+        "starts/s",
+        "relative",
+        "p99 ms",
+        "",
+    ]
+    shared = shared_faults(document)
+    for number in range(min(len(rows), _MOST_ROWS), 0, -1):
+        lines = aligned([heads, *(_row(document, cell, shared) for cell in rows[:number])], paint)
+        lines += [line for text in _others(document, rows[number:]) for line in labelled(*text, paint, INDENT)]
+        if len(lines) <= room or number <= _FEWEST_ROWS:
+            break
+    return lines
+
+
+def _row(document: Document, cell: Cell, shared: set[str]) -> list[str]:
+    measured = cell["measured"]
+    figures = [MISSING] * 4
+    if measured is not None:
+        relative = measured["relative_throughput"]
+        figures = [
+            MISSING if measured["explored"] is None else EXPLORED[measured["explored"]],
+            per_second(measured["starts_per_s"]),
+            MISSING if relative is None else f"{relative:.2f}",
+            milliseconds(measured["p99_ms"]),
+        ]
+    cheaper = cheaper_one(cell)
+    under = [fault for fault in cell["claim"]["breaks_under"] if fault not in shared]
+    but = [f"{cheaper} does as well"] if cheaper else []
+    but += [f"not under {', '.join(under)}"] if under else []
+    return [_name(document, cell), *figures, "; ".join(but)]
+
+
+def _others(document: Document, cells: Sequence[Cell]) -> Iterator[tuple[str, str]]:
+    """Those that the table has no room for: which cheaper one does as well, or that none does."""
+    by: dict[str, list[str]] = {}
+    for cell in cells:
+        by.setdefault(cheaper_one(cell), []).append(_name(document, cell))
+    said = []
+    for cheaper, names in by.items():
+        few = _few(names)
+        if document["kind"] == "scenario":
+            said.append(f"{cheaper} does as well as {few}" if cheaper else few)
+        else:
+            said.append(f"{few} ({cheaper} does as well)" if cheaper else few)
+    if said:
+        yield "Hold, too", "; ".join(said)
+
+
+def _below(document: Document) -> Iterator[tuple[str, str]]:
+    """What does not protect, where the figures are from, and what to ask next."""
+    shared = shared_faults(document)
+    others = [FAULT_WORDS[fault] for fault in FAULT_WORDS if fault in shared and fault != REPEATED]
+    if others:
+        yield "None holds", f"where {' or where '.join(others)}"
+    if document["kind"] == "strategy" and document["stops_helping"]:
+        yield "Stops helping", document["stops_helping"]
+    breaking: dict[str, list[str]] = {}
+    for cell in document["cells"]:
+        if cell["claim"]["kind"] == "breaks" and not (document["kind"] == "strategy" and cell["wrong_rule"]):
+            breaking.setdefault(cell["claim"]["reason"], []).append(_name(document, cell))
+    if breaking:
+        reason, names = next(iter(breaking.items()))
+        more = list(dict.fromkeys(name for others_ in list(breaking.values())[1:] for name in others_))
+        more = [name for name in more if name not in names]
+        also = f"; also {_few(more)}" if more else ""
+        yield "Breaks", f"{_few(list(dict.fromkeys(names)))}: {reason}{also}"
+    yield "Cost", _cost(document)
+    yield "More", f"race explain {document['next'].split(' ', 2)[2]} --all; {document['next']}"
+
+
+def _few(names: Sequence[str]) -> str:
+    """The first few, and how many more."""
+    if len(names) <= _NAMED + 1:
+        return ", ".join(names)
+    return ", ".join(names[:_NAMED]) + f" and {len(names) - _NAMED} more"
+
+
+def _cost(document: Document) -> str:
+    source = document["costs"]
+    if source is None:
+        return "not measured yet: race compare measures it"
+    day = datetime.fromisoformat(source["started_at"]).strftime("%Y-%m-%d")
+    where = "this machine" if source["here"] else f"another machine ({source['cpus']} CPUs)"
+    return f"measured on {where}, {day}; relative to the fastest of its store"
