@@ -17,7 +17,7 @@ from typing import Any
 import uvloop
 
 from harness.burst import Cell
-from harness.burst.child import keep_answers_apart, say
+from harness.burst.child import keep_answers_apart, pin, say
 from harness.burst.owner import OwnerClient
 from harness.burst.serving import Cells
 from harness.serve.app import App
@@ -105,7 +105,11 @@ async def main() -> None:
     """Serve until stdin ends."""
     reader = asyncio.StreamReader(limit=1 << 26)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    worker = Worker(json.loads(await reader.readline()))
+    hello = json.loads(await reader.readline())
+    # Before the server starts its threads. Left to the kernel, those of two workers share a core while another idles:
+    # requests that came together are then handled one after the other.
+    pin(hello["worker"], hello["workers"])
+    worker = Worker(hello)
     await worker.open()
     say({"what": "ready"})
     while line := await reader.readline():

@@ -131,6 +131,20 @@ def test_workers_share_the_port(server: Server) -> None:
     assert len(seen) == 2
 
 
+@pytest.mark.skipif(
+    not hasattr(os, "sched_getaffinity") or not 2 <= len(os.sched_getaffinity(0)) <= 3, reason="cores are not scarce"
+)
+def test_workers_do_not_share_a_core(server: Server) -> None:
+    """Where there is little more than a core for each: every thread of a worker keeps to the worker's own."""
+    cores = [
+        {frozenset(os.sched_getaffinity(int(thread.name))) for thread in Path(f"/proc/{worker}/task").iterdir()}
+        for worker in server.told["workers"]
+    ]
+    assert [len(one) for one in cores] == [1, 1]
+    assert len(set.union(*cores)) == 2
+    assert all(len(core) == 1 for core in set.union(*cores))
+
+
 def test_an_arrival_is_when_the_body_is_whole(server: Server) -> None:
     """Held back by a byte, a request has not arrived; the stamps are on the clock of this machine."""
     connection = server.connect()
