@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 from harness.model import Reply, Request
 
 ARRIVED, RETURNED = "race-arrived-ns", "race-returned-ns"
+WORKER = "race-worker"
 """The headers in which a service stamps when it had read a request, and when it was done: nanoseconds of one clock
 that all its processes share, as `time.monotonic_ns()` is on Linux."""
 
@@ -79,6 +80,8 @@ class Service:
     """How long a handler takes at least from its read to its write, where it does not stamp that: your own figure."""
     arrived_header: str = ARRIVED
     returned_header: str = RETURNED
+    worker_header: str = WORKER
+    """Names the process that answered: requests of a burst are sent to several, where they are told apart."""
     keys_at_once: int = 1
     """How many keys `reset` and `rest` are asked for at a time."""
     separator: str = "-"

@@ -68,6 +68,7 @@ class HttpSession:
         self.request = ""
         self.lost = False
         self.gate: Gate | None = None
+        self.process = ""
 
 
 class HttpPerformer(Performer):
@@ -132,6 +133,7 @@ class HttpPerformer(Performer):
             if isinstance(error, TimeoutError):
                 raise TimedOut from None
             raise
+        session.process = answer.headers.get(self.service.worker_header, "")
         stamps = self.service.stamps(answer)
         if gated and held.sent_ns:
             self.handled.append([burst, request.id, held.sent_ns, *stamps])

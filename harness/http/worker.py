@@ -14,6 +14,7 @@ from harness.burst.perform import BrokenScript
 from harness.burst.plan import Cell, Load, Orders, draw, orders_from
 from harness.burst.record import PROBE, Recorder, write_whole
 from harness.burst.rendezvous import Rendezvous, spin
+from harness.http.apart import Apart
 from harness.http.calls import Answer, Call, Service
 from harness.http.connection import Line, Part, prepared, release
 from harness.http.perform import Gate, HttpPerformer, HttpSession
@@ -50,6 +51,7 @@ class HttpWorker:
         self.place = Place(**self.where["place"])
         self._context = self.place.context()
         self._shared: dict[str, Any] = {}
+        self._apart = Apart(self.number)
         self.sessions: list[HttpSession] = []
         self._performers: dict[Cell, HttpPerformer] = {}
 
@@ -99,6 +101,7 @@ class HttpWorker:
             if not at:
                 break
             released.append((burst, at))
+            await self._apart.part(self.sessions)
             if len(released) % _BURSTS_A_CONNECTION == 0:
                 await self._hang_up()
         self._dump([step for performer in performers for step in performer.trace or ()])
