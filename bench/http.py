@@ -1,4 +1,4 @@
-"""Bursts over HTTP next to plain Locust at the same service: how close together requests arrive."""
+"""Bursts over HTTP next to plain Locust at the same service: how close requests arrive, and what that breaks."""
 
 from __future__ import annotations
 
@@ -7,91 +7,132 @@ import contextlib
 import json
 import secrets
 import shutil
+import statistics
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from bench.environments import BESIDE, NotAtHand, answered, python_with, said
-from bench.figures import Figure, Spread, ratio
+from bench.figures import Figure, Spread, number, ratio
 from harness.burst import Load
 from harness.http.engine import run
 from harness.http.site import HttpOptions
 
 LOCUST = "locust==2.47.0"
-_PLAIN, _GROUP = "Locust, users", "Locust, Group"
+_OURS = "race, HTTP/1.1"
+_LOCUST = {
+    "Locust, no wait": "unpaced",
+    "Locust, random waits": "random",
+    "Locust, in step": "paced",
+    "Locust, Group": "group",
+}
+_NO_WAIT, _RANDOM, _IN_STEP, _GROUP = _LOCUST
 _BURSTS = 300
 _SIZE = 2
+_STARTS = 10
 _PATIENCE_S = 60.0
 _CELL = "/double-submit/naive"
 
 
-async def http(rounds: int, seconds: float) -> list[Figure]:
-    """GET, IF, SET behind race serve, by bursts of two of race and by two requests of Locust in two ways."""
-    compares = (
-        f"{_BURSTS} bursts of {_SIZE} in 2 processes at naive behind race serve (2 workers), over HTTP/1.1, next to"
-        f" plain {LOCUST.replace('==', ' ')}: two FastHttpUsers that go through as many keys, one every 10 ms each,"
-        " without waiting for one another; spread as the service stamps it, median of all bursts"
-    )
-    harder = (
-        "of the same, next to a task of one FastHttpUser that spawns both requests on a key and waits for both: not"
-        " what users of Locust do by themselves, but the closest it comes"
-    )
-    missing = [f"no {name} on the PATH" for name in ("k6", "wrk") if shutil.which(name) is None]
-    found: dict[str, list[_Found]] = {"race, HTTP/2": [], "race, HTTP/1.1": [], _PLAIN: [], _GROUP: []}
-    rates: list[float] = []
-    try:
-        python = await python_with("locust", LOCUST)
-    except NotAtHand as error:
-        return [Figure("http arrival spread, Locust / race", compares, skipped=str(error))]
-    async with _service() as url:
-        for number in range(rounds):
-            found["race, HTTP/2"].append(await _race(url, number + 1, "2"))
-            found[_PLAIN].append(await _locust(python, url, "users"))
-            found["race, HTTP/1.1"].append(await _race(url, number + 1, "1.1"))
-            found[_GROUP].append(await _locust(python, url, "group"))
-            if shutil.which("wrk") is not None:
-                rates.append(await _wrk(url, seconds))
-
-    def part(name: str, unit: str) -> dict[str, Spread]:
-        return {f"{who}, {unit}": Spread.over(getattr(one, name) for one in every) for who, every in found.items()}
-
-    def over(name: str, peer: str, *, inverse: bool = False, least: float = 0.0) -> Spread:
-        ours, theirs = ([max(least, getattr(one, name)) for one in found[who]] for who in ("race, HTTP/1.1", peer))
-        return ratio(theirs, ours) if inverse else ratio(ours, theirs)
-
-    one_burst = 100 / _BURSTS
-    wrk = {"wrk, requests/s": Spread.over(rates)} if rates else {}
-    return [
-        Figure(
-            "http arrival spread, Locust / race", compares, value=over("spread_us", _PLAIN, inverse=True), target=2.0,
-            parts=part("spread_us", "us"), note="; ".join(missing),
-        ),
-        Figure(
-            "http bursts of 2 that broke, race / Locust", "of the same bursts; none at all counts as one of them",
-            value=over("broke", _PLAIN, least=one_burst), target=1.2, parts=part("broke", "%"),
-        ),
-        Figure("http arrival spread, Group / race", harder, value=over("spread_us", _GROUP, inverse=True)),
-        Figure("http bursts that broke, race / Group", harder, value=over("broke", _GROUP, least=one_burst)),
-        Figure(
-            "http requests a second, race / Group",
-            f"{harder}; with the finishes of race's; plain users keep to their pace; wrk, for comparison, with"
-            f" {_SIZE} connections that wait for none but their own",
-            value=over("requests_per_s", _GROUP), parts={**part("requests_per_s", "requests/s"), **wrk},
-        ),
-    ]  # fmt: skip
-
-
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What one load showed; `broke` in per cent of the bursts."""
+    """What one start of a load showed; `broke` in per cent of its bursts."""
 
     requests_per_s: float
     spread_us: float
     broke: float
-    bursts: int
+
+
+async def http(rounds: int, seconds: float) -> list[Figure]:
+    """GET, IF, SET behind race serve, by bursts of two of race and by two requests of Locust in four ways."""
+    compares = (
+        f"{_BURSTS} bursts of {_SIZE} in 2 processes at naive behind race serve (2 workers), over HTTP/1.1, next to"
+        f" plain {LOCUST.replace('==', ' ')}: two FastHttpUsers without a wait_time that go through as many keys and"
+        f" know nothing of one another, in {_STARTS} starts; spread as the service stamps it for all alike, median of"
+        " the bursts of a start, then of the starts of a round; min and max are of the rounds for a ratio, of starts"
+        " for its parts"
+    )
+    waits = "of the same, next to two such users with wait_time = between(0, 20 ms)"
+    step = (
+        "of the same, next to two such users with wait_time = constant_pacing(10 ms) that begin at the same instant and"
+        " the same key: nothing of Locust's keeps them together but that"
+    )
+    group = (
+        "of the same, next to a task of one FastHttpUser that spawns both requests on a key and waits for both: not"
+        " what users of Locust do by themselves, but the closest it comes"
+    )
+    try:
+        python = await python_with("locust", LOCUST)
+    except NotAtHand as error:
+        return [Figure("http arrival spread, Locust / race", compares, skipped=str(error))]
+    found: dict[str, list[list[_Found]]] = {who: [] for who in ("race, HTTP/2", _OURS, *_LOCUST)}
+    rates: list[float] = []
+    async with _service() as url:
+        for seed in range(1, rounds + 1):
+            found["race, HTTP/2"].append([await _race(url, seed, "2")])
+            found[_OURS].append([await _race(url, seed, "1.1")])
+            for who, form in _LOCUST.items():
+                found[who].append(await _locust(python, url, form))
+            if shutil.which("wrk") is not None:
+                rates.append(await _wrk(url, seconds))
+
+    def part(name: str, unit: str) -> dict[str, Spread]:
+        return {
+            f"{who}, {unit}": Spread.over(getattr(start, name) for one in every for start in one)
+            for who, every in found.items()
+        }
+
+    def over(name: str, peer: str, *, inverse: bool = False, least: float = 0.0) -> Spread:
+        ours, theirs = (
+            [max(least, statistics.median(getattr(start, name) for start in one)) for one in found[who]]
+            for who in (_OURS, peer)
+        )
+        return ratio(theirs, ours) if inverse else ratio(ours, theirs)
+
+    def spread(peer: str) -> Spread:
+        return over("spread_us", peer, inverse=True)
+
+    def broke(peer: str) -> Spread:
+        return over("broke", peer, least=100 / _BURSTS)
+
+    wrk = {"wrk, requests/s": Spread.over(rates)} if rates else {}
+    without = "" if rates else "; no wrk on the PATH"
+    return [
+        Figure(
+            "http arrival spread, Locust / race", compares, value=spread(_NO_WAIT), target=2.0,
+            parts=part("spread_us", "us"), note=_quartiles(found, "spread_us", "us"),
+        ),
+        Figure(
+            "http bursts of 2 that broke, race / Locust", "of the same bursts; none at all counts as one of them",
+            value=broke(_NO_WAIT), target=1.2, parts=part("broke", "%"), note=_quartiles(found, "broke", "%"),
+        ),
+        Figure("http arrival spread, random waits / race", waits, value=spread(_RANDOM), target=2.0),
+        Figure("http bursts that broke, race / random waits", waits, value=broke(_RANDOM), target=1.2),
+        Figure("http arrival spread, in step / race", step, value=spread(_IN_STEP)),
+        Figure("http bursts that broke, race / in step", step, value=broke(_IN_STEP)),
+        Figure("http arrival spread, Group / race", group, value=spread(_GROUP)),
+        Figure("http bursts that broke, race / Group", group, value=broke(_GROUP)),
+        Figure(
+            "http requests a second, race / no wait",
+            "of the same, with the finishes of race's and its meeting before every burst, which is what the spread"
+            f" costs; wrk, for comparison, with {_SIZE} connections that wait for none but their own",
+            value=over("requests_per_s", _NO_WAIT), parts={**part("requests_per_s", "requests/s"), **wrk},
+            note=f"k6 is not asked{without}",
+        ),
+    ]  # fmt: skip
+
+
+def _quartiles(found: Mapping[str, Sequence[Sequence[_Found]]], name: str, unit: str) -> str:
+    """Between which a half of all starts of Locust lies."""
+    told = []
+    for who in _LOCUST:
+        values = sorted(getattr(start, name) for one in found[who] for start in one)
+        low, _median, high = statistics.quantiles(values, n=4)
+        told.append(f"{who.removeprefix('Locust, ')} {number(low)}-{number(high)}")
+    return f"half of the starts of Locust, {unit}: {'; '.join(told)}"
 
 
 async def _race(url: str, seed: int, version: Literal["1.1", "2"]) -> _Found:
@@ -99,16 +140,15 @@ async def _race(url: str, seed: int, version: Literal["1.1", "2"]) -> _Found:
     options = HttpOptions(url=url + _CELL, version=version)
     measured, _site = await asyncio.to_thread(asyncio.run, run("double-submit", "", load, options))
     assert measured.overlap.arrival_spread_us is not None
-    bursts = measured.counts.bursts
     return _Found(
         measured.commands / measured.elapsed_s, measured.overlap.arrival_spread_us,
-        100 * measured.broken_bursts / bursts, bursts,
+        100 * measured.broken_bursts / measured.counts.bursts,
     )  # fmt: skip
 
 
-async def _locust(python: Path, url: str, form: Literal["users", "group"]) -> _Found:
-    command = [str(python), str(BESIDE / "locust_pairs.py"), url + _CELL, str(_BURSTS), form]
-    return _Found(**await answered(command, _PATIENCE_S))
+async def _locust(python: Path, url: str, form: str) -> list[_Found]:
+    command = [str(python), str(BESIDE / "locust_pairs.py"), url + _CELL, str(_BURSTS), str(_STARTS), form]
+    return [_Found(**one) for one in (await answered(command, _PATIENCE_S))["starts"]]
 
 
 async def _wrk(url: str, seconds: float) -> float:
