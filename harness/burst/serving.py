@@ -77,6 +77,11 @@ class Background:
             await self._connect(name, strategy, think_ms)
             self._running = asyncio.create_task(self._run(name, daemon, strategy, rule, think_ms))
 
+    async def ended(self) -> None:
+        """Wait until the daemon has ended: at once where there is none. What was `broken` says why."""
+        if self._running is not None:
+            await asyncio.wait([self._running])
+
     def commands(self) -> int:
         """Store commands sent since this was last asked. Raises what the script did wrong."""
         if self.broken is not None:

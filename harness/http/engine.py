@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from typing import Any
 
 from harness.burst.cells import Bound, bind_classes, control_of
 from harness.burst.door import Door
@@ -58,9 +59,7 @@ async def run(
     check_decisions(site.service, bound)
     await site.open()
     if site.about:
-        bound = dataclasses.replace(
-            bound, strategy=OverHttp(bound.scenario, title, site.about["store"]), claim=site.claim(bound.claim)
-        )
+        bound = dataclasses.replace(bound, strategy=behind(bound, title, site.about), claim=site.claim(bound.claim))
     beside = _control(site, bound, load) if control else None
     async with AsyncExitStack() as stack:
         fleet = await stack.enter_async_context(Fleet(site, load.processes, module="harness.http.worker"))
@@ -87,6 +86,11 @@ def _bound(scenario: str, title: str, rule: str, load: Load) -> Bound:
     """The scenario with a service in the place of a strategy. Raises UsageError."""
     bound = bind_classes(Cell(scenario, title, rule), find_scenario(scenario), OverHttp, "", load)
     return dataclasses.replace(bound, strategy=OverHttp(bound.scenario, title))
+
+
+def behind(bound: Bound, title: str, about: Mapping[str, Any]) -> OverHttp:
+    """The strategy behind race serve, by what it says of this cell."""
+    return OverHttp(bound.scenario, title, about["store"], about.get("whole_for", ()))
 
 
 def _control(site: Site, bound: Bound, load: Load) -> Bound | None:

@@ -219,6 +219,11 @@ class HttpPerformer(Performer):
         """What the service said, without what it was told in secret."""
         return scrubbed(value, self._secrets)
 
+    def why(self, answer: Answer) -> str:
+        """What race serve says of a refusal, to be added to a line; other services say so in ways of their own."""
+        said = answer.json() if self.service.bundled else None
+        return f": {said['error']}" if isinstance(said, dict) and isinstance(said.get("error"), str) else ""
+
     def take_handled(self) -> list[list[Any]]:
         """What was told since the last time: burst, id, when it was sent, when it arrived and was done there."""
         taken, self.handled = self.handled, []

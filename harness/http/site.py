@@ -91,6 +91,8 @@ class Site:
             raise UsageError(f"{self.place.shown}{self.cell}: {(about or {}).get('error', 'there is no such cell')}")
         if about.get("applies") is False:
             raise UsageError(f"{self.place.shown}{self.cell} does not apply: {about['claim']['reason']}")
+        if about.get("unserved"):
+            raise UsageError(f"{self.place.shown}{self.cell} is not served: {about['unserved']}")
         self.about = about
         self._incarnation = root.get("workers")
         infos = map(_store_of, root["stores"])

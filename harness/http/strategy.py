@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from harness.model import Claim, Conditions, Reply, Request, Rule
 from harness.strategy import Scenario, Session, Strategy
 from harness.strategy.strategy import Store
@@ -14,11 +16,17 @@ class OverHttp(Strategy):
     family = "http"
     needs = {"http": "1.1"}  # noqa: RUF012 - as in every strategy
 
-    def __init__(self, scenario: Scenario, title: str = "service", store: Store = "http") -> None:
-        """`title` is what it is called; `store` where its state lies, where that is known."""
+    def __init__(
+        self, scenario: Scenario, title: str = "service", store: Store = "http", whole: Collection[str] = ()
+    ) -> None:
+        """`title` is what it is called; `store` where its state lies, where that is known.
+
+        `whole` are the roles to which it applies the whole rule, whatever a caller of that role remembers of it.
+        """
         super().__init__(scenario)
         self._title = title
         self._store = store
+        self._whole = frozenset(whole)
 
     @property
     def title(self) -> str:
@@ -33,6 +41,10 @@ class OverHttp(Strategy):
     def claims(self, conditions: Conditions) -> Claim:  # noqa: ARG002 - the same under any
         """Whoever runs a service relies on it."""
         return Claim("holds")
+
+    def applied(self, rule: Rule, role: str) -> Rule:
+        """As the strategy behind race serve does; of a service of one's own a part is asked that a role remembers."""
+        return rule if role in self._whole else super().applied(rule, role)
 
     async def apply(self, session: Session, request: Request, rule: Rule) -> Reply:
         """Requests are sent, not carried out."""

@@ -21,7 +21,7 @@ from harness.http.perform import Gate, HttpPerformer, HttpSession
 from harness.http.place import Place, is_loopback
 from harness.http.services import find_service
 from harness.http.strategy import OverHttp
-from harness.model import Attempt, ConnectionLost, Request, UsageError
+from harness.model import Attempt, ConnectionLost, Request, StoreUnavailable, UsageError
 from harness.strategy.loader import find_scenario
 
 _PATIENCE_S = 0.005
@@ -263,7 +263,8 @@ class HttpWorker:
 
         def check(_names: Sequence[str], call: Call, answer: Answer) -> None:
             if not performer.service.was_reset(answer):
-                raise UsageError(f"the service answered {answer.status} to the reset, {call.method}")
+                says = f"the service answered {answer.status} to the reset, {call.method}{performer.why(answer)}"
+                raise StoreUnavailable(says) if answer.status == 503 else UsageError(says)
 
         await self._each(performer, keys, performer.service.reset, check)
         return {}

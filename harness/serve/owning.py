@@ -1,4 +1,4 @@
-"""An owner process of `race serve`: it holds one owner for each cell whose strategy has owners."""
+"""A process of `race serve` that serves all workers: an owner, or a daemon, of each cell whose strategy has any."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ import uvloop
 from harness.burst import Cell
 from harness.burst.child import keep_answers_apart, say
 from harness.burst.owner import Owner
-from harness.burst.serving import Cells, connected
+from harness.burst.serving import Background, Cells, connected
 from harness.model import RaceError, StoreFault, described
 from harness.stores import Targets
 
 
 class Owners:
-    """The owners of this process by their cell's number, and what reaches them."""
+    """The owners and daemons of this process by their cell's number, and what reaches them."""
 
-    def __init__(self, name: str) -> None:
-        """None yet."""
-        self._name = name
+    def __init__(self, number: int) -> None:
+        """None yet. `number`: of the owners or daemons of a strategy, this process has that one."""
+        self._number = number
         self._cells = Cells()
         self._owners: dict[int, Owner] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -40,9 +40,21 @@ class Owners:
         """One more cell. Raises StoreFault, RaceError."""
         targets = Targets.from_description(line["stores"])
         _scenario, strategy, rule = self._cells.load(Cell(**line["cell"]))
-        owner = Owner(self._name, targets.prefix)
-        owner.bind(strategy, rule, *await connected(targets, strategy.store), think_ms=0.0, slow_ms=0.0)
-        self._owners[line["number"]] = owner
+        number = line["number"]
+        if strategy.owned and self._number < strategy.owners:
+            owner = Owner(f"owner {self._number}", targets.prefix)
+            owner.bind(strategy, rule, *await connected(targets, strategy.store), think_ms=0.0, slow_ms=0.0)
+            self._owners[number] = owner
+        background = Background(self._number, targets)
+        await background.bind(strategy, rule, think_ms=0.0)
+        self.hold(self._watch(number, background))
+
+    @staticmethod
+    async def _watch(number: int, background: Background) -> None:
+        """Tell the parent once a daemon has ended: whoever waits for it waits for nothing."""
+        await background.ended()
+        if background.broken is not None:
+            say({"cell": number, "broken": str(background.broken)})
 
     async def listen(self, end: socket.socket) -> None:
         """Hand each message of a worker to the owner that is meant."""
@@ -57,7 +69,7 @@ async def main() -> None:
     reader = asyncio.StreamReader(limit=1 << 26)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     hello = json.loads(await reader.readline())
-    owners = Owners(f"owner {hello['owner']}")
+    owners = Owners(hello["owner"])
     for fd in hello["owner_fds"]:
         owners.hold(owners.listen(socket.socket(fileno=fd)))
     say({"what": "ready"})

@@ -10,10 +10,11 @@ from typing import Any
 
 from harness.burst import Cell, Load
 from harness.burst.cells import CONTROLS, Bound, bind
-from harness.model import Request, UsageError
+from harness.model import Attempt, Request, UsageError
 from harness.results.environment import race_version
 from harness.serve.catalogue import Catalogue
 from harness.serve.refused import Refused
+from harness.serve.service import held_whole
 from harness.strategy.loader import find_scenario, find_strategy
 
 _WIDTH = 79
@@ -76,7 +77,9 @@ class Pages:
     def cell(self, name: str, strategy: str, rule: str) -> dict[str, Any]:
         """All that a client needs to know of one cell. Raises Refused."""
         bound = self._bound(self.catalogue.cell(name, strategy, rule))
-        scenario, control = bound.scenario, CONTROLS[bound.strategy.store]
+        scenario, executed = bound.scenario, bound.scenario.all_rules()[bound.cell.rule]
+        whole_for = [role for role in scenario.duties if bound.strategy.applied(executed, role) is executed]
+        control = CONTROLS[bound.strategy.store]
         other = control if control != bound.cell.strategy and control in self.catalogue.strategies else None
         return {
             "scenario": name,
@@ -86,6 +89,8 @@ class Pages:
             "store": bound.strategy.store,
             "applies": bound.claim.kind != "not-applicable",
             "claim": _claim(bound),
+            "unserved": held_whole(bound.strategy) if _whole(bound) else "",
+            "whole_for": whole_for,
             "operations": _operations(scenario),
             "keys": list(_example(scenario).keys),
             "initial": scenario.initial_value,
@@ -158,8 +163,17 @@ class Pages:
             yield from _wrapped("Variants: ", ", ".join(variants))
 
 
-def _claim(bound: Bound) -> dict[str, str]:
-    return {"kind": bound.claim.kind, "reason": bound.claim.reason}
+def _claim(bound: Bound) -> dict[str, Any]:
+    claim = bound.claim
+    return {
+        "kind": claim.kind, "reason": claim.reason, "breaks_under": list(claim.breaks_under),
+        "errors": list(claim.errors),
+    }  # fmt: skip
+
+
+def _whole(bound: Bound) -> bool:
+    """Whether what is held together is what no client can ask for: an attempt with its effects."""
+    return bound.strategy.scope == "flow" and isinstance(_example(bound.scenario), Attempt)
 
 
 def _example(scenario: Any) -> Any:

@@ -47,7 +47,7 @@ class Registry:
         tell: Callable[[dict[str, Any]], None],
         own: Callable[[Opened], Awaitable[None]],
     ) -> None:
-        """`tell` reaches every worker; `own` gives a cell its owners."""
+        """`tell` reaches every worker; `own` gives a cell its owners and daemons."""
         self._catalogue = catalogue
         self._options = options
         self._workers = workers
@@ -110,7 +110,7 @@ class Registry:
                 require(info, bound.strategy.needs, bound.strategy.title)
             await self._admit(bound, stores)
             opened = self._place(bound, stores)
-            if bound.strategy.owned:
+            if bound.strategy.serving:
                 await self._own(opened)
         except UsageError as error:
             raise Refused(404, str(error)) from None

@@ -24,7 +24,7 @@ from harness.serve.registry import Opened, Registry
 from harness.stores import Embedded, require_connections
 
 _OWNERS = 2
-"""Owner processes at most: a strategy with two is a mutant already."""
+"""Processes for owners and daemons at most: a strategy with two is a mutant already."""
 _START_S = 20.0
 _WATCH_S = 1.0
 _SPARE = 16
@@ -114,6 +114,9 @@ class _Parent:
         self._owning: list[Process] = []
         self._owner_ends: list[list[socket.socket]] = []
         self._owners = asyncio.Lock()
+        self._owned: list[asyncio.Queue[dict[str, Any]]] = []
+        self._heeding: list[asyncio.Task[None]] = []
+        self._gone: asyncio.Queue[RaceError] = asyncio.Queue()
         self._answering: set[asyncio.Task[None]] = set()
         self._listening: list[asyncio.Task[None]] = []
 
@@ -160,7 +163,7 @@ class _Parent:
 
     async def run(self, watching: Any) -> None:
         """Until somebody dies. Raises WorkerDied, StoreUnavailable."""
-        running = [*self._listening, asyncio.ensure_future(watching)]
+        running = [*self._listening, asyncio.create_task(self._owner_died()), asyncio.ensure_future(watching)]
         try:
             done, _going = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -170,9 +173,12 @@ class _Parent:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
+    async def _owner_died(self) -> None:
+        raise await self._gone.get()
+
     def end(self) -> None:
         """End every process."""
-        for task in self._answering:
+        for task in (*self._answering, *self._heeding):
             task.cancel()
         for process in (*self._workers, *self._owning):
             if process.child.stdin is not None:
@@ -201,23 +207,24 @@ class _Parent:
             answer = await self.registry.answer(line)
         except Refused as refusal:
             answer = {"refused": [refusal.status, str(refusal), dict(refusal.more)]}
-        except RaceError as error:  # an owner that died is noticed by whoever needs it
+        except RaceError as error:
             answer = {"refused": [503, str(error)]}
         if "ask" in line:
             worker.order({"answer": line["ask"], **answer})
 
     async def _own(self, opened: Opened) -> None:
-        """Give a cell its owners. Raises UsageError, Refused, WorkerDied."""
+        """Give a cell its owners and daemons, each in a process of its own. Raises Refused, WorkerDied."""
         strategy = opened.bound.strategy
-        if strategy.owners > _OWNERS:
-            raise UsageError(f"{strategy.title} wants {strategy.owners} owners; race serve has {_OWNERS} at most")
+        if strategy.serving > _OWNERS:
+            says = f"{strategy.title} wants {strategy.serving} processes beside its callers', and there are {_OWNERS}"
+            raise Refused(501, says)
         line = {"number": opened.number, "cell": asdict(opened.bound.cell), "stores": opened.stores.describe()}
         async with self._owners:
-            while len(self._owning) < strategy.owners:
+            while len(self._owning) < strategy.serving:
                 await self._start_owner()
-            for owner in self._owning[: strategy.owners]:
-                owner.order(line)
-                answer = await owner.answer()
+            for number in range(strategy.serving):
+                self._owning[number].order(line)
+                answer = await self._owned[number].get()
                 if "refused" in answer:
                     raise Refused(*answer["refused"])
 
@@ -232,6 +239,21 @@ class _Parent:
         await owner.open()
         owner.order({"owner": number, "owner_fds": fds})
         await owner.answer()
+        self._owned.append(asyncio.Queue())
+        self._heeding.append(asyncio.create_task(self._heed(owner, self._owned[number])))
+
+    async def _heed(self, owner: Process, owned: asyncio.Queue[dict[str, Any]]) -> None:
+        """What an owner process says: its answers, and which daemon has ended; its own end is everybody's."""
+        try:
+            while True:
+                line = await owner.answer()
+                if "broken" in line:
+                    self._tell({"tell": "broken", **line})
+                else:
+                    owned.put_nowait(line)
+        except RaceError as error:
+            owned.put_nowait({"refused": [503, str(error)]})
+            self._gone.put_nowait(error)
 
 
 # The address

@@ -59,7 +59,7 @@ class Patience:
 
     def __init__(self) -> None:
         """Nothing runs yet."""
-        self._running: dict[asyncio.Task[Any], float] = {}
+        self._running: dict[asyncio.Task[Any], tuple[float, int]] = {}
         self._late: set[asyncio.Task[Any]] = set()
 
     async def watch(self) -> None:
@@ -67,16 +67,23 @@ class Patience:
         while True:
             await asyncio.sleep(_LOOK_S)
             since = time.monotonic() - TIMEOUT_S
-            for task in [task for task, began in self._running.items() if began < since]:
-                self._late.add(task)
-                task.cancel()
+            self._cancel([task for task, (began, _cell) in self._running.items() if began < since])
 
-    def begin(self) -> asyncio.Task[Any]:
-        """From now on, for the task that runs."""
+    def begin(self, cell: int = 0) -> asyncio.Task[Any]:
+        """From now on, for the task that runs, which serves this cell."""
         task = asyncio.current_task()
         assert task is not None
-        self._running[task] = time.monotonic()
+        self._running[task] = time.monotonic(), cell
         return task
+
+    def lose(self, cell: int) -> None:
+        """End at once what waits in this cell: nobody is left who would answer."""
+        self._cancel([task for task, (_began, of) in self._running.items() if of == cell])
+
+    def _cancel(self, tasks: Sequence[asyncio.Task[Any]]) -> None:
+        for task in tasks:
+            self._late.add(task)
+            task.cancel()
 
     def end(self, task: asyncio.Task[Any]) -> bool:
         """Whether it took too long; then its cancellation has been dealt with."""
@@ -108,6 +115,7 @@ class Service:
         self.known: set[str] = set()
         self.seeded = self.strategy.store == "postgres" or self.scenario.initial_value is not None
         self.owner: tuple[OwnerClient, int] | None = None
+        self._broken = ""
         self._name = name
         self._process = VirtualProcess()
         self._pool = pool
@@ -134,6 +142,7 @@ class Service:
         if self.owner is not None:
             client, place = self.owner
             session.asks = lambda request, of: client.ask(request, of, place)
+        session.serve(self.scenario)
         return session
 
     async def warm(self) -> None:
@@ -144,6 +153,11 @@ class Service:
                 sessions.append(await self._pool.take(self._home))
         for session in sessions:
             await self._pool.give(self._home, session)
+
+    def broke(self, why: str) -> None:
+        """A daemon that answers here has ended, by what its script does."""
+        self._broken = why
+        self._patience.lose(self.number)
 
     # What can be asked
 
@@ -167,10 +181,9 @@ class Service:
             keys = "key" if counts == {1} else "keys, separated by commas"
             raise Refused(400, f"{operation} takes {fitting} {keys}, not {len(request.keys)}")
         if request.attempt and self.strategy.scope == "flow":
-            raise Refused(
-                400,
-                f"{self.strategy.title} holds an attempt together with its effects: it cannot be asked step by step",
-            )
+            raise Refused(501, held_whole(self.strategy))
+        if self._broken:
+            raise Refused(500, self._broken, {"outcome": Status.FAILED, "code": "script"})
 
     # Performing
 
@@ -183,7 +196,7 @@ class Service:
         session.request, session.changed = request.id, False
         session.now_at_ms = session.now_max_ms = 0
         commands, retried = session.commands, session.retried
-        task, overdue = self._patience.begin(), None
+        task, overdue = self._patience.begin(self.number), None
         try:
             rule = self.strategy.applied(self.rule, request.role) if self._divided else self.rule
             reply = await self.strategy.apply(session, request, rule)
@@ -217,6 +230,9 @@ class Service:
             case ConnectionLost():
                 session.lost = True
                 status, code, says = 503, error.code, f"the connection was lost: {error}"
+            case TimeoutError() if self._broken:
+                session.lost = True
+                status, code, says = 500, "script", self._broken
             case TimeoutError():
                 session.lost = True
                 status, code, says = 503, "stuck", f"no answer within {TIMEOUT_S:.0f} s"
@@ -248,6 +264,11 @@ class Service:
             raise Refused(503, f"no answer within {TIMEOUT_S:.0f} s") from None
         except StoreFault as fault:
             raise Refused(503, str(fault), {"code": fault.code}) from None
+
+
+def held_whole(strategy: Strategy) -> str:
+    """Why the requests of an attempt are refused one by one."""
+    return f"{strategy.title} holds an attempt together with its effects, which stay with the client: race run can"
 
 
 def _instant(session: LoadSession) -> tuple[int, int]:

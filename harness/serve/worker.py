@@ -80,6 +80,9 @@ class Worker:
             case "known":
                 service, _ready = self.app.opened[line["cell"]]
                 service.known.update(line["keys"])
+            case "broken":
+                service, _ready = self.app.opened[line["cell"]]
+                service.broke(line["broken"])
 
     def _open(self, line: dict[str, Any]) -> None:
         bound = self._cells.load(Cell(**line["cell"]))

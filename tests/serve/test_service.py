@@ -30,7 +30,7 @@ CELLS = [
     ("rate-limit", "multi"), ("invoice-number", "pg-sequence"), ("token-rotation", "redis-lock"),
     ("last-owner", "pg-version"), ("counter", "actor:credentials"), ("counter", "pg-procedure:revoked"),
     ("counter", "lua-function"), ("team-move", "actors"), ("team-move", "actors:pass-on"),
-    ("team-move", "actors:resumed"),
+    ("team-move", "actors:resumed"), ("counter", "queue"), ("refund", "redis-lock-renewed"), ("team-move", "queue"),
 ]  # fmt: skip
 
 
