@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from harness.cli import completion, over_http
 from harness.cli import output as out
-from harness.cli.explore_command import saved
 from harness.cli.flow_run import flow_run
 from harness.cli.options import (
     AtLeast,
@@ -27,18 +25,10 @@ from harness.cli.options import (
     stores_of,
 )
 from harness.cli.progress import shown
+from harness.cli.smallest import Smallest
 from harness.model import UsageError
 
-if TYPE_CHECKING:
-    from harness.burst import Load, Measurement
-    from harness.burst.cells import Bound
-    from harness.explore import Brief
-    from harness.stores import Stores
-
-
 KILLS = 5
-MINIMISE_S = 2.0
-"""Seconds in which the smallest schedule is looked for, once the load has broken something."""
 
 
 @click.command("run", cls=Sectioned)
@@ -114,7 +104,6 @@ def command(context: click.Context, /, **options: Any) -> int:
     from harness.judge import Recording
     from harness.report import result_screen
     from harness.results import result_document
-    from harness.results.exploration import minimised
 
     output, seed = Output.of(options), seed_or_new(options["seed"])
     load = load_of({**options, "bursts": _bursts(context, options)}, seed)
@@ -137,34 +126,12 @@ def command(context: click.Context, /, **options: Any) -> int:
             )
         )
     document = result_document(measured, reproduce=command_line(context, seed))
-    if smallest.found is not None:
-        found, file = smallest.found, None
-        with contextlib.suppress(UsageError):  # the result, kept in the same folder, is shown first
-            file = saved(None, output, measured.cell, found.options, found.smallest, measured.started_at)
-        document = minimised(document, found, file)
+    document = smallest.with_found(document, output, measured)
     code = out.result_code(document, output)
     out.deliver(document, output, result_screen(document, code, out.paint()))
     if history is not None and not output.quiet:
         click.echo(f"history saved in {history}", err=True)
     return code
-
-
-class Smallest:
-    """Looks for the smallest schedule that breaks, after a load that broke."""
-
-    def __init__(self, load: Load) -> None:
-        """Nothing is found yet."""
-        self.load = load
-        self.found: Brief | None = None
-
-    async def look(self, bound: Bound, stores: Stores, measured: Measurement) -> bool:
-        """Explore for a moment; false where that was interrupted."""
-        from harness.explore import explore_briefly
-        from harness.model import Verdict
-
-        if measured.verdict is Verdict.VIOLATED:
-            self.found = await explore_briefly(bound, stores, self.load, MINIMISE_S)
-        return self.found is None or self.found.complete
 
 
 def _bursts(context: click.Context, options: dict[str, Any]) -> int:

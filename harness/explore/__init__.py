@@ -15,7 +15,7 @@ from harness.explore.event import Choice, Event
 from harness.explore.exhaustive import Exhaustive
 from harness.explore.files import commands, read_schedule, schedule_document
 from harness.explore.isolation import IsolationTable, Played, play_anomalies
-from harness.explore.opening import explore_alone, opened
+from harness.explore.opening import explore_alone, explore_briefly_alone, opened
 from harness.explore.replay import Replay
 from harness.explore.shrink import switches
 
@@ -40,6 +40,7 @@ __all__ = [
     "commands",
     "explore_alone",
     "explore_briefly",
+    "explore_briefly_alone",
     "explore_with",
     "opened",
     "overlapping",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from harness.burst import Progress, StoresOptions
 from harness.burst.cells import Bound
+from harness.burst.plan import Load
+from harness.explore.brief import Brief, explore_briefly
 from harness.explore.engine import Exploration, Explorer, Options, Schedule, searching
-from harness.model import Verdict
+from harness.model import RaceError, Verdict
 from harness.stores import StoreInfo, Stores, require, require_connections
 
 _SPARE = 8
@@ -43,3 +46,16 @@ async def explore_alone(
         lost = await there.lost()
         found = found if lost is None else found.lost(lost)
         return found, smallest if found.verdict is Verdict.VIOLATED else None, list(there.infos)
+
+
+async def explore_briefly_alone(bound: Bound, stores: StoresOptions, load: Load, budget_s: float) -> Brief:
+    """As `explore_briefly`, on stores of its own. Nothing is raised; cancelled, it is not complete."""
+    try:
+        async with stores.stores({bound.strategy.store}) as there:
+            for info in there.infos:
+                require(info, bound.strategy.needs, bound.cell.strategy)
+            return await explore_briefly(bound, there, load, budget_s)
+    except RaceError as error:
+        return Brief(Verdict.INCONCLUSIVE, str(error), Options())
+    except asyncio.CancelledError:  # Ctrl-C: what was found before stands
+        return Brief(Verdict.INCONCLUSIVE, "interrupted", Options(), complete=False)

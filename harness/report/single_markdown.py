@@ -13,7 +13,7 @@ from harness.report.markdown import escaped
 Document = Mapping[str, Any]
 
 _WIDTH = 100
-_COMMANDS = frozenset({"Again", "Replay", "Fixes", "Others"})
+_COMMANDS = frozenset({"Again", "Replay", "Compare", "Fixes", "Others"})
 
 
 def result_markdown(document: Document) -> str:

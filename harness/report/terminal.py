@@ -22,7 +22,7 @@ from harness.report.figures import (
 )
 from harness.report.interleaving import draw
 from harness.report.paint import VERDICT_STYLES, Paint, plain
-from harness.report.service import MEANS, own, service_lines, service_to_do
+from harness.report.service import MEANS, of_service, own, service_lines, service_to_do
 
 WIDTH = 80
 SMALLEST = "the smallest that breaks"
@@ -170,6 +170,8 @@ def lines_below(document: Document) -> Iterator[tuple[str, str]]:
     if not own(document):
         yield "Claim", claim(document)
     yield "Again", document["reproduce"]
+    if own(document) and document["verdict"] == "violated" and not document["scenario"].endswith(".py"):
+        yield "Compare", _unprotected(document)
     label = "Fixes" if document["verdict"] == "violated" else "Others"
     yield label, _others(document)
 
@@ -190,6 +192,12 @@ def _others(document: Document) -> str:
     return shlex.join(words)
 
 
+def _unprotected(document: Document) -> str:
+    """The same rule without protection, in every order: step by step what a service does not show of itself."""
+    rule = ["--rule", document["rule"]] if "--rule" in document["reproduce"].split() else []
+    return shlex.join(["race", "explore", document["scenario"], "--strategy", "naive", *rule])
+
+
 def _explored(document: Document) -> Iterator[tuple[str, str]]:
     """What exploring added to a load that broke: a schedule to replay, or that it found none."""
     explored, found = document["exploration"], document["counterexample"]
@@ -198,7 +206,9 @@ def _explored(document: Document) -> Iterator[tuple[str, str]]:
     if found is None or not minimised(document):
         yield "Explored", _not_reproduced(explored)
         return
-    if found["says"] != sentence(document):
+    if of_service(document):
+        yield "Shown", f"{document['strategy']} explored on a store of its own, without the service: {found['says']}"
+    elif found["says"] != sentence(document):
         yield "Shown", found["says"]
     if found["file"] is not None:
         yield "Replay", f"race replay {shlex.quote(found['file'])}"

@@ -91,6 +91,7 @@ class Pages:
             "claim": _claim(bound),
             "unserved": held_whole(bound.strategy) if _whole(bound) else "",
             "whole_for": whole_for,
+            "bundled": bound.cell.strategy == strategy,
             "operations": _operations(scenario),
             "keys": list(_example(scenario).keys),
             "initial": scenario.initial_value,

@@ -13,6 +13,7 @@ import pytest
 import trustme
 from jsonschema import validate
 
+from harness.report import result_screen
 from harness.results import schema_text
 from tests.servers import PrivateValkey, free_port
 from tests.services import COUNTER_TARGET, EXAMPLE, counter, example, listening
@@ -55,6 +56,9 @@ def test_the_example(race: Callable[..., Any], tmp_path: Path, valkey: PrivateVa
             "url": url, "http": "1.1", "tls": False, "target": str(EXAMPLE / "looks-first.toml"), "race_serve": False,
         }  # fmt: skip
         assert found["counterexample"]["steps"][0]["command"].startswith("POST /looks-first/user-")
+        assert (found["exploration"], "observed" in found["counterexample"]) == (None, False)
+        screen = result_screen(found, 1)
+        assert "  Compare  race explore double-submit --strategy naive\n" in screen
 
         target = EXAMPLE / "sets-if-absent.toml"
         right = race("run", "double-submit", "--target", str(target), "--url", url, "--history", "h.jsonl", *BOUND)
@@ -211,6 +215,15 @@ def test_race_serve(race: Callable[..., Any], tmp_path: Path) -> None:
         found = document(broken)
         assert (broken.code, found["verdict"], found["as_claimed"]) == (1, "violated", True), found["reason"]
         assert (found["store"], found["service"]["race_serve"]) == ("redis", True)
+        smallest = found["counterexample"]
+        assert [step["command"] for step in smallest["steps"] if step["caller"] == "A"] == [
+            "GET counter",
+            "SET counter 1",
+        ]
+        assert smallest["observed"]["steps"][0]["command"].startswith("POST /counter/naive/counter:")
+        assert (found["exploration"]["verdict"], race("replay", smallest["file"]).code) == ("violated", 1)
+        shown = race("run", "counter", "--url", f"{url}/naive", "--bursts", "40", "--quiet").stdout
+        assert "naive explored on a store of its own, without the service" in " ".join(shown.split())
         right = document(race("run", "counter", "--url", f"{url}/atomic", "--http", "2", "--size", "4", *BOUND))
         assert right["verdict"] == "held", right["reason"]
         assert right["overlap"]["control"] == "naive"
