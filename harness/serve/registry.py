@@ -104,8 +104,7 @@ class Registry:
             if bound.claim.kind == "not-applicable":
                 why = f"{bound.strategy.title} does not apply to {bound.scenario.name}: {bound.claim.reason}"
                 raise Refused(404, why)  # noqa: TRY301 - told like any other
-            self._check_room(bound)
-            stores = await self._stack.enter_async_context(self._options.stores({bound.strategy.store}))
+            stores = await self._stores(bound)
             for info in stores.infos:
                 require(info, bound.strategy.needs, bound.strategy.title)
             await self._admit(bound, stores)
@@ -124,14 +123,18 @@ class Registry:
         self._tell({"tell": "cell", "number": opened.number, "cell": asdict(bound.cell), "stores": stores.describe()})
         return opened
 
-    def _check_room(self, bound: Bound) -> None:
-        """Each namespace in PostgreSQL is held by a connection. Raises Refused."""
-        if bound.strategy.store != "postgres":
-            return
-        if self._schemas >= self.most_schemas:
-            why = f"{self._schemas} cells are open in PostgreSQL, which has no connection left to hold another"
+    async def _stores(self, bound: Bound) -> Stores:
+        """A namespace for this cell; each in PostgreSQL is held by a connection. Raises Refused, RaceError."""
+        held = bound.strategy.store == "postgres"
+        if held and self._schemas >= self.most_schemas:
+            why = f"PostgreSQL has no connection left to hold one more cell, beside the {self._schemas} that are open"
             raise Refused(503, f"{why}: start race serve again, or raise max_connections")
-        self._schemas += 1
+        self._schemas += held  # before it is: others open theirs meanwhile
+        try:
+            return await self._stack.enter_async_context(self._options.stores({bound.strategy.store}))
+        except BaseException:
+            self._schemas -= held
+            raise
 
     async def _admit(self, bound: Bound, stores: Stores) -> None:
         """Logins for callers who may not write, a replica for those who read from one. Raises RaceError, Refused."""

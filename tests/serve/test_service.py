@@ -350,3 +350,27 @@ def test_the_screen(tmp_path: Path) -> None:
         process.wait(20)
     assert lines[0].startswith("http://127.0.0.1:")
     assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.long
+@pytest.mark.skipif("RACE_POSTGRES_URL" in ENVIRONMENT, reason="how much room a server has that others use, too")
+def test_cells_that_postgresql_has_no_room_for(tmp_path: Path, race: Callable[..., Ended]) -> None:
+    """Each is held by a connection: one too many is refused in a line, those that are open go on, as does Redis."""
+    offered = ("counter", "--strategies", "pg-version,pg-for-update,lua")
+    says = race("serve", *offered, "--port", "0", "--connections", "9000").stderr
+    room = int(says.partition("has room for (")[2].partition(")")[0])
+    beside = 16  # connections of the parent, more or less
+    with serving(tmp_path, *offered, "--workers", "1", "--connections", str(room - beside - 1)) as served:
+        assert served.ask("POST", "/counter/pg-version/k/add").status == 200
+        line = (
+            "PostgreSQL has no connection left to hold one more cell, beside the 1 that are open: start race serve"
+            " again, or raise max_connections"
+        )
+        for _ in range(2):
+            refused = served.ask("POST", "/counter/pg-for-update/k/add")
+            assert (refused.status, refused.body) == (503, {"error": line})
+        again = [served.ask("POST", f"/counter/{way}/k/add") for way in ("pg-version", "lua")]
+        assert [answer.body["values"]["value"] for answer in again] == [2, 1]
+        ended = race("run", "counter", "--url", f"{served.told['url']}/counter/pg-for-update", "--quiet")
+        assert ended.code == 3
+        assert line in " ".join(ended.stdout.split())
