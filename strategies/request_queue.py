@@ -5,7 +5,8 @@ and leaves it there: the change, the answer and the end of the message are one s
 somebody has ended the message already. So a successor begins where a dead one stopped, and what a dead one sent last
 does no harm. Who has been answered is remembered, so that what is delivered again is told the same. It costs two
 hops through the store, and one consumer's pace is everybody's. It stops helping where a second consumer is given
-another message meanwhile, and nothing keeps anybody from writing past the queue.
+another message meanwhile, and nothing keeps anybody from writing past the queue: unless the store does, to which only
+the consumer has the credentials for more than the queue itself.
 """
 
 import contextlib
@@ -63,18 +64,27 @@ class Queue(Strategy):
         "two-consumers": "two consumers, each given a message that the other is not",
         "ack-first": "a message leaves the queue before it is worked on",
         "no-dedupe": "change, answer and end of a message are separate, and nobody remembers what was done",
+        "credentials": "callers may put requests into the queue, and only the consumer may write the state (safe)",
     }
 
     def __init__(self, scenario: Scenario, variant: str = "") -> None:
         """Bind to a scenario."""
         super().__init__(scenario, variant)
         self.repeatable = variant != "no-dedupe"
+        if self.guarded:
+            self.needs = {"redis": "7.0"}  # rights that differ from key to key
+
+    @property
+    def guarded(self) -> bool:
+        """Whether callers are refused what they write themselves."""
+        return self.variant == "credentials"
 
     def claims(self, conditions: Conditions) -> Claim:
         """Holds with one consumer that leaves nothing half done."""
         if self.variant == "two-consumers":
             return Claim("breaks", self.variants[self.variant])
-        reason = self.variants.get(self.variant, "one consumer decides one request at a time")
+        one = "one consumer decides one request at a time"
+        reason = one if self.guarded else self.variants.get(self.variant, one)
         faults = {"ack-first": ("crash", "lost-reply"), "no-dedupe": ("crash", "lost-reply")}
         return Claim("holds", reason, breaks_under=faults.get(self.variant, ()))
 

@@ -63,19 +63,21 @@ class Background:
         self._running: asyncio.Task[None] | None = None
         self._session: LoadSession | None = None
         self._commands = 0
+        self._think_ms = self._slow_ms = 0.0
 
-    async def bind(self, strategy: Strategy, rule: Rule, think_ms: float) -> None:
+    async def bind(self, strategy: Strategy, rule: Rule, think_ms: float, slow_ms: float = 0.0) -> None:
         """Run this strategy's from now on. Raises StoreFault."""
         if self._running is not None:
             self._running.cancel()
             await asyncio.wait([self._running])
         await self._forget()
         self.broken = self._running = None
+        self._think_ms, self._slow_ms = think_ms, slow_ms
         daemons = list(strategy.daemons().items())
         if self.number < len(daemons):
             name, daemon = daemons[self.number]
-            await self._connect(name, strategy, think_ms)
-            self._running = asyncio.create_task(self._run(name, daemon, strategy, rule, think_ms))
+            await self._connect(name, strategy)
+            self._running = asyncio.create_task(self._run(name, daemon, strategy, rule))
 
     async def ended(self) -> None:
         """Wait until the daemon has ended: at once where there is none. What was `broken` says why."""
@@ -91,19 +93,20 @@ class Background:
             count, self._session.commands = count + self._session.commands, 0
         return count
 
-    async def _connect(self, name: str, strategy: Strategy, think_ms: float) -> None:
+    async def _connect(self, name: str, strategy: Strategy) -> None:
         redis, postgres = await connected(self._targets, strategy.store)
         process = VirtualProcess()
         prefix = self._targets.prefix
-        self._session = LoadSession(name, prefix, process, redis=redis, postgres=postgres, think_ms=think_ms)
+        self._session = LoadSession(name, prefix, process, redis=redis, postgres=postgres, think_ms=self._think_ms)
+        self._session.slow_ms = self._slow_ms
         self._session.serve(strategy.scenario)
 
-    async def _run(self, name: str, daemon: Daemon, strategy: Strategy, rule: Rule, think_ms: float) -> None:
+    async def _run(self, name: str, daemon: Daemon, strategy: Strategy, rule: Rule) -> None:
         try:
             while True:
                 try:
                     if self._session is None:
-                        await self._connect(name, strategy, think_ms)
+                        await self._connect(name, strategy)
                     assert self._session is not None
                     await daemon(self._session, rule)
                 except StoreFault:
@@ -137,12 +140,12 @@ async def serve(hello: dict[str, Any]) -> Callable[[str], Awaitable[dict[str, An
         if order["do"] == "count":
             return {"commands": owner.commands() + background.commands()}
         _scenario, strategy, rule = cells.load(Cell(**order["cell"]))
-        think_ms = order["load"]["think_ms"]
-        await background.bind(strategy, rule, think_ms)
+        think_ms, slow_ms = order["load"]["think_ms"], order["load"]["slow_ms"]
+        await background.bind(strategy, rule, think_ms, slow_ms)
         if strategy.owned:
             if strategy.store not in connections:
                 connections[strategy.store] = await connected(targets, strategy.store)
-            owner.bind(strategy, rule, *connections[strategy.store], think_ms, order["load"]["slow_ms"])
+            owner.bind(strategy, rule, *connections[strategy.store], think_ms, slow_ms)
         return {"tasks": len(tasks)}
 
     return lambda line: carry_out(json.loads(line))

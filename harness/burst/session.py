@@ -30,7 +30,7 @@ from harness.model import (
     no_outcome,
 )
 from harness.stores import PostgresConnection, RedisConnection, functions
-from harness.strategy import Isolation, Rows, Scenario, Session, Transaction
+from harness.strategy import OWN, Isolation, Rows, Scenario, Session, Transaction
 
 Answer = tuple[Reply, int, int]
 """A reply, and the interval of the instant (Unix ms) at which it was decided."""
@@ -121,7 +121,7 @@ class LoadSession(Session):
 
     def own_key(self, name: str) -> str:
         """The stored name of what is the strategy's own."""
-        return self._prefix + name
+        return f"{self._prefix}{OWN}{name}"
 
     def redis(self, *command: str | float | bytes) -> Awaitable[Any]:
         """Send one command."""
@@ -369,7 +369,7 @@ class LoadSession(Session):
         return reply
 
     def _shown(self, part: Any) -> str:
-        return shown_word(part).replace(self._prefix, "")
+        return shown_word(part).replace(f"{self._prefix}{OWN}", "").replace(self._prefix, "")
 
 
 class _LoadTransaction(Transaction):

@@ -26,7 +26,7 @@ from harness.model import (
     UsageError,
     no_reply,
 )
-from harness.strategy import Scenario, StatementForm, Strategy
+from harness.strategy import OWN, Scenario, StatementForm, Strategy
 
 Message = tuple[Caller, Request]
 
@@ -147,7 +147,7 @@ class Cast:
 
     def plain(self, text: str) -> str:
         """A text without the namespace and the schedule's number."""
-        text = text.replace(self._prefix, "")
+        text = text.replace(self._prefix + OWN, "").replace(self._prefix, "")
         for base, name in self.names.items():
             text = text.replace(name, base)
         return text.replace(f":{self._mark}", "")
@@ -251,8 +251,8 @@ class Cast:
         name, number = program, 2
         while name in self._by_name:
             name, number = f"{program}.{number}", number + 1
-        place = self._place()
-        caller = self._caller(name, place, 1_000 + place, {})
+        place = self._owner_place()
+        caller = self._caller(name, place, 2_000 + place, {})
         caller.program = self._programs[program](caller.session, self.cell.rule)
         self.daemons[name] = program
         caller.serves = True

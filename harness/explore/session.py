@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 
 from harness.explore.touch import NOWHERE, Touch, reads, writes
 from harness.model import PASSED_ON, ConnectionLost, Outcome, Reply, Request, Rule, State, UsageError, no_outcome
-from harness.strategy import Isolation, Rows, Scenario, Session, Transaction
+from harness.strategy import OWN, Isolation, Rows, Scenario, Session, Transaction
 
 WORK = "work"
 """What a sleep is for, where a request's own work takes so long."""
@@ -97,7 +97,7 @@ class ExploreSession(Session):
 
     def own_key(self, name: str) -> str:
         """The stored name of what is the strategy's own: another in every schedule."""
-        return f"{self._prefix}{name}:{self._mark}"
+        return f"{self._prefix}{OWN}{name}:{self._mark}"
 
     # Redis
 

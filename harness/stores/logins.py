@@ -1,5 +1,7 @@
 """A login of the callers of one run, with which a store lets them read and nothing else: writing is its owner's.
 
+What is a strategy's own, and no state of the rule, they may write: a queue serves nobody who may not put into it.
+
 Logins are no part of a key prefix or a schema: they belong to the whole server. So they bear the run's id,
 go at the end, and what a killed run left is swept by a later one: in Redis where the run's key no longer
 lives, in PostgreSQL where nobody holds its lock. Both are known in one database only, which a login therefore names.
@@ -19,6 +21,7 @@ from harness.model import CommandRefused, StatementRefused, StoreUnavailable
 from harness.stores.postgres import PostgresConnection
 from harness.stores.redis import RedisConnection
 from harness.stores.targets import PostgresTarget, RedisTarget
+from harness.strategy import OWN
 
 _REDIS_USER = re.compile(rb"race:([0-9a-f]{8}):(\d+):caller")
 _MARK = "made by race in "
@@ -29,11 +32,18 @@ WHERE rolname ~ '^race_[0-9a-f]{8}_caller$' AND shobj_description(oid, 'pg_authi
 
 
 async def admit_to_redis(connection: RedisConnection, target: RedisTarget, prefix: str) -> RedisTarget:
-    """A user who may only read, below one prefix. Raises StoreUnavailable where we may make none."""
+    """A user who may only read, below one prefix, and write what is a strategy's own there: put into its queue.
+
+    Before Redis 7 not even that. Raises StoreUnavailable where we may make none.
+    """
     user, password = redis_user(prefix, target), secrets.token_hex(16)
     rules = ("reset", "on", f">{password}", f"~{prefix}*", "+@all", "-@write", "-@admin", "-@dangerous")
+    own = f"(~{prefix}{OWN}* +@all -@admin -@dangerous)"
     try:
-        await connection.execute("ACL", "SETUSER", user, *rules)
+        try:
+            await connection.execute("ACL", "SETUSER", user, *rules, own)
+        except CommandRefused:  # the server knows no selectors, or we may make no users: it says so again
+            await connection.execute("ACL", "SETUSER", user, *rules)
     except CommandRefused as refused:
         raise StoreUnavailable(
             f"Redis at {target.shown}: no login for callers can be made ({refused}): "

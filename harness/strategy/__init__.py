@@ -14,11 +14,12 @@ from harness.strategy.forms import (
 from harness.strategy.invariants import out_of_order, replay
 from harness.strategy.layouts import RowLayout, TableLayout, ValueLayout, json_row
 from harness.strategy.scenario import End, Flow, Scenario
-from harness.strategy.session import Isolation, Rows, Session, Transaction
+from harness.strategy.session import OWN, Isolation, Rows, Session, Transaction
 from harness.strategy.spec import RuleSpec
 from harness.strategy.strategy import Daemon, Store, Strategy, store_of
 
 __all__ = [
+    "OWN",
     "ChildRowLayout",
     "CommandForm",
     "CommandsForm",

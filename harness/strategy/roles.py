@@ -8,7 +8,7 @@ alone it claims that they hold together only where all are known to meet at the 
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any, ClassVar
@@ -17,7 +17,7 @@ from harness.model import Attempt, Claim, Conditions, Reply, Request, Rule, Usag
 from harness.strategy.layouts import TableLayout
 from harness.strategy.scenario import Scenario
 from harness.strategy.session import Session
-from harness.strategy.strategy import Strategy, store_of
+from harness.strategy.strategy import Daemon, Strategy, store_of
 
 OTHERS = "*"
 """All roles that are not named."""
@@ -49,11 +49,17 @@ def by_role(spec: str, find: Callable[[str], Found]) -> type[Strategy]:
     if len(stores) > 1:
         one, other = (stores[store] for store in ("redis", "postgres"))
         raise UsageError(f"all roles must write to one store: {one} keeps state in Redis, {other} in PostgreSQL")
-    needs: dict[str, str] = {}
-    for kind in kinds:
-        for server, version in kind.needs.items():
-            needs[server] = max(version, needs.get(server, version), key=_numbers)
+    needs = _needed(kind.needs for kind in kinds)
     return type("ByRole", (ByRole,), {"name": spec, "named": tuple(parts.items()), "needs": needs})
+
+
+def _needed(each: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """The newest version that any of them asks for."""
+    needs: dict[str, str] = {}
+    for one in each:
+        for server, version in one.items():
+            needs[server] = max(version, needs.get(server, version), key=_numbers)
+    return needs
 
 
 def _numbers(version: str) -> list[int]:
@@ -76,6 +82,7 @@ class ByRole(Strategy):
         each = list(self.parts.values())
         self.rows = _common(scenario, [part.rows for part in each])
         self.forms = {f"{role} {name}": form for role, part in self.parts.items() for name, form in part.forms.items()}
+        self.needs = _needed(part.needs for part in each)
         self.repeatable = all(part.repeatable for part in each)
         self.scope = "flow" if any(part.scope == "flow" for part in each) else "transition"
         owned = {part.title: part for part in each if part.owned}
@@ -187,6 +194,16 @@ class ByRole(Strategy):
             await part.carry(session, attempt, flow)
         else:
             await flow()
+
+    def daemons(self) -> Mapping[str, Daemon]:
+        """Those of every strategy, once for all its roles; named after it where several have any."""
+        each = {part.title: part.daemons() for part in self.parts.values()}
+        several = sum(map(bool, each.values())) > 1
+        return {
+            f"{title} {name}" if several else name: daemon
+            for title, daemons in each.items()
+            for name, daemon in daemons.items()
+        }
 
     async def own(self, session: Session, request: Request, rule: Rule) -> Reply:
         """In the owner process, for those who ask it."""

@@ -15,6 +15,9 @@ from typing import Any, Literal
 from harness.model import Outcome, Reply, Request, Rule, State
 
 Isolation = Literal["read committed", "repeatable read", "serializable"]
+OWN = "@"
+"""What the name of a strategy's own key begins with, behind the run's prefix: a queue, say. The names of requests' keys
+begin otherwise, so that a store can tell one from the other."""
 
 
 @dataclass(frozen=True, slots=True)

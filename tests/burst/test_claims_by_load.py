@@ -39,7 +39,7 @@ SPREAD = {
     "lock-lease": ("redis-lock:no-token",),
     "credits": ("redis-lock:whole-flow",),
     "subscription": ("pg-conditional",),
-    "six-writers": ("admin=pg-read-committed,*=pg-procedure:revoked", "admin=naive,*=actor"),
+    "six-writers": ("admin=pg-read-committed,*=pg-procedure:revoked", "admin=naive,*=actor", "admin=naive,*=queue"),
 }
 """Of the others, what bursts of four may show and two requests do not: several rows per key, several keys."""
 CELLS = [

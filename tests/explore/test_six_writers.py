@@ -44,6 +44,10 @@ CELLS = [
     ("bypass", "actor", "proved", ""),
     ("bypass", "admin=naive,*=actor", "violated", LOST),
     ("bypass", "admin=naive,*=actor:credentials", "proved", ""),
+    # A queue is an owner with a mailbox in the store, and gone around just as easily.
+    ("bypass", "queue", "proved", ""),
+    ("bypass", "admin=naive,*=queue", "violated", LOST),
+    ("bypass", "admin=naive,*=queue:credentials", "proved", ""),
     # The broken protection of what holds: without its lock, or by another strategy.
     ("bypass", "admin=pg-read-committed,*=pg-procedure:no-lock", "violated", LOST),
     ("copies", "cron=redis-lock,*=lua", "violated", FROM_FROZEN),
@@ -81,8 +85,10 @@ def test_every_cell(stage: Stage, rule: str, strategy: str, verdict: str, says: 
     ("strategy", "refused"),
     [
         ("admin=naive,*=actor:credentials", REFUSED_BY_REDIS),
+        ("admin=naive,*=queue:credentials", REFUSED_BY_REDIS),
         ("admin=pg-read-committed,*=pg-procedure:revoked", REFUSED_BY_POSTGRES),
         ("admin=naive,*=actor", set()),
+        ("admin=naive,*=queue", set()),
         ("admin=pg-read-committed,*=pg-procedure", set()),
     ],
 )

@@ -11,6 +11,7 @@ import pytest
 from harness.model import CommandRefused, StatementRefused, StoreUnavailable
 from harness.stores import PostgresConnection, RedisConnection, functions
 from harness.stores.namespace import PostgresNamespace, RedisNamespace, new_run_id
+from harness.strategy import OWN
 
 if TYPE_CHECKING:
     from harness.stores import PostgresTarget, RedisTarget
@@ -63,7 +64,7 @@ async def used_redis(target: RedisTarget) -> tuple[RedisNamespace, list[Any]]:
     begins = functions.library_prefix(namespace.prefix, target.database)
     name, code = functions.library_of(WRITES, begins)
     await functions.load(owner, code)
-    key = f"{namespace.prefix}user"
+    key, own = f"{namespace.prefix}user", f"{namespace.prefix}{OWN}queue"
     answers = [
         await redis_answer(owner, "FCALL", name, 1, key),
         await redis_answer(caller, "GET", key),
@@ -72,6 +73,12 @@ async def used_redis(target: RedisTarget) -> tuple[RedisNamespace, list[Any]]:
         await redis_answer(caller, "FCALL", name, 1, key),
         await redis_answer(caller, "GET", "somebody:else"),
         await redis_answer(owner, "GET", key),
+        await redis_answer(caller, "RPUSH", own, "y"),
+        await redis_answer(caller, "COPY", own, key, "REPLACE"),
+        await redis_answer(caller, "EVAL", "return redis.call('SET', KEYS[2], 'y')", 2, own, key),
+        await redis_answer(caller, "EVAL", f"return redis.call('SET', '{key}', 'y')", 1, own),
+        await redis_answer(caller, "RENAME", own, key),
+        await redis_answer(owner, "GET", key),
     ]
     await caller.close()
     await owner.close()
@@ -79,7 +86,10 @@ async def used_redis(target: RedisTarget) -> tuple[RedisNamespace, list[Any]]:
 
 
 def test_callers_of_redis_may_read_and_nothing_else(redis: RedisTarget) -> None:
-    """A script or a function runs with the rights of who calls it. The end of the run leaves nothing."""
+    """A script or a function runs with the rights of who calls it. The end of the run leaves nothing.
+
+    What is a strategy's own they may write, a queue, but not by way of it anything else.
+    """
 
     async def work() -> tuple[list[Any], Any]:
         namespace, answers = await used_redis(redis)
@@ -90,6 +100,12 @@ def test_callers_of_redis_may_read_and_nothing_else(redis: RedisTarget) -> None:
     assert ["NOPERM" if answer == "ERR" else answer for answer in answers] == [
         b"OK",
         b"x",
+        "NOPERM",
+        "NOPERM",
+        "NOPERM",
+        "NOPERM",
+        b"x",
+        1,
         "NOPERM",
         "NOPERM",
         "NOPERM",

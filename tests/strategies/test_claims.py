@@ -71,6 +71,7 @@ CLAIMS = {
         "redis-lock-renewed:too-late",
         "redis-lock-renewed:outlives",
         "queue",
+        "queue:credentials",
         "queue:ack-first",
         "queue:no-dedupe",
         "atomic:get-first",

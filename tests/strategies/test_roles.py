@@ -90,6 +90,8 @@ HOLDS, BREAKS, APART = "holds", "breaks", "not-applicable"
         ("admin=naive,*=actor:credentials", "bypass", HOLDS, "admin may not write: the store refuses it"),
         ("admin=naive,*=actor:credentials", "copies", HOLDS, "admin may not write: the store refuses it"),
         ("admin=actor:credentials,*=naive", "bypass", HOLDS, "whoever is not named may not write"),
+        ("admin=naive,*=queue", "bypass", BREAKS, "admin: nothing keeps others out"),
+        ("admin=naive,*=queue:credentials", "bypass", HOLDS, "admin may not write: the store refuses it"),
     ],
 )
 def test_what_is_claimed(spec: str, rule: str, kind: str, reason: str) -> None:
@@ -106,6 +108,24 @@ def test_a_refusal_is_named() -> None:
         ("admin=pg-for-update,*=pg-procedure:revoked", "42501"),
     ):
         assert bound(spec).claim(Conditions()).errors == (code,)
+
+
+def test_the_daemons_of_all_roles_run() -> None:
+    """Those of one strategy once, however many roles have it; named after it where several have any."""
+    for spec, names in (
+        ("admin=naive,*=lua", []),
+        ("admin=naive,cron=queue,*=queue", ["consumer"]),
+        ("cron=queue:ack-first,*=queue", ["queue:ack-first consumer", "queue consumer"]),
+    ):
+        strategy = bound(spec)
+        assert list(strategy.daemons()) == names
+        assert strategy.serving == len(names)
+
+
+def test_what_a_variant_asks_of_the_server_is_asked_for_its_role() -> None:
+    """Rights that differ from key to key came with Redis 7."""
+    assert bound("admin=naive,*=queue:credentials").needs == {"redis": "7.0"}
+    assert bound("admin=naive,*=queue").needs == {"redis": "6.2"}
 
 
 class Named(Strategy):
