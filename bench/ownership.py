@@ -138,8 +138,7 @@ def p99_ms(durations_ns: Iterable[int]) -> float:
 async def watched(stores: Stores, cell: Cell, load: Load, *, control: bool = True) -> tuple[Watched, Any]:
     """A load of its own processes: nothing is left over from the one before."""
     bound = bind(cell, load)
-    owners = bound.strategy.owners if bound.strategy.owned else 0
-    async with Fleet(stores, load.processes, owners=owners) as fleet:
+    async with Fleet(stores, load.processes, owners=bound.strategy.serving) as fleet:
         bench = Bench(stores, fleet, lambda _progress: None, next(_FIRST))
         tally = Watched(bound, control_of(bound, load) if control else None).watch()
         if load.mode == "sustained":

@@ -306,6 +306,14 @@ class LoadSession(Session):
                 await asyncio.sleep(self._rng.random() * min(16, 2**number) / 1000)
             yield number
 
+    async def polls(self) -> AsyncIterator[None]:
+        """Again after a random time that grows to 16 ms."""
+        number = 0
+        while True:
+            yield
+            number += 1
+            await asyncio.sleep(self._rng.random() * min(16, 2**number / 4) / 1000)
+
     async def decide(self, rule: Rule, state: State, request: Request) -> Outcome:
         """Read the clock, apply the rule, think."""
         now = time.time_ns() // 1_000_000

@@ -15,7 +15,7 @@ async def seed(session: LoadSession, strategy: Strategy, keys: Sequence[str]) ->
     scenario = strategy.scenario
     value = scenario.initial_value
     if strategy.store == "postgres":
-        for statement in strategy.rows.schema:
+        for statement in strategy.schema:
             await session.sql(statement)
         await strategy.rows.seed(session.sql, keys, value)
     elif value is not None:

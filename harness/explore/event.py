@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from harness.burst.shown import reply as shown_reply
@@ -137,11 +137,11 @@ class Event:
 
     def statement(
         self, caller: Caller, open_: Open, text: str, args: Sequence[Any], declared: Collection[str],
-        keys: Collection[str],
+        resource: Callable[[str], bool],
     ) -> None:  # fmt: skip
-        """A statement is sent."""
+        """A statement is sent. `resource`: whether an argument names what it touches."""
         named = (
-            {caller.plain(arg) for arg in args if isinstance(arg, str) and arg in keys} if text in declared else None
+            {caller.plain(arg) for arg in args if isinstance(arg, str) and resource(arg)} if text in declared else None
         )
         statement = Statement(text, _kind(text), open_.isolation, named or None, first=open_.fresh)
         open_.fresh = False

@@ -7,6 +7,7 @@ can move. What renews a lease is never late: time waits for it.
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING
 
 from harness.explore.event import Choice, Event
@@ -63,11 +64,12 @@ async def let_time_pass(machine: Machine) -> bool:
         due = min(dues)
     elif polling and not machine.rows_ran_out and 0 < machine.cast.leases_ms <= patience:
         machine.rows_ran_out, due = True, machine.cast.leases_ms + 1  # leases kept in rows or in memory
-    elif polling:  # nothing will ever change: their tries run out
+    elif tired := [caller for caller in polling if caller.patience_ms < math.inf]:
+        # nothing will ever change: their tries run out
         machine.caps.add("a caller's tries ran out")
         machine.events.append(event)
         event.add(EVERYTHING)
-        for caller in polling:
+        for caller in tired:
             event.woke.append(caller.name)
             await machine.resume(caller, event, value=False)
         return True

@@ -69,7 +69,7 @@ class Cell:
         self.processes = processes
         self.clock_steps = clock_steps
         forms = (form.statement for form in strategy.forms.values() if isinstance(form, StatementForm))
-        self.declared = {*strategy.rows.statements, *forms}
+        self.declared = {*strategy.rows.statements, *strategy.statements, *forms}
         self.leases_ms = max(scenario.leases_ms, scenario.lock_lease_ms, SHORTEST_MS)
 
 
@@ -144,6 +144,10 @@ class Cast:
     def named(self, name: str) -> Caller:
         """A caller by its name."""
         return self._by_name[name]
+
+    def resource(self, name: str) -> bool:
+        """Whether it names a key of this schedule, or something of the strategy's own."""
+        return name in self.keys or name.startswith(self._prefix + OWN)
 
     def plain(self, text: str) -> str:
         """A text without the namespace and the schedule's number."""

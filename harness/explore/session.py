@@ -6,6 +6,7 @@ a `Pending`, and is sent the reply. Time is the scheduler's.
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from contextlib import AbstractAsyncContextManager
 from random import Random
@@ -199,6 +200,13 @@ class ExploreSession(Session):
             else:
                 await step(Pending("retry", name="first"))
             yield number
+
+    async def polls(self) -> AsyncIterator[None]:
+        """Again when somebody has changed what was looked at; if nobody ever does, for ever."""
+        await step(Pending("retry", name="first"))
+        while True:
+            yield
+            await step(Pending("retry", ms=math.inf))
 
     async def decide(self, rule: Rule, state: State, request: Request) -> Outcome:
         """Read the clock, apply the rule."""

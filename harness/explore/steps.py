@@ -302,7 +302,7 @@ async def _sql(stage: Stage, caller: Caller, pending: Pending, event: Event, *, 
     if pending.kind == "sql":
         statement, *args = pending.words
         running = asyncio.ensure_future(connection.sql(statement, *args))
-        event.statement(caller, open_, statement, args, stage.cast.declared, stage.cast.keys)
+        event.statement(caller, open_, statement, args, stage.cast.declared, stage.cast.resource)
     else:
         committing = pending.kind == "commit"
         running = asyncio.ensure_future(connection.commit() if committing else connection.rollback())  # type: ignore[arg-type] # both are awaited alike

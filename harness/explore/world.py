@@ -59,6 +59,7 @@ class World:
         self.store = strategy.store
         self.scenario = strategy.scenario
         self.rows = strategy.rows
+        self._schema = strategy.schema
         self.base_keys = tuple(base_keys)
         self.prefix = stores.prefix
         self.number = 0
@@ -98,7 +99,7 @@ class World:
         if self.store == "postgres":
             assert self.stores.postgres is not None
             self._monitor = await PostgresConnection.open(self.stores.postgres, self.stores.schema)
-            for statement in self.rows.schema:
+            for statement in self._schema:
                 await self._monitor.sql(statement)
         else:
             assert self.stores.redis is not None

@@ -337,7 +337,7 @@ class FlowBench:
         session = await self._ground.session()
         scenario, strategy = self.bound.scenario, self.bound.strategy
         if strategy.store == "postgres":
-            for statement in strategy.rows.schema:
+            for statement in strategy.schema:
                 await session.sql(statement)
             await strategy.rows.seed(session.sql, attempt.keys, scenario.initial_value)
         elif scenario.initial_value is not None:

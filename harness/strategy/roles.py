@@ -83,6 +83,8 @@ class ByRole(Strategy):
         self.rows = _common(scenario, [part.rows for part in each])
         self.forms = {f"{role} {name}": form for role, part in self.parts.items() for name, form in part.forms.items()}
         self.needs = _needed(part.needs for part in each)
+        self.tables = tuple(dict.fromkeys(statement for part in each for statement in part.tables))
+        self.statements = frozenset().union(*(part.statements for part in each))
         self.repeatable = all(part.repeatable for part in each)
         self.scope = "flow" if any(part.scope == "flow" for part in each) else "transition"
         owned = {part.title: part for part in each if part.owned}

@@ -133,6 +133,10 @@ class Session(ABC):
         """Count from 0 up to `limit` tries, with a growing random pause between; each further one is a retry."""
 
     @abstractmethod
+    def polls(self) -> AsyncIterator[None]:
+        """Look for something again and again, for as long as it takes, with a growing random pause between."""
+
+    @abstractmethod
     def note(self, *, reads: State | None = None, writes: State | None = None) -> None:
         """Say what the last step read or wrote in the rule's own terms. No step."""
 

@@ -69,6 +69,10 @@ class Strategy(ABC):
     per_key: ClassVar[bool] = False
     repeatable: bool = False
     meets: ClassVar[str] = ""
+    tables: tuple[str, ...] = ()
+    """The statements that make what a strategy keeps beside the state: a queue's table, say."""
+    statements: frozenset[str] = frozenset()
+    """What it sends to those: each touches what `own_key` names among its arguments, and nothing else."""
 
     def __init__(self, scenario: Scenario, variant: str = "") -> None:
         """Bind to a scenario, whose layouts and forms are used."""
@@ -88,6 +92,11 @@ class Strategy(ABC):
     def store(self) -> Store:
         """The store that holds the state."""
         return store_of(type(self))
+
+    @property
+    def schema(self) -> tuple[str, ...]:
+        """The statements that make all tables where there are none yet."""
+        return (*self.rows.schema, *self.tables)
 
     @property
     def owners(self) -> int:

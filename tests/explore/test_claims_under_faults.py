@@ -18,7 +18,7 @@ SLOW = {
     ("pg-version", "pause"),
     ("redis-lock-fenced", "pause"),
     ("redis-lock-renewed", "pause"),
-    *(("queue", fault) for fault in FAULTS),
+    *((name, fault) for name in ("queue", "pg-queue") for fault in FAULTS),
 }
 """Hundreds of schedules on PostgreSQL, and so is what follows: in the table of explored verdicts, not in a test."""
 CELLS = [("counter", title, fault) for title in TITLES for fault in FAULTS if (title, fault) not in SLOW] + [

@@ -25,6 +25,7 @@ CELLS = [
     for scenario in scenarios()
     if scenario.name not in {*LIBRARY, LOCKS}
     for strategy in strategies_for(scenario)
+    if strategy.name != "pg-queue"  # in a file of its own
     if strategy.name not in MANY or scenario.name in {"counter", "team-move"}
     # What `counter` shows of a transaction, too: its two steps are a tenth of an attempt's.
     if not (

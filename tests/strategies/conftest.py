@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness.burst.serving import connected
 from harness.burst.session import LoadSession, VirtualProcess
 from harness.model import PASSED_ON
 from harness.stores import PostgresConnection, RedisConnection, Stores, Targets
@@ -84,7 +85,7 @@ class World:
         key = f"thing:{next(self.numbers)}"
         value = scenario.initial_value
         if strategy.store == "postgres":
-            for statement in strategy.rows.schema:
+            for statement in strategy.schema:
                 if statement not in self.tables:
                     self.tables.add(statement)
                     await self.one.sql(statement)
@@ -134,12 +135,14 @@ class World:
         """The strategy's daemons, on connections of their own."""
         sessions, tasks = [], []
         for name, daemon in strategy.daemons().items():
-            redis = await RedisConnection.open(self.targets.redis)
-            sessions.append(LoadSession(name, self.targets.prefix, VirtualProcess(), redis=redis))
+            redis, postgres = await connected(self.targets, strategy.store)
+            sessions.append(LoadSession(name, self.targets.prefix, VirtualProcess(), redis=redis, postgres=postgres))
             tasks.append(asyncio.create_task(daemon(sessions[-1], rule)))
         try:
             yield
-            while strategy.variant == "no-dedupe" and await self.one.redis("XLEN", self.owner.own_key(strategy.title)):
+            while strategy.title == "queue:no-dedupe" and await self.one.redis(
+                "XLEN", self.owner.own_key(strategy.title)
+            ):
                 pass  # a message may end after its answer
         finally:
             for task in tasks:
