@@ -282,8 +282,8 @@ class IdempotencyKey(Scenario):
         return Request("begin", (key,), {"body": BODY}, attempt="probe")
 
     def final(self, reply: Reply) -> bool:
-        """Who is told that somebody is at work is to ask again."""
-        return reply not in (IN_PROGRESS, WAIT)
+        """Not that somebody is at work, or has answered: a request that was let in is told so when it comes again."""
+        return reply not in (IN_PROGRESS, WAIT) and reply.decision != "replay"
 
     def running(self, value: Any) -> bool:
         """A claim has a lease; an answer has none."""

@@ -202,10 +202,11 @@ class Webhook(Scenario):
 
 
 def arrived(evidence: Evidence, key: str) -> tuple[dict[str, Mapping[str, Any]], bool]:
-    """The events of a key that were acknowledged, and whether nobody knows what became of another."""
+    """The events of a key that were acknowledged, and whether nobody knows what became of another event."""
     mine = [one for one in evidence.operations if one.request.key == key and one.status != "failed"]
     told = [one for one in mine if one.reply in (APPLIED, DUPLICATE)]
-    return {one.request.args["event"]: one.request.args for one in told}, any(one.reply is None for one in mine)
+    events = {one.request.args["event"]: one.request.args for one in told}
+    return events, any(one.reply is None and one.request.args["event"] not in events for one in mine)
 
 
 def overwritten(evidence: Evidence) -> Iterator[Breach]:

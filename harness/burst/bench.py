@@ -205,7 +205,7 @@ class Bench:
                 return False
             tally.resumed += len(requests) if cell == tally.bound.cell else 0
             for burst in mine:
-                merged(records[burst], answer["told"], monotonic_to_unix_ns())
+                merged(records[burst], answer["told"], monotonic_to_unix_ns(), bound.scenario.final)
         return True
 
     def _judge(

@@ -7,7 +7,7 @@ applied twice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -16,6 +16,9 @@ from harness.burst.evidence import BurstRecord
 from harness.burst.plan import Load, is_control
 from harness.burst.record import OPERATION, Reading
 from harness.model import Operation, Reply, Request, Status
+
+AGAIN = "+"
+"""Behind the id of a request: its second delivery, where that is an operation of its own."""
 
 _LONGEST_US = 2_000
 _FEWEST = 8
@@ -94,22 +97,32 @@ def request_from(data: Sequence[Any]) -> Request:
     return Request(operation, tuple(keys), args, id_, attempt, role)
 
 
-def merged(record: BurstRecord, told: Mapping[str, Sequence[Any]], offset_ns: int) -> None:
+def merged(
+    record: BurstRecord, told: Mapping[str, Sequence[Any]], offset_ns: int, final: Callable[[Reply], bool]
+) -> None:
     """Put what was told to those who asked again into a burst: both deliveries are one operation.
 
-    The first may have decided at any instant since it was sent.
+    The first may have decided at any instant since it was sent. A reply that is not `final` is no answer to the first,
+    but to the second: "duplicate" is true of that one because the first was applied. So they are two operations then,
+    and of the first nobody knows what became of it.
     """
-    for place, operation in enumerate(record.operations):
+    for place, operation in enumerate(list(record.operations)):
         answer = told.get(operation.request.id)
         if answer is None or operation.returned_ns is not None:
             continue
-        status, decision, values, now_ms, now_max_ms, returned_ns, error = answer
+        status, decision, values, now_ms, now_max_ms, returned_ns, error, asked_ns = answer
+        reply = Reply(decision, values) if decision is not None else None
         sent_ms = (operation.invoked_ns + offset_ns) // 1_000_000
-        record.operations[place] = operation._replace(
+        one = operation._replace(
             status=Status(status),
-            reply=Reply(decision, values) if decision is not None else None,
+            reply=reply,
             returned_ns=returned_ns,
             now_ms=min(now_ms, sent_ms) if now_ms else 0,
             now_max_ms=now_max_ms if now_ms else 0,
             error=error,
         )
+        if reply is None or final(reply):
+            record.operations[place] = one
+        else:
+            request = operation.request._replace(id=f"{operation.request.id}{AGAIN}")
+            record.operations.append(one._replace(request=request, invoked_ns=asked_ns, now_ms=now_ms))

@@ -147,23 +147,29 @@ class Performer:
         return reply
 
     async def again(self, session: LoadSession, request: Request, timeout_s: float) -> list[Any]:
-        """A request that is delivered again: status, decision, values, instant from and to, when answered, error."""
+        """A request that is delivered again.
+
+        Status, decision, values, instant from and to, when answered, error, when asked.
+        """
         session.request, session.changed, session.now_at_ms, session.now_max_ms = request.id, False, 0, 0
+        asked_ns = _monotonic_ns()
         try:
+            rule = self.strategy.applied(self.rule, request.role) if self.divided else self.rule
             async with asyncio.timeout(timeout_s):
-                reply = await self.strategy.apply(session, request, self.rule)
+                reply = await self.strategy.apply(session, request, rule)
         except TimeoutError:
             session.lost = True
-            return [Status.UNKNOWN, None, {}, 0, 0, None, STUCK]
+            return [Status.UNKNOWN, None, {}, 0, 0, None, STUCK, asked_ns]
         except StoreFault as fault:  # the first delivery may have been applied all the same
             session.lost = not isinstance(fault, StatementRefused)
-            return [Status.UNKNOWN, None, {}, 0, 0, None, fault.code]
+            return [Status.UNKNOWN, None, {}, 0, 0, None, fault.code, asked_ns]
         except Exception as error:
             self.broken = self.broken or described(error)
             raise BrokenScript(self.broken) from error
         now_max_ms = session.now_max_ms if session.now_max_ms >= 0 else time.time_ns() // 1_000_000
         answered_ns = _monotonic_ns()
-        return [Status.OK, reply.decision, dict(reply.values), session.now_at_ms, now_max_ms, answered_ns, ""]
+        known = [session.now_at_ms, now_max_ms, answered_ns, "", asked_ns]
+        return [Status.OK, reply.decision, dict(reply.values), *known]
 
     def _failed(self, session: LoadSession, mark: Mark, error: BaseException) -> None:
         """Record what an error says of the outcome."""

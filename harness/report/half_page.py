@@ -222,7 +222,8 @@ def _below(document: Document) -> Iterator[tuple[str, str]]:
         more = [name for name in more if name not in names]
         also = f"; also {_few(more)}" if more else ""
         yield "Breaks", f"{_few(list(dict.fromkeys(names)))}: {reason}{also}"
-    yield "Cost", _cost(document)
+    if any(holds(cell) for cell in document["cells"]):
+        yield "Cost", _cost(document)
     yield "More", f"race explain {document['next'].split(' ', 2)[2]} --all; {document['next']}"
 
 

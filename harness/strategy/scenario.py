@@ -171,7 +171,11 @@ class Scenario:
         return replace(claim, breaks_under=tuple(faults)) if claim.kind == "holds" else claim
 
     def final(self, reply: Reply) -> bool:
-        """Whether a request that is delivered again must be told the same; not where it is to ask again later."""
+        """Whether a request that is delivered again must be told the same.
+
+        Not where it is to ask again later, nor where it is told that it had come: that answers the second delivery, and
+        says nothing of what the first would have been told.
+        """
         return True
 
     def running(self, value: Any) -> bool:

@@ -33,12 +33,29 @@ class Slow(Lua):
 """
 
 
-def killed(folder: Path, variant: str) -> Measurement:
+TWICE = (
+    SLOW
+    + """
+class Twice(Slow):
+    name = "twice"
+    async def apply(self, session, request, rule):
+        begun = await session.redis("SET", f"{session.key(request.key)}:{request.id}", "1", "NX")
+        if begun is not None:
+            return await super().apply(session, request, rule)
+        other = {**request.args, "event": request.args["event"] + "-again"}
+        await super().apply(session, request._replace(args=other), rule)
+        return Reply("duplicate")
+"""
+)
+"""Whoever asks again is told that it had come, and it is applied once more all the same."""
+
+
+def killed(folder: Path, variant: str, scenario: str = "counter", text: str = SLOW) -> Measurement:
     """A strategy that is slow to answer, while workers are killed."""
     script = folder / "slow.py"
-    script.write_text(SLOW, encoding="utf-8")
+    script.write_text(f"from harness import Reply\n{text}", encoding="utf-8")
     load = Load(bursts=24, kills=4, seed=5, size=4, connections=4)
-    return asyncio.run(run(Cell("counter", f"{script}{variant}"), load))
+    return asyncio.run(run(Cell(scenario, f"{script}{variant}"), load))
 
 
 @pytest.mark.load
@@ -51,6 +68,18 @@ def test_applied_and_not_told(tmp_path: Path, variant: str, verdict: Verdict) ->
     assert 2 <= found.counts.killed <= 4
     assert found.counts.resumed > 0
     assert found.judged_bursts >= 24
+
+
+@pytest.mark.load
+@pytest.mark.xdist_group("load")
+@pytest.mark.parametrize(("variant", "verdict"), [("#Slow", Verdict.HELD), ("#Twice", Verdict.VIOLATED)])
+def test_told_that_it_had_come(tmp_path: Path, variant: str, verdict: Verdict) -> None:
+    """It had, by the delivery whose worker was killed: that is no violation, and to apply it twice is one."""
+    found = killed(tmp_path, variant, "webhook", TWICE)
+    assert (found.verdict, found.complete) == (verdict, True), found.reason
+    assert found.counts.resumed > 0
+    if verdict is Verdict.VIOLATED:
+        assert found.invariants["counted once"] is Verdict.VIOLATED
 
 
 @pytest.mark.load
@@ -129,9 +158,21 @@ def asked(status: Status, returned_ns: int | None, reply: Reply | None = None) -
 def test_both_deliveries_are_one_operation(before: Operation, told: list[object], after: tuple[object, ...]) -> None:
     """What the second was told counts; it may have been decided since the first was sent."""
     record = BurstRecord(operations=[before])
-    merged(record, {"3-1": told}, 0)
+    merged(record, {"3-1": [*told, 6_000_000]}, 0, lambda _reply: True)
     (one,) = record.operations
     assert (one.status, one.reply, one.returned_ns, one.now_ms, one.now_max_ms) == after
+
+
+def test_what_answers_the_second_only_is_an_operation_of_its_own() -> None:
+    """Of the first nobody knows what became of it; the second was asked after it."""
+    before = asked(Status.UNKNOWN, None)
+    record = BurstRecord(operations=[before])
+    merged(record, {"3-1": ["ok", "duplicate", {}, 0, 0, 9_000_000, "", 6_000_000]}, 0, lambda _reply: False)
+    first, second = record.operations
+    assert first == before
+    assert (second.request.id, second.request.attempt) == ("3-1+", before.request.attempt)
+    assert (second.status, second.reply) == ("ok", Reply("duplicate"))
+    assert (second.invoked_ns, second.returned_ns) == (6_000_000, 9_000_000)
 
 
 @pytest.mark.parametrize(("cut", "verdict"), [(0, Verdict.HELD), (50, Verdict.HELD), (51, Verdict.INCONCLUSIVE)])
