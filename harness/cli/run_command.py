@@ -91,12 +91,12 @@ def command(context: click.Context, /, **options: Any) -> int:
     With --target or --url the bursts go to a service over HTTP, in a strategy's place. With --flow it is one attempt,
     what it asks of the outside included, and what becomes of it when something fails.
     """  # fmt: skip
-    if over_http.asked(options):
-        return over_http.run(context, options)
     if options["flow"] is not None:
         return flow_run(context, {**options, "faults": options["faults"] or ""})
     if options["faults"] is not None:
         raise UsageError(f"--faults is for --flow; or race explore {options['scenario']} --strategy NAME --faults all")
+    if over_http.asked(options):
+        return over_http.run(context, options)
     if options["strategy"] is None:
         strategy = next(one for one in context.command.params if one.name == "strategy")
         raise click.MissingParameter(ctx=context, param=strategy)

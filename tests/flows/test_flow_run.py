@@ -95,6 +95,7 @@ def test_who_sees_nothing_holds_nothing(race: Race) -> None:
         (("run", "subscription", "--flow", "saga", "--strategy", "actor"), "actor needs an owner process"),
         (("run", "subscription", "--flow", "saga", "--bursts", "9"), "--bursts is not for --flow: one attempt is made"),
         (("run", "subscription", "--flow", "saga", "--kill-workers"), "--kill-workers is not for --flow"),
+        (("run", "subscription", "--flow", "saga", "--url", "http://x"), "--url is not for --flow"),
         (("run", "subscription", "--strategy", "lua", "--faults", "all"), "--faults is for --flow; or race explore"),
         (("explore", "subscription", "--strategy", "lua", "--flow", "saga"), "take race run SCENARIO --flow NAME"),
     ],
