@@ -94,7 +94,7 @@ class PgQueue(Strategy):
 
     async def apply(self, session: Session, request: Request, rule: Rule) -> Reply:
         """Put the request into the queue, look for the answer in its row."""
-        id_ = session.own_key(f"request-{request.id}")
+        id_ = session.own_key(f"request-{request.id}-{request.key}")  # ids begin anew with every load, keys do not
         message = [request.operation, request.keys, dict(request.args), request.id, request.attempt, request.role]
         queue = session.own_key(self.title)
         await session.sql(PUT, queue, id_, json.dumps(message, separators=(",", ":")))

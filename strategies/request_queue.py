@@ -133,7 +133,8 @@ class Queue(Strategy):
             await session.script(END, (queue,), message)
             return
         script = ANSWER if self.variant in {"ack-first", "two-consumers"} else STILL_FIRST + ANSWER
-        keys = (queue, answers, session.own_key(f"answered-{id_}"), *map(session.key, outcome.changes))
+        told = session.own_key(f"answered-{id_}-{request.key}")  # ids begin anew with every load, keys do not
+        keys = (queue, answers, told, *map(session.key, outcome.changes))
         commands = json.dumps(self._commands(session, outcome))
         if await session.script(script, keys, message, answer, REMEMBERED_MS, commands):
             session.note(writes=outcome.changes)
