@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.explore.conftest import Stage
 
 LOCKS = {"redis-lock", "redis-lock-fenced", "redis-lock-renewed"}
-TITLES = [kind.name for kind in strategies()] + [
+TITLES = [kind.name for kind in strategies() if kind.name != "pg-queue"] + [
     f"{kind.name}:{variant}"
     for kind in strategies()
     for variant in kind.variants
