@@ -47,7 +47,14 @@ CELLS = [
     *(Cell(scenario, title) for scenario, titles in SPREAD.items() for title in titles),
     Cell("subscription", "lua", "blind"),
 ]
-VARIANTS = [f"{strategy.name}:{variant}" for strategy in strategies() for variant in strategy.variants]
+RARE = {"pg-queue:first-row"}
+"""What only exploring shows: a lower number is committed just after a higher one was taken."""
+VARIANTS = [
+    title
+    for strategy in strategies()
+    for variant in strategy.variants
+    if (title := f"{strategy.name}:{variant}") not in RARE
+]
 
 
 def told(measurement: Measurement) -> str:
