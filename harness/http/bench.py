@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from harness.burst.bench import Bench
 from harness.burst.cells import Bound
@@ -35,8 +36,14 @@ class HttpBench(Bench):
         super().account(tally, done)
 
     async def seed(self, tally: Tally, bound: Bound, load: Load, keys: Sequence[str]) -> bool:
-        """Ready keys, where the service wants that."""
-        return not keys or await self.one(tally, bound, "seed", load, keys=list(keys)) is not None
+        """Ready keys, where the service wants that; who has logged in there, every process is told."""
+        if not keys:
+            return True
+        told = await self.one(tally, bound, "seed", load, keys=list(keys))
+        if told is not None and told["logins"]:
+            order = {"do": "logins", "cell": asdict(bound.cell), "load": asdict(load), "logins": told["logins"]}
+            await self.fleet.tell(order)
+        return told is not None
 
     async def alone(self, site: Site, tally: Tally, load: Load) -> None:
         """Ask the requests of a burst one after the other, and judge that. Raises UsageError where it is wrong.

@@ -36,11 +36,12 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One HTTP response. Header names are lower case."""
+    """One HTTP response. Header names are lower case; `cookies` are its Set-Cookie headers."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
+    cookies: tuple[str, ...] = ()
 
     def json(self) -> Any:
         """The body as JSON; None where it is none."""
@@ -84,6 +85,8 @@ class Service:
     """Names the process that answered: requests of a burst are sent to several, where they are told apart."""
     keys_at_once: int = 1
     """How many keys `reset` and `rest` are asked for at a time."""
+    login_each: bool = False
+    """Whether every key logs in, or one does for all."""
     separator: str = "-"
     """Between a key's name and its number on the wire: `user-3fa9c2-17`."""
     bundled: ClassVar[bool] = False
@@ -116,6 +119,14 @@ class Service:
 
     def values(self, keys: Sequence[str], answer: Answer) -> Mapping[str, Any]:
         """The state at rest as the scenario's rule has it: key to value, None for no state."""
+        raise NotImplementedError
+
+    def login(self, key: str) -> Call | None:  # noqa: ARG002 - a default
+        """What asks for the credentials of a key, or where `login_each` is not set, "", of everybody; None: none."""
+        return None
+
+    def logged_in(self, answer: Answer) -> Mapping[str, str]:
+        """The headers that requests have from then on, their names in lower case."""
         raise NotImplementedError
 
     def stamps(self, answer: Answer) -> tuple[int, int]:

@@ -6,6 +6,7 @@ begins as soon as it has the head, everything from the head's last byte on.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import h11
@@ -16,6 +17,12 @@ from harness.model import ConnectionLost
 
 MOST_BODY = 1 << 20
 """Bytes of an answer that are read at most."""
+
+
+def cookies_of(headers: Iterable[tuple[bytes | str, bytes | str]]) -> tuple[str, ...]:
+    """The Set-Cookie headers: of all headers the one that must not be joined."""
+    told = ((part if isinstance(part, bytes) else part.encode("latin-1") for part in pair) for pair in headers)
+    return tuple(value.decode("latin-1") for name, value in told if name.lower() == b"set-cookie")
 
 
 class HttpOne:
@@ -59,10 +66,12 @@ class HttpOne:
     async def answer(self, _held: Any) -> Answer:
         """The whole answer. Raises ConnectionLost."""
         status, headers, body = 0, {}, bytearray()
+        cookies: tuple[str, ...] = ()
         while not isinstance(event := await self._event(), h11.EndOfMessage):
             if isinstance(event, h11.Response):
                 status = event.status_code
                 headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in event.headers}
+                cookies = cookies_of(event.headers)
             elif isinstance(event, h11.Data):
                 body += event.data
             if isinstance(event, h11.ConnectionClosed) or len(body) > MOST_BODY:
@@ -71,7 +80,7 @@ class HttpOne:
             self._protocol.start_next_cycle()
         else:
             self.wire.close()
-        return Answer(status, headers, bytes(body))
+        return Answer(status, headers, bytes(body), cookies)
 
     async def _event(self) -> Any:
         """What the service says next."""

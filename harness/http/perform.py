@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.burst.evidence import monotonic_to_unix_ns
@@ -13,6 +13,7 @@ from harness.burst.perform import Performer
 from harness.burst.record import OPERATION, Mark, Recorder
 from harness.http.calls import Answer, Call, Service, Told
 from harness.http.connection import Held, Line
+from harness.http.login import Logins
 from harness.http.scrub import scrubbed
 from harness.model import (
     ConnectionLost,
@@ -89,6 +90,7 @@ class HttpPerformer(Performer):
         self.trace: list[tuple[int, Step]] | None = None
         self.sent = 0
         self.not_reached: ConnectionLost | None = None
+        self.logins = Logins(each=service.login_each)
         self._secrets = [secret for secret in service.secrets() if len(secret) > 2]
 
     def on_wire(self, keys: tuple[str, ...]) -> tuple[str, ...]:
@@ -118,9 +120,11 @@ class HttpPerformer(Performer):
         """
         gated, recorder = session.gate is not None, self.recorder
         request = Request(operation, keys, args, f"{recorder.worker}-{recorder.count}", attempt, role)
-        call = self.service.call(request._replace(keys=self.on_wire(keys)))
+        on_wire = self.on_wire(keys)
+        call = self.service.call(request._replace(keys=on_wire))
         if call is None:
             raise AttemptEnds("no such request")
+        call = self.logins.added(call, on_wire)
         began_ns = time.monotonic_ns()
         mark = recorder.begin(operation, place, args, role, caller, burst, number, asked_ns or began_ns, kind)
         try:
@@ -139,7 +143,7 @@ class HttpPerformer(Performer):
             self.handled.append([burst, request.id, held.sent_ns, *stamps])
         now_ms, now_max_ms = self._instant(told, stamps, began_ns, returned_ns)
         if self.trace is not None:
-            command = (call.method, self.clean(call.path.partition("?")[0]))
+            command = (call.method, self.clean(call.path.partition("?")[0], on_wire))
             step = Step(
                 session.caller,
                 request.id,
@@ -156,7 +160,7 @@ class HttpPerformer(Performer):
             # An answer that nobody understands is none: it is told so, and nothing is concluded from it.
             recorder.end_badly(mark, status, told.error, now_ms, now_max_ms, returned_ns if told.failed else 0)
             raise NotUnderstood(told.error)
-        reply = Reply(told.reply.decision, self.clean(told.reply.values))
+        reply = Reply(told.reply.decision, self.clean(told.reply.values, on_wire))
         recorder.end(mark, reply, now_ms, now_max_ms, returned_ns)
         return reply
 
@@ -215,9 +219,9 @@ class HttpPerformer(Performer):
         now_ms, now_max_ms = (_unix_ms(began_ns), _unix_ms(time.monotonic_ns())) if timed else (0, 0)
         self.recorder.end_badly(mark, Status.UNKNOWN, code, now_ms, now_max_ms, 0)
 
-    def clean(self, value: Any) -> Any:
-        """What the service said, without what it was told in secret."""
-        return scrubbed(value, self._secrets)
+    def clean(self, value: Any, keys: Sequence[str] = ()) -> Any:
+        """What the service said of these keys, without what was told in secret, by us or by it."""
+        return scrubbed(value, [*self._secrets, *self.logins.secrets(keys)])
 
     def why(self, answer: Answer) -> str:
         """What race serve says of a refusal, to be added to a line; other services say so in ways of their own."""

@@ -11,17 +11,33 @@ from typing import Any
 from urllib.parse import urlencode
 
 from harness.http.calls import Answer, Call, Service
+from harness.http.login import Login, names_a_key, pointers
 from harness.http.templates import Secrets, check, filled, filled_json, filled_path, pointed, words_of
-from harness.model import NOTHING, Reply, Request, Signature, UsageError
+from harness.model import NOTHING, Reply, Request, Signature, StoreUnavailable, UsageError
 from harness.strategy.loader import nearest
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 _CALL = ("request", "headers", "json", "form", "body")
 _KEYS: Mapping[str, Sequence[str]] = {
-    "": ("url", "name", "token", "headers", "cookies", "tls", "http", "operations", "reset", "rest", "stamps", "given"),
+    "": (
+        "url",
+        "name",
+        "token",
+        "headers",
+        "cookies",
+        "tls",
+        "http",
+        "login",
+        "operations",
+        "reset",
+        "rest",
+        "stamps",
+        "given",
+    ),
     "tls": ("ca", "insecure"),
     "http": ("version", "timeout_s"),
     "operation": (*_CALL, "replies", "values", "skip"),
+    "login": (*_CALL, "ok", "send"),
     "reset": (*_CALL, "ok"),
     "rest": (*_CALL, "absent", "value"),
     "stamps": ("arrived", "returned"),
@@ -65,6 +81,8 @@ class TargetFile(Service):
         self._operations = self._all_operations(data.get("operations"))
         self._reset = self._call_table("reset", data["reset"], "reset", NOTHING) if "reset" in data else None
         self._rest = self._call_table("rest", data["rest"], "rest", NOTHING) if "rest" in data else None
+        self._login = self._login_table(data["login"]) if "login" in data else None
+        self.login_each = self._login is not None and self._login.each_key
         self._value = data.get("rest", {}).get("value", "")
         self._check_pointers(self._value, "rest.value")
         self._absent = self._statuses(data.get("rest", {}).get("absent", [404]), "rest.absent")
@@ -93,6 +111,18 @@ class TargetFile(Service):
             return None
         values = {name: pointed(document, pointer) for name, pointer in table.get("values", {}).items()}
         return Reply(decision, values) if values and None not in values.values() else Reply(decision)
+
+    def login(self, key: str) -> Call | None:
+        """From [login]."""
+        return None if self._login is None else self._made(self._login.call, Request("login", (key,) if key else ()))
+
+    def logged_in(self, answer: Answer) -> Mapping[str, str]:
+        """What [login] takes. Raises UsageError where it was refused, StoreUnavailable where nobody could tell."""
+        assert self._login is not None
+        if not _among(answer.status, self._login.ok):
+            says = f"{self._login.where}: the login was answered {answer.status}"
+            raise StoreUnavailable(says) if answer.status >= 500 else UsageError(says)
+        return self._login.taken(answer)
 
     def reset(self, keys: Sequence[str]) -> Call | None:
         """From [reset]."""
@@ -228,6 +258,15 @@ class TargetFile(Service):
                 raise self._wrong(f"{key}.values", "it is a table of value to /pointer")
             self._check_pointers(found[name]["values"], f"{key}.values")
         return found
+
+    def _login_table(self, table: Any) -> Login:
+        call = self._call_table("login", table, "login", NOTHING)
+        send = self._headers(call.get("send", {}), "login.send")
+        for name, text in send.items():
+            if not pointers(text):
+                raise self._wrong(f"login.send.{name}", "it has a /pointer into the answer, as in Bearer {/token}")
+        ok = self._statuses(call.get("ok", ["2xx"]), "login.ok")
+        return Login(call, names_a_key(call), ok, send, f"{self.path}: login")
 
     def _call_table(self, key: str, table: Any, kind: str, args: Mapping[str, Any] | None) -> dict[str, Any]:
         made = dict(self._table(key, table, kind))

@@ -17,7 +17,7 @@ import h2.events
 import h2.exceptions
 
 from harness.http.calls import Answer, Call
-from harness.http.one import MOST_BODY
+from harness.http.one import MOST_BODY, cookies_of
 from harness.http.wire import Wire
 from harness.model import ConnectionLost
 
@@ -33,6 +33,7 @@ class _Stream:
     number: int = 0
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
+    cookies: tuple[str, ...] = ()
     body: bytearray = field(default_factory=bytearray)
     done: asyncio.Future[Answer] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
@@ -138,6 +139,7 @@ class HttpTwo:
         match event:
             case h2.events.ResponseReceived() if stream is not None:
                 stream.headers = {_text(name).lower(): _text(value) for name, value in event.headers or ()}
+                stream.cookies = cookies_of(event.headers or ())
                 stream.status = int(stream.headers.pop(":status", "0"))
             case h2.events.DataReceived():
                 length = event.flow_controlled_length or 0
@@ -150,7 +152,7 @@ class HttpTwo:
             case h2.events.StreamEnded() if stream is not None:
                 del self._streams[stream.number]
                 if not stream.done.done():
-                    stream.done.set_result(Answer(stream.status, stream.headers, bytes(stream.body)))
+                    stream.done.set_result(Answer(stream.status, stream.headers, bytes(stream.body), stream.cookies))
             case h2.events.StreamReset() if stream is not None:
                 self._fail(stream.number, "the request was reset without an answer")
             case h2.events.ConnectionTerminated():

@@ -266,8 +266,30 @@ class HttpWorker:
                 says = f"the service answered {answer.status} to the reset, {call.method}{performer.why(answer)}"
                 raise StoreUnavailable(says) if answer.status == 503 else UsageError(says)
 
+        logins = await self._log_in(performer, performer.on_wire(tuple(keys)))
         await self._each(performer, keys, performer.service.reset, check)
-        return {}
+        return {"logins": logins}
+
+    async def _log_in(self, performer: HttpPerformer, keys: Sequence[str]) -> dict[str, dict[str, str]]:
+        """The credentials of those that have none yet. Raises UsageError, StoreUnavailable."""
+        service = performer.service
+        waiting = iter(performer.logins.missing(keys))
+        found: dict[str, dict[str, str]] = {}
+
+        async def work(index: int) -> None:
+            for key in waiting:
+                if (call := service.login(key)) is None:
+                    return
+                async with asyncio.timeout(service.timeout_s):
+                    answer = await self.session(index).line.ask(call)
+                found[key] = dict(service.logged_in(answer))
+
+        try:
+            await asyncio.gather(*(work(index) for index in range(_AT_ONCE if service.login_each else 1)))
+        except TimeoutError:
+            raise ConnectionLost("no answer in time") from None
+        performer.logins.learn(found)
+        return found
 
     async def rest(self, cell: Cell, load: Load, keys: list[str]) -> dict[str, Any]:
         """Read the state at rest; None where the service has no way to."""
@@ -276,7 +298,7 @@ class HttpWorker:
 
         def read(names: Sequence[str], _call: Call, answer: Answer) -> None:
             on_wire = performer.on_wire(tuple(names))
-            values = performer.clean(performer.service.values(on_wire, answer))
+            values = performer.clean(performer.service.values(on_wire, answer), on_wire)
             found.update({name: values.get(wire) for name, wire in zip(names, on_wire, strict=True)})
 
         known = await self._each(performer, keys, performer.service.rest, read)
@@ -297,9 +319,10 @@ class HttpWorker:
         async def work(index: int) -> bool:
             known = True
             for names in waiting:
-                call = make(performer.on_wire(tuple(names)))
-                if call is None:
+                on_wire = performer.on_wire(tuple(names))
+                if (call := make(on_wire)) is None:
                     return False
+                call = performer.logins.added(call, on_wire)
                 async with asyncio.timeout(service.timeout_s):
                     take(names, call, await self.session(index).line.ask(call))
             return known
@@ -331,6 +354,9 @@ class HttpWorker:
             return {}
         cell, load = Cell(**data["cell"]), Load(**data["load"])
         match data["do"]:
+            case "logins":
+                self.performer(cell, load).logins.learn(data["logins"])
+                return {}
             case "seed":
                 return await self.seed(cell, load, data["keys"])
             case "rest":

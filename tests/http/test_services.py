@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import sys
 import threading
@@ -203,6 +204,85 @@ def test_tls_http_2_and_secrets(race: Callable[..., Any], tmp_path: Path, secret
     for secret in ("s3cret-t0ken", "c00kie-s3cret", "wr0ng-one"):
         assert secret not in printed
         assert secret.encode() not in kept.replace(own, b"")
+
+
+LOGIN = """
+import json, sys, time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    counts, logins = {}, {}
+    def do_POST(self):
+        said = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
+        arrived, (_, what, user) = time.monotonic_ns(), self.path.split("/")
+        token, cookie = f"t0ken-of-{user}", f"sid=sess10n-of-{user}"
+        if what == "login":
+            right = said == {"password": "pa55word"}
+            self.logins[user] = self.logins.get(user, 0) + right
+            return self.say(200 if right else 403, {"data": {"token": token}}, {"Set-Cookie": f"{cookie}; Path=/"})
+        has = (self.headers["Authorization"], self.headers["Cookie"])
+        if what == "logins" or has not in {(f"Bearer {token}", None), (None, cookie)}:
+            return self.say(401, {"logins": self.logins})
+        value = self.counts.get(user, 0)
+        time.sleep(0.002)
+        self.counts[user] = value + 1
+        self.say(200, {"value": value + 1, "you": user, "sent": has}, {"Race-Arrived-Ns": str(arrived)})
+    def say(self, status, said, headers={}):
+        body = json.dumps(said).encode()
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *args):
+        pass
+ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+LOGIN_TARGET = """
+url = "http://127.0.0.1:{port}"
+
+[login]
+request = "POST /login/{{key}}"
+json = {{password = "env:MY_PASSWORD"}}
+{send}
+
+[operations.add]
+request = "POST /add/{{key}}"
+replies = {{200 = "added"}}
+values = {{value = "/value"}}
+"""
+
+
+@pytest.mark.parametrize("send", ['send = {Authorization = "Bearer {/data/token}"}', ""])
+def test_a_login_before_the_bursts(
+    race: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, send: str
+) -> None:
+    """Once for each key, by token or by cookie; of what it gives nothing is printed or kept. Refused: exit 2."""
+    port = free_port()
+    (tmp_path / "in.py").write_text(LOGIN)
+    Path("in.toml").write_text(LOGIN_TARGET.format(port=port, send=send))
+    run = ("run", "counter", "--target", "in.toml", "--bursts", "20", "--quiet")
+    with listening([sys.executable, "in.py", str(port)], port, tmp_path):
+        monkeypatch.setenv("MY_PASSWORD", "wr0ng")
+        refused = race(*run)
+        says = "race: in.toml: login: the login was answered 403\n"
+        assert (refused.code, refused.stdout, refused.stderr) == (2, "", says)
+        monkeypatch.setenv("MY_PASSWORD", "pa55word")
+        ended = race(*run, "--json", "--history", "h.jsonl", "--export-html", "page.html")
+        found = document(ended)
+        assert (ended.code, found["verdict"]) == (1, "violated"), found["reason"]
+        asking = http.client.HTTPConnection("127.0.0.1", port)
+        asking.request("POST", "/logins/x")
+        logins = json.loads(asking.getresponse().read())["logins"]
+        asking.close()
+        assert len(logins) >= 20
+        assert {count for user, count in logins.items() if user.startswith("counter-")} <= {0, 1}
+    kept = b"".join(path.read_bytes() for path in Path.cwd().rglob("*") if path.is_file() and path.suffix != ".py")
+    for secret in ("pa55word", "wr0ng", "t0ken", "sess10n"):
+        assert secret not in ended.stdout + ended.stderr + refused.stderr
+        assert secret.encode() not in kept
 
 
 def test_race_serve(race: Callable[..., Any], tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from harness.http.calls import Answer
+from harness.http.login import Logins
 from harness.http.target_file import TargetFile
 from harness.model import Request, UsageError
 from harness.strategy.loader import find_scenario
@@ -35,6 +36,8 @@ URL = 'url = "http://127.0.0.1:9"\n'
         (URL + START + "[http]\nversion = 2", "my.toml: http.version: it is a text, not a int"),
         (URL + START + '[rest]\nrequest = "GET /u/{key}"\nvalue = "x"', "my.toml: rest.value: it is a /pointer"),
         (URL + 'token = "env:NOT_SET_HERE"\n' + START, "my.toml: token: the environment variable NOT_SET_HERE is not"),
+        (URL + START + "[login]\nok = 200", "my.toml: login: request is missing"),
+        (URL + START + '[login]\nrequest = "POST /in"\nsend = {a = "Bearer"}', "my.toml: login.send.a: it has a"),
         (URL + START.replace("rejected", "rejectd"), "the rule never answers rejectd; did you mean rejected?"),
     ],
 )  # fmt: skip
@@ -127,3 +130,48 @@ def test_giving_up_is_a_decision_of_any_rule(race: Callable[..., Any]) -> None:
     ended = race("run", "double-submit", "--target", "my.toml")
     assert (ended.code, ended.stdout) == (3, "")
     assert "cannot be reached" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("send", "answer", "expected"),
+    [
+        ("", Answer(200, {}, b"", ("sid=abc; Path=/", "gone=; Max-Age=0", "b=2")), {"cookie": "sid=abc; b=2"}),
+        ('send = {Authorization = "Bearer {/data/token}"}', Answer(201, {}, b'{"data": {"token": "xyz"}}'),
+         {"authorization": "Bearer xyz"}),
+        ("", Answer(200), "my.toml: login: its answer sets no cookie"),
+        ('send = {A = "{/token}"}', Answer(200, {}, b'{"tokn": "s3cret"}'), "my.toml: login: its answer has no /token"),
+        ('send = {A = "{/token}"}', Answer(200, {}, b'{"token": "a\\nb"}'), "my.toml: login: /token of its answer is"),
+        ("", Answer(403, {}, b"s3cret"), "my.toml: login: the login was answered 403"),
+    ],
+)  # fmt: skip
+def test_what_a_login_gives(tmp_path: Path, send: str, answer: Answer, expected: dict[str, str] | str) -> None:
+    """Cookies, or fields of its answer in headers; else one line that repeats nothing of it."""
+    path = tmp_path / "my.toml"
+    path.write_text(f'{URL}{START}[login]\nrequest = "POST /in"\n{send}\n')
+    target = TargetFile(path)
+    if isinstance(expected, dict):
+        assert target.logged_in(answer) == expected
+        return
+    with pytest.raises(UsageError) as raised:
+        target.logged_in(answer)
+    assert expected in str(raised.value)
+    assert "s3cret" not in str(raised.value)
+
+
+def test_who_logs_in(tmp_path: Path) -> None:
+    """Every key where the login says whose it is, else one for all; a cookie of one's own stays."""
+    path = tmp_path / "my.toml"
+    for who, each in (("{key}", True), ("me", False)):
+        path.write_text(
+            f'{URL}cookies = {{a = "1"}}\n{START}[login]\nrequest = "POST /in"\njson = {{user = "{who}"}}\n'
+        )
+        target = TargetFile(path)
+        logins = Logins(each=target.login_each)
+        assert logins.missing(["u-1", "u-2"]) == (["u-1", "u-2"] if each else [""])
+        logins.learn({"u-1" if each else "": {"cookie": "sid=abc"}})
+        assert logins.missing(["u-1"]) == []
+        call = target.call(Request("start", ("u-1",)))
+        assert call is not None
+        assert dict(logins.added(call, ["u-1"]).headers)["cookie"] == "a=1; sid=abc"
+        assert logins.secrets(["u-1"]) == ["abc"]
+        assert logins.secrets(["u-2"]) == ([] if each else ["abc"])
