@@ -17,7 +17,7 @@ MOST, ENOUGH = 600, 40
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Redis only."""
-    with serving(tmp_path_factory.mktemp("bursts"), "counter", "--strategies", "naive,lua,mutex,actor") as found:
+    with serving(tmp_path_factory.mktemp("bursts"), "counter", "--strategies", "naive,lua,mutex,actor,queue") as found:
         yield found
 
 
@@ -50,10 +50,12 @@ def bursts(connections: list[Connection], path: str, *, until_broken: bool) -> t
         ("mutex", True, True),
         ("actor", True, False),
         ("actor:per-process", True, True),
+        ("queue", True, False),
+        ("queue:two-consumers", True, True),
     ],
 )
 def test_two_clients(server: Server, strategy: str, apart: bool, breaks: bool) -> None:
-    """On one worker or on two: a mutex is one process's, an owner everybody's, a second owner too many."""
+    """On one worker or on two: a mutex is one process's, an owner everybody's, a second owner or consumer too many."""
     one, two = server.told["workers"]
     connections = [server.connect_to(one), server.connect_to(two if apart else one)]
     met, broken = bursts(connections, f"/counter/{strategy}", until_broken=breaks)
