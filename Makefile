@@ -35,7 +35,8 @@ test: $(TOOLS)
 
 check: test
 	@echo "what takes long: stores that restart, clocks that are set back, workers that are killed, a browser"
-	$(BIN)/python -m pytest -q -m long
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "long and not load"
+	$(BIN)/python -m pytest -q -m "long and load"
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -43,7 +44,8 @@ check: test
 	@stores="$$($(BIN)/python .ci/local_stores.py)"; \
 	if [ -n "$$stores" ]; then \
 		echo "once more, the tests with a store, on the servers of this machine"; \
-		env $$stores $(BIN)/python -m pytest -q -m "stores and not long"; \
+		env $$stores $(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "stores and not load and not long" && \
+		env $$stores $(BIN)/python -m pytest -q -m "stores and load and not long"; \
 	else \
 		echo "no Redis and PostgreSQL on 127.0.0.1: the tests with a store ran on embedded ones only"; \
 	fi

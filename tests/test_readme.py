@@ -86,6 +86,7 @@ def race(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.load
+@pytest.mark.long
 @pytest.mark.xdist_group("load")
 @pytest.mark.parametrize("words", LOADS, ids=" ".join)
 def test_loads(words: tuple[str, ...], away: Path) -> None:

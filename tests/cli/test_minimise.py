@@ -47,7 +47,7 @@ def race(*words: str, cwd: Path, code: int = 1) -> Any:
     [
         ("naive", ("--bursts", "40", "--size", "4")),
         ("mutex", ("--mode", "sustained", "--duration", "0.5")),
-        ("pg-read-committed", ("--bursts", "40")),
+        pytest.param("pg-read-committed", ("--bursts", "40"), marks=pytest.mark.long),
     ],
 )
 def test_the_smallest_schedule_is_shown(tmp_path: Path, strategy: str, load: tuple[str, ...]) -> None:

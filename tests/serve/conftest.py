@@ -158,7 +158,9 @@ def alive(process: psutil.Process) -> bool:
 
 @contextmanager
 def serving(folder: Path, *arguments: str, **environment: str) -> Iterator[Server]:
-    """`race serve` on a free port."""
+    """`race serve` on a free port, on others' servers with a small share of their connections."""
+    if ENVIRONMENT and "--connections" not in arguments:
+        arguments = (*arguments, "--connections", "8")
     with subprocess.Popen(
         [sys.executable, "-m", "harness", "serve", *arguments, "--port", "0", "--json"],
         cwd=folder,
