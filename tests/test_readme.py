@@ -85,9 +85,7 @@ def race(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.load
 @pytest.mark.long
-@pytest.mark.xdist_group("load")
 @pytest.mark.parametrize("words", LOADS, ids=" ".join)
 def test_loads(words: tuple[str, ...], away: Path) -> None:
     """Every load that is shown runs as shown, from any folder, and ends as told."""
