@@ -57,8 +57,8 @@ def test_a_lease_is_the_scenarios_and_renewed(server: Server, strategy: str, ver
     path = f"/lock-lease/{strategy}/k/build"
     server.ask("PUT", path.removesuffix("/build"))
     with ThreadPoolExecutor(1) as pool:
-        working = pool.submit(slow.ask, "POST", path, {"takes_ms": 6 * LEASE_MS})
-        time.sleep(LEASE_MS / 4000)  # it has the lock by now, and will for a while
+        working = pool.submit(slow.ask, "POST", path, {"takes_ms": 10 * LEASE_MS})
+        time.sleep(4 * LEASE_MS / 1000)  # it has the lock by now also on a busy machine, and works on
         second = quick.ask("POST", path, {"takes_ms": 0})
         first = working.result()
     assert [answer.body["values"]["version"] for answer in (first, second)] == versions
