@@ -42,6 +42,8 @@ _JUDGE_S = 20.0
 _VERDICT_ONLY = Budget(seconds=_JUDGE_S, explain_s=0.0)
 """Explanations are made for the one violation that is shown."""
 _SHOW_S = 3.0
+_ASKING = ("probe", "resume")
+"""What the first worker is told to do that asks owners and daemons."""
 _SPARE_S = 30.0
 _TICK_S = 0.5
 
@@ -390,7 +392,8 @@ class Bench:
     async def one(self, tally: Tally, bound: Bound, do: str, load: Load, **more: object) -> dict[str, Any] | None:
         """Let the first worker do something; None where a store or the worker is gone, which the tally then knows."""
         try:
-            return await self.fleet.one(do, bound.cell, load, **more)
+            owned = do in _ASKING and bool(bound.strategy.serving)
+            return await self.fleet.one(do, bound.cell, load, owned=owned, **more)
         except UsageError:
             raise
         except RaceError as error:

@@ -181,7 +181,7 @@ class Fleet:
         self._steps: list[IO[bytes]] = []
         self._workers: list[Process] = []
         self._owning: list[Process] = []
-        self._bound: Cell | None = None
+        self._bound: tuple[Cell, float, float] | None = None
         self._read_to = [0] * processes
         self._replaced = 0
         self._meeting_file: IO[bytes]
@@ -291,14 +291,19 @@ class Fleet:
             process.order(order)
         return list(await asyncio.gather(*(process.answer() for process in asked)))
 
+    async def _bind(self, owned: Cell | None, load: Load) -> None:
+        """Have owners and daemons serve this cell, if any: those of one strategy are not there for another."""
+        wanted = None if owned is None else (owned, load.think_ms, load.slow_ms)
+        if owned is not None and wanted != self._bound:
+            await self._ask_all(self._owning, {"do": "own", "cell": asdict(owned), "load": asdict(load)})
+            self._bound = wanted
+
     async def load(self, orders: Orders, owned: Cell | None, kill: Kill | None = None) -> Round:
         """Let every worker carry out orders. `owned` is the cell that owners and daemons serve; `kill` ends them early.
 
         Cancelled, it tells the workers to stop, and gives what they did until then.
         """
-        if owned is not None and owned != self._bound:
-            await self._ask_all(self._owning, {"do": "own", "cell": asdict(owned), "load": asdict(orders.load)})
-            self._bound = owned
+        await self._bind(owned, orders.load)
         self.meeting.reset()
         order = {
             "do": orders.load.mode if orders.load.mode == "sustained" else "bursts",
@@ -388,14 +393,19 @@ class Fleet:
         """Let every worker know something."""
         await self._ask_all(self._workers, order)
 
-    async def one(self, do: str, cell: Cell, load: Load, **more: Any) -> dict[str, Any]:
-        """Let the first worker do something: `seed`, `rest`, `probe`, `resume` or what else it knows."""
+    async def one(self, do: str, cell: Cell, load: Load, *, owned: bool = False, **more: Any) -> dict[str, Any]:
+        """Let the first worker do something: `seed`, `rest`, `probe`, `resume` or what else it knows.
+
+        `owned`: it asks owners or daemons, who are to serve this cell.
+        """
         order = {"do": do, "cell": asdict(cell), "load": asdict(load), **more}
         try:
             async with asyncio.timeout(load.timeout_s + _GRACE_S):
+                await self._bind(cell if owned else None, load)
                 (answer,) = await self._ask_all(self._workers[:1], order)
         except TimeoutError:
             self._workers[0].child.kill()  # a late answer would be taken for that of a later order
+            self._read_to[0] = self.readings[0].end(self._read_to[0])  # nor is what it wrote any later order's
             raise WorkerDied(f"the store or a worker process did not answer to '{do}'") from None
         if "entries" in answer:
             answer["span"] = (self._read_to[0], answer["entries"])

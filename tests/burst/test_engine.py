@@ -178,6 +178,14 @@ def test_a_comparison_has_a_row_for_every_strategy_that_applies() -> None:
     assert found.rows[0].burst.claim == Claim("breaks", found.rows[0].burst.claim.reason)
 
 
+def test_every_probe_is_asked_of_who_serves_its_strategy() -> None:
+    """Owners and daemons of several strategies take turns; after a round each has its own back for its probes."""
+    ways = ["queue", "actor", "pg-queue", "actors"]
+    found = asyncio.run(compare("double-submit", ways, [], Load(bursts=40, connections=4), budget_s=8))
+    free = [(row.strategy, row.burst.invariants["free again"]) for row in found.rows]
+    assert free == [(way, Verdict.HELD) for way in ways], [row.burst.reason for row in found.rows]
+
+
 def test_a_store_that_dies_under_a_comparison() -> None:
     """No row is violated or held, whenever it had its turn, and all give one reason."""
     with tempfile.TemporaryDirectory(prefix="rt-") as folder:
