@@ -26,8 +26,7 @@ from harness.model import Verdict
 from harness.stores import PostgresConnection, PostgresTarget
 from tests.servers import PrivatePostgres, PrivateValkey, Proxy, free_port, until
 
-# Others may be at work meanwhile: none of it needs requests that meet.
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.load, pytest.mark.long, pytest.mark.xdist_group("load")]
 
 ROOT = Path(__file__).resolve().parents[2]
 BURSTS: dict[str, Any] = {"bursts": 4000, "size": 4, "connections": 4}
