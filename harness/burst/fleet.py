@@ -293,8 +293,7 @@ class Fleet:
 
     async def _bind(self, owned: Cell | None, load: Load) -> None:
         """Have owners and daemons serve this cell, if any: those of one strategy are not there for another."""
-        wanted = None if owned is None else (owned, load.think_ms, load.slow_ms)
-        if owned is not None and wanted != self._bound:
+        if owned is not None and (wanted := (owned, load.think_ms, load.slow_ms)) != self._bound:
             await self._ask_all(self._owning, {"do": "own", "cell": asdict(owned), "load": asdict(load)})
             self._bound = wanted
 
@@ -398,10 +397,10 @@ class Fleet:
 
         `owned`: it asks owners or daemons, who are to serve this cell.
         """
+        await self._bind(cell if owned else None, load)
         order = {"do": do, "cell": asdict(cell), "load": asdict(load), **more}
         try:
             async with asyncio.timeout(load.timeout_s + _GRACE_S):
-                await self._bind(cell if owned else None, load)
                 (answer,) = await self._ask_all(self._workers[:1], order)
         except TimeoutError:
             self._workers[0].child.kill()  # a late answer would be taken for that of a later order

@@ -318,13 +318,14 @@ class Explorer:
     async def _judged(self, machine: Machine) -> Schedule:
         cast = machine.cast
         for caller in machine.callers:
-            if caller.alive and caller.current is not None and caller.condition != "gone":
+            # Of whoever had not come to its turn yet when a schedule was cut, nobody knows whether it would.
+            if caller.alive and caller.current is not None and caller.condition != "gone" and not machine.cut:
                 caller.current.error = "stuck"
         rest = await self.world.rest(tuple(cast.names.values()))
         evidence = cast.evidence(rest, machine.now_ms)
         judged = partial(judge_evidence, evidence, self.bound.spec, self.invariants, "burst")
         finding = judged(_VERDICT_ONLY)
-        ring = tuple(machine.deadlock())
+        ring = () if machine.cut else tuple(machine.deadlock())
         says = _locked_out(finding) if ring else _says(finding) or cast.answered_differently() or ""
         events = list(machine.events)
         if not says and any(event.choice.kind in FAULTS or event.choice.kind == "crash-late" for event in events):
@@ -342,6 +343,8 @@ class Explorer:
             before = len(machine.cast.operations)
             machine.cast.ask_again(request._replace(id="probe"))
             await machine.run(Replay([], lenient=True))
+            if machine.cut:
+                return ""
             asked = machine.cast.operations[before]
             if asked.reply is None or asked.reply == ABORTED:
                 told = "never answered" if asked.reply is None and not asked.error else asked.error or "aborted"

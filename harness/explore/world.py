@@ -94,7 +94,7 @@ class World:
             self._replica = await connect(self.stores.replica)
             self.stores.link.lag_ms = 0.0
             self.stores.link.hold()
-        self.stores.keep_together()
+        self.stores.keep_together(self.store)
         self._together = True
         if self.store == "postgres":
             assert self.stores.postgres is not None

@@ -6,7 +6,6 @@ means something only where plain code, under the same fault in the same run, did
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +13,8 @@ from typing import Any
 from harness.burst.cells import Bound
 from harness.burst.measurement import Progress
 from harness.flows.claims import BROKEN, CONTROL, FAULTS
-from harness.flows.table import FlowBench, FlowCell
-from harness.model import StoreFault, Verdict
+from harness.flows.table import FlowCell, played
+from harness.model import Verdict
 from harness.stores import Stores
 
 
@@ -70,18 +69,7 @@ async def flow_run(
     """One attempt without a fault, one under each, and the control's. Raises RaceError."""
     asked = [(flow, fault) for fault in ("", *faults)]
     asked += [(CONTROL, fault) for fault in faults] if flow != CONTROL else []
-    cells: list[FlowCell] = []
-    complete = True
-    async with FlowBench(bound, stores, seed) as bench:
-        for number, (name, fault) in enumerate(asked):
-            progress(Progress(name, number, len(asked), "cases"))
-            try:
-                cells.append(await bench.cell(name, fault))
-            except asyncio.CancelledError:
-                complete = False
-                break
-            except StoreFault as lost:
-                cells.append(FlowCell(name, fault, None, f"a store was lost: {lost}"))
+    cells, complete = await played(bound, stores, asked, seed, progress)
     mine = [cell for cell in cells if cell.flow == flow]
     controls = [cell for cell in cells if cell.flow == CONTROL and cell.fault]
     return FlowRun(flow, faults, mine, controls, complete)

@@ -374,8 +374,14 @@ async def flow_table(
     bound: Bound, stores: Stores, flows: Sequence[str], seed: int, progress: Callable[[Progress], Any]
 ) -> tuple[list[FlowCell], bool]:
     """Every flow under every fault, after one attempt of each without any; whether it was whole. Raises RaceError."""
+    return await played(bound, stores, [(flow, fault) for flow in flows for fault in ("", *FAULTS)], seed, progress)
+
+
+async def played(
+    bound: Bound, stores: Stores, asked: Sequence[tuple[str, str]], seed: int, progress: Callable[[Progress], Any]
+) -> tuple[list[FlowCell], bool]:
+    """A cell for each flow and fault that is asked for; whether that was all of them. Raises RaceError."""
     cells: list[FlowCell] = []
-    asked = [(flow, fault) for flow in flows for fault in ("", *FAULTS)]
     async with FlowBench(bound, stores, seed) as bench:
         for number, (flow, fault) in enumerate(asked):
             progress(Progress(flow, number, len(asked), "cells"))

@@ -131,6 +131,20 @@ def _below(picture: Document) -> Iterator[tuple[str, str]]:
 # What protects, and what it costs
 
 
+def measured_figures(cell: Cell) -> list[str]:
+    """Every order, starts a second, those over the fastest's, and p99, as far as they were measured."""
+    measured = cell["measured"]
+    if measured is None:
+        return [MISSING] * 4
+    relative = measured["relative_throughput"]
+    return [
+        MISSING if measured["explored"] is None else EXPLORED[measured["explored"]],
+        per_second(measured["starts_per_s"]),
+        MISSING if relative is None else f"{relative:.2f}",
+        milliseconds(measured["p99_ms"]),
+    ]
+
+
 def _heads(document: Document) -> Sequence[str]:
     return _PROTECTING if document["kind"] == "scenario" else _COSTING
 
@@ -146,17 +160,7 @@ def held_cells(document: Document) -> Iterator[list[str]]:
             if cell["rule"] != first_rule(document, cell):
                 continue
             name = cell["scenario"]
-        measured = cell["measured"]
-        figures = [MISSING] * 4
-        if measured is not None:
-            relative = measured["relative_throughput"]
-            figures = [
-                MISSING if measured["explored"] is None else EXPLORED[measured["explored"]],
-                per_second(measured["starts_per_s"]),
-                MISSING if relative is None else f"{relative:.2f}",
-                milliseconds(measured["p99_ms"]),
-            ]
-        yield [name, *figures, "; ".join(but(cell, shared))]
+        yield [name, *measured_figures(cell), "; ".join(but(cell, shared))]
 
 
 def first_rule(document: Document, cell: Cell) -> str:

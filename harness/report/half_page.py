@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from harness.report.comparison_rows import EXPLORED
 from harness.report.explanation import (
     FAULT_WORDS,
     INDENT,
@@ -21,11 +20,12 @@ from harness.report.explanation import (
     first_rule,
     headline,
     holds,
+    measured_figures,
     note_of,
     shared_faults,
     under_what,
 )
-from harness.report.figures import MISSING, cut, milliseconds, per_second, plural, wrapped
+from harness.report.figures import cut, plural, wrapped
 from harness.report.interleaving import draw, text_of
 from harness.report.paint import Paint, plain
 from harness.report.terminal import WIDTH, labelled
@@ -171,21 +171,11 @@ def _table(document: Document, rows: Sequence[Cell], room: int, paint: Paint) ->
 
 
 def _row(document: Document, cell: Cell, shared: set[str]) -> list[str]:
-    measured = cell["measured"]
-    figures = [MISSING] * 4
-    if measured is not None:
-        relative = measured["relative_throughput"]
-        figures = [
-            MISSING if measured["explored"] is None else EXPLORED[measured["explored"]],
-            per_second(measured["starts_per_s"]),
-            MISSING if relative is None else f"{relative:.2f}",
-            milliseconds(measured["p99_ms"]),
-        ]
     cheaper = cheaper_one(cell)
     under = [fault for fault in cell["claim"]["breaks_under"] if fault not in shared]
     but = [f"{cheaper} does as well"] if cheaper else []
     but += [f"not under {', '.join(under)}"] if under else []
-    return [_name(document, cell), *figures, "; ".join(but)]
+    return [_name(document, cell), *measured_figures(cell), "; ".join(but)]
 
 
 def _others(document: Document, cells: Sequence[Cell]) -> Iterator[tuple[str, str]]:

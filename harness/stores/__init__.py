@@ -153,13 +153,13 @@ class Stores:
         self.replica, self.link = await self._embedded.start_replica()
         self.link.release()
 
-    def keep_together(self) -> None:
+    def keep_together(self, kind: str) -> None:
         """Keep this thread and the embedded servers on one core, until `let_go`: for one step at a time, no load.
 
-        Servers that are not ours stay where they are, and so does the thread then.
+        Where the store of this kind is not ours, it stays where it is, and so does the thread.
         """
-        if servers := self._embedded.running() if self._embedded is not None else []:
-            self._one_core.keep(servers)
+        if self._embedded is not None and not self._given[kind]:
+            self._one_core.keep(self._embedded.running())
 
     def let_go(self) -> None:
         """Let the system choose the cores again. Once for each `keep_together`, whatever came of that."""

@@ -43,9 +43,18 @@ def test_servers_are_kept_beside_the_explorer_and_let_go(strategy: str) -> None:
 
 def test_servers_of_others_stay_where_they_are() -> None:
     """And so does the thread: it would only be in its own way."""
-    stores = Stores(redis_url="redis://127.0.0.1:6379")
     before = os.sched_getaffinity(0)
-    stores.keep_together()
-    assert os.sched_getaffinity(0) == before
-    stores.let_go()
+    servers = Embedded.open()
+    try:
+        asyncio.run(servers.start_valkey())
+        stores = Stores(redis_url="redis://127.0.0.1:6379", embedded=servers)
+        stores.keep_together("redis")
+        assert os.sched_getaffinity(0) == before
+        stores.let_go()
+        assert os.sched_getaffinity(0) == before
+        stores.keep_together("postgres")  # the mutant: of servers that are ours
+        assert os.sched_getaffinity(0) != before
+        stores.let_go()
+    finally:
+        servers.close()
     assert os.sched_getaffinity(0) == before
