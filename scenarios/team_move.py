@@ -4,8 +4,8 @@ A move is one thing and touches two. Whoever writes the two teams one after the 
 member in none of them, or in both, if anything comes in between. Whoever locks both must lock
 them in one order: two that move in opposite directions each hold what the other one waits for.
 
-Or a team is an actor, which nobody locks. And messages between two actors: no lock, and yet two owners that ask each
-other and wait also deadlock, and a crash between two messages leaves a user in no team. Whoever waits for an answer
+Or a team is an actor, which nobody locks. Between two of them go messages, and yet two owners that ask each other and
+wait also deadlock, and a crash between two messages leaves a user in no team. Whoever waits for an answer
 holds its own team meanwhile; and an actor owns state, not the process that leads from one to the other.
 """
 
