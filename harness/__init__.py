@@ -50,6 +50,8 @@ if TYPE_CHECKING:
         Transaction,
         ValueLayout,
         out_of_order,
+        procedure_forms,
+        procedure_layouts,
         replay,
     )
 
@@ -97,6 +99,8 @@ __all__ = [
     "Transaction",
     "ValueLayout",
     "out_of_order",
+    "procedure_forms",
+    "procedure_layouts",
     "replay",
 ]
 

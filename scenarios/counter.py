@@ -4,7 +4,6 @@ Nothing is lost as long as the value at rest is the number of adds that were ack
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from random import Random
 
 from harness import (
@@ -23,20 +22,12 @@ from harness import (
     Signature,
     State,
     StatementForm,
+    procedure_forms,
+    procedure_layouts,
 )
 
 ADD_ONE = Request("add", ("counter",))
 ADD = "UPDATE counters SET value = coalesce(value, 0) + 1 WHERE key = $1 RETURNING value"
-ADD_ONE_FUNCTION = """
-CREATE OR REPLACE FUNCTION add_one(which text) RETURNS bigint LANGUAGE plpgsql AS $$
-DECLARE held bigint;
-BEGIN
-  SELECT coalesce(value, 0) INTO held FROM counters WHERE key = which FOR UPDATE;
-  UPDATE counters SET value = held + 1 WHERE key = which;
-  RETURN held + 1;
-END $$
-"""
-ADD_ONE_UNLOCKED = ADD_ONE_FUNCTION.replace(" FOR UPDATE", "").replace("add_one", "add_one_unlocked")
 
 
 def added(value: int, _request: Request | None = None) -> Reply:
@@ -62,9 +53,7 @@ class Counter(Scenario):
     invariant = "the value is the number of acknowledged adds"
     operations = {"add": Signature({}, {"value": int}, "added")}
     rows = RowLayout({"value": "bigint"}, lambda value: (value,), lambda row: row[0], "counters")
-    layouts = dict.fromkeys(
-        ("procedure", "procedure-unlocked"), replace(rows, functions=(ADD_ONE_FUNCTION, ADD_ONE_UNLOCKED))
-    )
+    layouts = procedure_layouts(rows, __file__)
     forms = {
         "command": {"add": CommandForm(lambda key, _request, _now_ms: ("INCR", key), added)},
         "multi": {
@@ -74,10 +63,11 @@ class Counter(Scenario):
         },
         "lua": {"add": ScriptForm("return redis.call('INCR', KEYS[1])", lambda *_: (), added)},
         "sql": {"add": StatementForm(ADD, key_of, lambda rows, _: added(rows.rows[0][0]))},
-        "procedure": {"add": StatementForm("SELECT add_one($1)", key_of, lambda rows, _: added(rows.rows[0][0]))},
-        "procedure-unlocked": {
-            "add": StatementForm("SELECT add_one_unlocked($1)", key_of, lambda rows, _: added(rows.rows[0][0]))
-        },
+        **procedure_forms(
+            {
+                "add": StatementForm("SELECT add_one($1)", key_of, lambda rows, _: added(rows.rows[0][0])),
+            }
+        ),
         "unique": NotExpressible("everybody may add: there is nothing to claim"),
     }
 

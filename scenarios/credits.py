@@ -10,9 +10,7 @@ A user who was never seen has no row yet, and is given the first refill by whoev
 "no row" must not be taken for "no limit".
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -35,6 +33,8 @@ from harness import (
     State,
     StatementForm,
     ValueLayout,
+    procedure_forms,
+    procedure_layouts,
 )
 
 REFILL = 1
@@ -172,40 +172,6 @@ WHERE key = $1 RETURNING true
 """,
     "release": "SELECT true FROM credit_accounts WHERE key = $1",
 }
-FUNCTIONS = (
-    """
-CREATE OR REPLACE FUNCTION reserve_credit(who text, now_ms bigint, mine text, refill bigint, every bigint)
-RETURNS boolean LANGUAGE plpgsql AS $$
-DECLARE account credit_accounts%ROWTYPE;
-BEGIN
-  SELECT * INTO account FROM credit_accounts WHERE key = who FOR UPDATE;
-  account.credits := coalesce(account.credits, 0);
-  IF coalesce(account.due_ms, 0) <= now_ms THEN
-    account.credits := account.credits + refill;
-    account.due_ms := now_ms + every;
-  END IF;
-  IF account.credits < 1 THEN RETURN false; END IF;
-  UPDATE credit_accounts
-  SET credits = account.credits - 1, due_ms = account.due_ms, held = array_append(account.held, mine)
-  WHERE key = who;
-  RETURN true;
-END $$
-""",
-    """
-CREATE OR REPLACE FUNCTION end_reservation(who text, mine text, back bigint)
-RETURNS boolean LANGUAGE plpgsql AS $$
-DECLARE account credit_accounts%ROWTYPE;
-BEGIN
-  SELECT * INTO account FROM credit_accounts WHERE key = who FOR UPDATE;
-  IF mine = ANY(account.held) THEN
-    UPDATE credit_accounts
-    SET credits = account.credits + back, held = array_remove(account.held, mine) WHERE key = who;
-    RETURN true;
-  END IF;
-  RETURN false;
-END $$
-""",
-)
 CALLS = {
     "reserve": "SELECT reserve_credit($1, $2::bigint, $3, $4::bigint, $5::bigint)",
     "settle": "SELECT end_reservation($1, $2, 0)",
@@ -223,18 +189,14 @@ def script(source: str) -> ScriptForm:
     )
 
 
-def unlocked(source: str) -> str:
-    """The same function, or a call of it, without the lock."""
-    without = source.replace(" FOR UPDATE", "")
-    return re.sub(r"\b(reserve_credit|end_reservation)\b", r"\1_unlocked", without)
-
-
 def who(request: Request, _now_ms: int) -> tuple[str, str]:
     """The arguments of a statement that asks who holds a credit."""
     return (request.key, request.attempt)
 
 
-def forms_of_row(sql: Mapping[str, str], args: Mapping[str, Args], told: Callable[[Rows], bool]) -> Forms:
+def forms_of_row(
+    sql: Mapping[str, str], args: Mapping[str, Args], told: Callable[[Rows], bool]
+) -> dict[str, StatementForm]:
     """The statements of a rule."""
 
     def form(operation: str) -> StatementForm:
@@ -261,9 +223,6 @@ ARGS: Mapping[str, Args] = {
 }
 ROW = forms_of_row(SQL, ARGS, lambda rows: rows.count > 0)
 CALLED = forms_of_row(CALLS, ARGS, lambda rows: bool(rows.rows[0][0]))
-CALLED_UNLOCKED = forms_of_row(
-    {operation: unlocked(source) for operation, source in CALLS.items()}, ARGS, lambda rows: bool(rows.rows[0][0])
-)
 ROW_CHECK = forms_of_row(
     SQL_CHECK,
     {
@@ -299,10 +258,8 @@ class Credits(Scenario):
         lambda row: {"credits": row[0], "due_ms": row[1], "held": row[2]},
         "credit_accounts",
     )
-    layouts = dict.fromkeys(
-        ("procedure", "procedure-unlocked"), replace(rows, functions=(*FUNCTIONS, *map(unlocked, FUNCTIONS)))
-    )
-    forms = {**forms_of(LUA, ROW), "procedure": CALLED, "procedure-unlocked": CALLED_UNLOCKED}
+    layouts = procedure_layouts(rows, __file__)
+    forms = {**forms_of(LUA, ROW), **procedure_forms(CALLED)}
     other_forms = {"check-first": forms_of(LUA_CHECK, ROW_CHECK)}
 
     def burst(self, rng: Random, size: int) -> Sequence[Attempt]:

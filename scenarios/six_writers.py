@@ -11,7 +11,6 @@ database with the rights to the table revoked from everybody else, or a process 
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from random import Random
 from typing import Any, Self
 
@@ -33,6 +32,8 @@ from harness import (
     State,
     StatementForm,
     ValueLayout,
+    procedure_forms,
+    procedure_layouts,
 )
 
 WRITERS = ("http", "webhook", "worker", "cron", "admin", "agent")
@@ -141,30 +142,6 @@ UPDATE shared_accounts SET balance = balance - $2::bigint
 WHERE key = $1 AND NOT (frozen AND $3::boolean) AND NOT (balance < $2::bigint AND $4::boolean) RETURNING balance
 """,
 }
-FUNCTIONS = (
-    """
-CREATE OR REPLACE FUNCTION take_from_account(which text, amount bigint)
-RETURNS bigint LANGUAGE plpgsql AS $$
-DECLARE account shared_accounts%ROWTYPE;
-BEGIN
-  SELECT * INTO account FROM shared_accounts WHERE key = which FOR UPDATE;
-  IF account.frozen OR account.balance < amount THEN RETURN NULL; END IF;
-  UPDATE shared_accounts SET balance = account.balance - amount WHERE key = which;
-  RETURN account.balance - amount;
-END $$
-""",
-    """
-CREATE OR REPLACE FUNCTION freeze_account(which text)
-RETURNS bigint LANGUAGE plpgsql AS $$
-DECLARE account shared_accounts%ROWTYPE;
-BEGIN
-  SELECT * INTO account FROM shared_accounts WHERE key = which FOR UPDATE;
-  UPDATE shared_accounts SET frozen = true WHERE key = which;
-  RETURN account.balance;
-END $$
-""",
-)
-CALLS = {"take": "SELECT take_from_account($1, $2::bigint)", "freeze": "SELECT freeze_account($1)"}
 
 
 def told(left: int | None, request: Request) -> Reply:
@@ -177,14 +154,6 @@ def told(left: int | None, request: Request) -> Reply:
 def row_told(rows: Rows, request: Request) -> Reply:
     """The same of a row, or of none."""
     return told(rows.rows[0][0] if rows.rows else None, request)
-
-
-def unlocked(source: str) -> str:
-    """The same function, or a call of it, without the lock."""
-    without = source.replace(" FOR UPDATE", "")
-    for name in ("take_from_account", "freeze_account"):
-        without = without.replace(name, f"{name}_unlocked")
-    return without
 
 
 def scripts(heeds: Callable[[Request], Sequence[bool]]) -> Forms:
@@ -207,16 +176,15 @@ def statements(heeds: Callable[[Request], Sequence[bool]]) -> Forms:
     }
 
 
-def calls(called: Mapping[str, str]) -> Forms:
-    """Calls of the functions, which know the whole rule."""
-    return {
-        operation: StatementForm(
-            statement,
-            lambda request, _now: (request.key, *request.args.values()),
-            row_told,
-        )
-        for operation, statement in called.items()
-    }
+CALLS = {
+    "take": StatementForm(
+        "SELECT take_from_account($1, $2::bigint)",
+        lambda request, _now: (request.key, request.args["amount"]),
+        row_told,
+    ),
+    "freeze": StatementForm("SELECT freeze_account($1)", lambda request, _now: (request.key,), row_told),
+}
+"""Calls of the functions, which know the whole rule."""
 
 
 def forms_of(rule: str) -> dict[str, Forms | NotExpressible]:
@@ -233,8 +201,7 @@ def forms_of(rule: str) -> dict[str, Forms | NotExpressible]:
         "lua": scripts(heeds),
         "function": scripts(lambda _request: [True, True]),
         "sql": statements(heeds),
-        "procedure": calls(CALLS),
-        "procedure-unlocked": calls({name: unlocked(statement) for name, statement in CALLS.items()}),
+        **procedure_forms(CALLS),
     }
 
 
@@ -263,9 +230,7 @@ class SixWriters(Scenario):
         lambda row: {"balance": row[0], "frozen": row[1]},
         "shared_accounts",
     )
-    layouts = dict.fromkeys(
-        ("procedure", "procedure-unlocked"), replace(rows, functions=(*FUNCTIONS, *map(unlocked, FUNCTIONS)))
-    )
+    layouts = procedure_layouts(rows, __file__)
     forms = forms_of("copies")
     other_forms = {rule: forms_of(rule) for rule in KNOWN if rule != "copies"}
 

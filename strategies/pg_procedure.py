@@ -5,11 +5,13 @@ run inside the server is not to run alone: a function is a transaction's stateme
 and of two that read the same row before either writes, both decide on it. It needs the lock that
 it would need outside. And who may write to the table directly goes around it, unless nobody may: REVOKE, and a
 function that runs with the rights of its maker (SECURITY DEFINER). Then the rule has an owner.
+
+The functions lie beside the scenarios, to be copied: `scenarios/counter.sql`.
 """
 
 from dataclasses import replace
 
-from harness import Claim, Conditions, Reply, Request, RowLayout, Rule, Scenario, Session, Strategy
+from harness import ChildRowLayout, Claim, Conditions, Reply, Request, RowLayout, Rule, Scenario, Session, Strategy
 
 PLAIN = "LANGUAGE plpgsql"
 AS_OWNER = f"{PLAIN} SECURITY DEFINER SET search_path FROM CURRENT"
@@ -36,7 +38,7 @@ class PgProcedure(Strategy):
         if variant == "no-lock":
             self.form = "procedure-unlocked"
         super().__init__(scenario, variant)
-        if variant == "revoked" and isinstance(self.rows, RowLayout):
+        if variant == "revoked" and isinstance(self.rows, RowLayout | ChildRowLayout):
             functions = tuple(text.replace(PLAIN, AS_OWNER) for text in self.rows.functions)
             self.rows = replace(self.rows, functions=functions)
 

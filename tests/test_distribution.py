@@ -78,7 +78,7 @@ def test_the_wheel_takes_one_name(published: tuple[Path, Path]) -> None:
     assert {top for name in names if not (top := name.split("/")[0]).endswith(".dist-info")} == {"harness"}
     assert tracked("harness") - set(names) == set()
     assert "[pytest11]\nrace = harness.pytest_plugin" in entries
-    bundled = {"scenarios/order.txt", "strategies/naive.py", "results/matrix.json"}
+    bundled = {"scenarios/order.txt", "scenarios/counter.sql", "strategies/naive.py", "results/matrix.json"}
     assert {f"harness/_bundled/{name}" for name in bundled} <= set(names)
 
 

@@ -13,6 +13,7 @@ from harness.strategy.forms import (
 )
 from harness.strategy.invariants import out_of_order, replay
 from harness.strategy.layouts import RowLayout, TableLayout, ValueLayout, json_row
+from harness.strategy.procedures import procedure_forms, procedure_layouts
 from harness.strategy.scenario import End, Flow, Scenario
 from harness.strategy.session import OWN, Isolation, Rows, Session, Transaction
 from harness.strategy.spec import RuleSpec
@@ -45,6 +46,8 @@ __all__ = [
     "ValueLayout",
     "json_row",
     "out_of_order",
+    "procedure_forms",
+    "procedure_layouts",
     "replay",
     "store_of",
 ]

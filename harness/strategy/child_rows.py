@@ -28,7 +28,7 @@ class ChildRowLayout(TableLayout):
 
     `split` turns a value into the parent's columns and a mapping from member to that child's columns; `join` is
     its inverse, for a key without children, too. `members` names the members that a request is about.
-    `constraint` is a further line of the child table.
+    `constraint` is a further line of the child table; `functions` are made beside the tables, as a RowLayout's are.
     """
 
     parent: str
@@ -40,6 +40,7 @@ class ChildRowLayout(TableLayout):
     parent_columns: Mapping[str, str] = field(default_factory=dict)
     members: Callable[[Request], Sequence[str]] = _nobody
     constraint: str = ""
+    functions: tuple[str, ...] = ()
 
     @property
     def locks(self) -> frozenset[Lock]:
@@ -48,7 +49,7 @@ class ChildRowLayout(TableLayout):
 
     @property
     def schema(self) -> tuple[str, ...]:
-        """Two tables."""
+        """Two tables, and what functions there are."""
         above = "".join(f"{name} {kind}, " for name, kind in self.parent_columns.items())
         below = "".join(f"{name} {kind}, " for name, kind in self.columns.items())
         last = ", ".join(filter(None, ("PRIMARY KEY (key, member)", self.constraint)))
@@ -56,6 +57,7 @@ class ChildRowLayout(TableLayout):
         return (
             f"CREATE TABLE IF NOT EXISTS {self.parent} (key text PRIMARY KEY, {above}{version})",
             f"CREATE TABLE IF NOT EXISTS {self.children} (key text, member text, {below}{version}, {last})",
+            *self.functions,
         )
 
     @property
