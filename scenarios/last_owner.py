@@ -25,6 +25,8 @@ from harness import (
     State,
     StatementForm,
     ValueLayout,
+    procedure_forms,
+    procedure_layouts,
 )
 
 OWNERS = ["ann", "bob"]
@@ -87,6 +89,12 @@ def row_left(rows: Rows, _request: Request) -> Reply:
     return LEFT if rows.count else REFUSED
 
 
+def row_told(rows: Rows, request: Request) -> Reply:
+    """Read what a function answered: whether it was done."""
+    done = JOINED if request.operation == "join" else LEFT
+    return done if rows.rows[0][0] else REFUSED
+
+
 class LastOwner(Scenario):
     """At least one owner."""
 
@@ -112,6 +120,7 @@ class LastOwner(Scenario):
         columns={"owner": "boolean"},
         members=lambda request: (request.args["owner"],),
     )
+    layouts = procedure_layouts(rows, __file__)
     forms = {
         "unique": NotExpressible("an owner claims nothing"),
         "total": NotExpressible("two rows to look at again: the count and the member"),
@@ -126,6 +135,12 @@ class LastOwner(Scenario):
             "leave": StatementForm(LEAVE_ROW, key_and_name, row_left),
             "join": StatementForm(JOIN_ROW, key_and_name, lambda _rows, _request: JOINED),
         },
+        **procedure_forms(
+            {
+                "leave": StatementForm("SELECT leave_team($1, $2)", key_and_name, row_told),
+                "join": StatementForm("SELECT join_team($1, $2)", key_and_name, row_told),
+            }
+        ),
     }
     claims = {
         "pg-conditional": Claim("breaks", "one statement counts some rows and changes another"),
