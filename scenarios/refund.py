@@ -27,6 +27,8 @@ from harness import (
     Signature,
     State,
     StatementForm,
+    procedure_forms,
+    procedure_layouts,
 )
 
 CAPTURED = 100
@@ -127,6 +129,16 @@ def row_returned(rows: Rows, request: Request) -> Reply:
     return returned(rows.count, request)
 
 
+def called_refunded(rows: Rows, request: Request) -> Reply:
+    """Read what a function answered."""
+    return refunded(rows.rows[0][0], request)
+
+
+def called_returned(rows: Rows, request: Request) -> Reply:
+    """Read what a function answered."""
+    return returned(rows.rows[0][0], request)
+
+
 class Refund(Scenario):
     """No more goes back than came in."""
 
@@ -158,7 +170,8 @@ class Refund(Scenario):
             children="totalled_refunds",
             parent_columns={"captured": "int", "refunded": "int"},
             split=lambda payment: ((payment["captured"], sent(payment["refunds"])), payment["refunds"]),
-        )
+        ),
+        **procedure_layouts(rows, __file__),
     }
     forms = {
         "command": NotExpressible("one command cannot add up"),
@@ -177,6 +190,12 @@ class Refund(Scenario):
             "refund": StatementForm(REFUND_TOTAL, row_arguments, row_refunded),
             "bounce": StatementForm(BOUNCE_TOTAL, key_of, row_returned),
         },
+        **procedure_forms(
+            {
+                "refund": StatementForm("SELECT refund_payment($1, $2, $3::int)", row_arguments, called_refunded),
+                "bounce": StatementForm("SELECT bounce_refunds($1)", key_of, called_returned),
+            }
+        ),
     }
     claims = {
         "pg-conditional": Claim("breaks", "one statement adds up and inserts, and others come in between"),
