@@ -64,9 +64,7 @@ class Counter(Scenario):
         "lua": {"add": ScriptForm("return redis.call('INCR', KEYS[1])", lambda *_: (), added)},
         "sql": {"add": StatementForm(ADD, key_of, lambda rows, _: added(rows.rows[0][0]))},
         **procedure_forms(
-            {
-                "add": StatementForm("SELECT add_one($1)", key_of, lambda rows, _: added(rows.rows[0][0])),
-            }
+            add=StatementForm("SELECT add_one($1)", key_of, lambda rows, _: added(rows.rows[0][0])),
         ),
         "unique": NotExpressible("everybody may add: there is nothing to claim"),
     }

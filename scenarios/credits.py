@@ -259,7 +259,7 @@ class Credits(Scenario):
         "credit_accounts",
     )
     layouts = procedure_layouts(rows, __file__)
-    forms = {**forms_of(LUA, ROW), **procedure_forms(CALLED)}
+    forms = {**forms_of(LUA, ROW), **procedure_forms(**CALLED)}
     other_forms = {"check-first": forms_of(LUA_CHECK, ROW_CHECK)}
 
     def burst(self, rng: Random, size: int) -> Sequence[Attempt]:

@@ -36,6 +36,9 @@ from harness import (
     State,
     StatementForm,
     ValueLayout,
+    at_once,
+    procedure_forms,
+    procedure_layouts,
 )
 
 LEASE_MS = 2_000
@@ -198,10 +201,7 @@ CLAIM_ROW = """
 INSERT INTO claims (key, attempt, until_ms) VALUES ($1, $2, $3)
 ON CONFLICT (key) DO UPDATE SET attempt = $2, until_ms = $3 WHERE claims.until_ms <= $4
 """
-TAKE_CLAIM = """
-INSERT INTO claims (key, attempt, until_ms) VALUES ($1, $2, $3)
-ON CONFLICT (key) DO UPDATE SET attempt = $2, until_ms = $3
-"""
+TAKE_CLAIM = CLAIM_ROW.partition(" WHERE")[0]
 JOIN_CLAIM = """
 INSERT INTO claims (key, attempt, until_ms) VALUES ($1, $2, $3)
 ON CONFLICT (key) DO UPDATE SET
@@ -212,14 +212,16 @@ RETURNING attempt
 UNCLAIM_ROW = "DELETE FROM claims WHERE key = $1 AND attempt = $2 AND until_ms > $3"
 
 
-def started(raw: Any, _request: Request) -> Reply:
+CALL_START = "SELECT start_attempt($1, $2, $3::bigint, $4::bigint)"
+CALL_TAKE_OVER = "SELECT take_over($1, $2, $3::bigint)"
+CALL_FINISH = "SELECT finish_attempt($1, $2, $3::bigint)"
+CALL_JOIN = CALL_START.replace("start", "join")
+CALL_KEEP = CALL_FINISH.replace("finish_attempt", "keep_result")
+
+
+def started(meanwhile: Reply) -> Callable[[Any, Request], Reply]:
     """Read what the store answered to a start: nothing or 0 where the lease was not to be had."""
-    return ACCEPTED if raw else REJECTED
-
-
-def waiting(raw: Any, _request: Request) -> Reply:
-    """The same, where the second one waits."""
-    return ACCEPTED if raw else WAIT
+    return lambda raw, _request: ACCEPTED if raw else meanwhile
 
 
 def joining(holder: Any, request: Request) -> Reply:
@@ -264,6 +266,11 @@ def counted(reply: Callable[[Any, Request], Reply]) -> Callable[[Rows, Request],
     return lambda rows, request: reply(rows.count, request)
 
 
+def called(reply: Callable[[Any, Request], Reply]) -> Callable[[Rows, Request], Reply]:
+    """Read what a function answered."""
+    return lambda rows, request: reply(rows.rows[0][0], request)
+
+
 def row_joined(rows: Rows, request: Request) -> Reply:
     """Read who holds the lease now."""
     return joining(rows.rows[0][0], request)
@@ -276,7 +283,7 @@ def row_result(rows: Rows, request: Request) -> Reply:
 
 def forms_of(rule: str) -> dict[str, Forms | NotExpressible]:
     """The native forms of the rules that differ in what a start does: how it is answered, and whether it asks."""
-    reply = waiting if rule == "wait" else started
+    reply = started(WAIT if rule == "wait" else REJECTED)
     blind = rule == "replace"
     starting = ScriptForm(TAKE_OVER if blind else START, lambda request, _now_ms: (request.attempt, LEASE_MS), reply)
     row, new_row, args = (TAKE_OVER_ROW, TAKE_CLAIM, claim_blindly) if blind else (TAKE_ROW, CLAIM_ROW, claim)
@@ -295,6 +302,10 @@ def forms_of(rule: str) -> dict[str, Forms | NotExpressible]:
             "start": StatementForm(new_row, args, counted(reply)),
             "finish": StatementForm(UNCLAIM_ROW, live_attempt, counted(finished)),
         },
+        **procedure_forms(
+            start=StatementForm(CALL_TAKE_OVER if blind else CALL_START, args, called(reply)),
+            finish=StatementForm(CALL_FINISH, live_attempt, called(finished)),
+        ),
     }  # fmt: skip
 
 
@@ -318,6 +329,11 @@ JOINING: dict[str, Forms | NotExpressible] = {
     },
     "sql": row_forms(JOIN_ROW, "users"),
     "unique": row_forms(JOIN_CLAIM, "claims"),
+    **procedure_forms(
+        start=StatementForm(CALL_JOIN, claim, row_joined),
+        finish=StatementForm(CALL_KEEP, live_attempt, called(finished)),
+        result=StatementForm(RESULT_ROW, live_attempt, row_result),  # to look needs no lock
+    ),
 }
 
 
@@ -347,7 +363,7 @@ class DoubleSubmit(Scenario):
         lambda row: {"attempt": row[0], "until_ms": row[1]},
         "users",
     )
-    layouts = {"unique": replace(rows, table="claims", absent=True)}
+    layouts = {"unique": replace(rows, table="claims", absent=True), **procedure_layouts(rows, __file__)}
     forms = forms_of("drop")
     other_forms = {"wait": forms_of("wait"), "join": JOINING, "replace": forms_of("replace")}
 
@@ -438,25 +454,10 @@ def lease_ends_ns(evidence: Evidence) -> dict[str, int]:
 
 def one_at_work(evidence: Evidence) -> Iterator[Breach]:
     """Count the works that began while another's lease was live and its work not over."""
-    ends_ns = lease_ends_ns(evidence)
-    busy: dict[str, tuple[int, str]] = {}
-    too_many = 0
-    first: tuple[str, str] = ("", "")
-    for work in sorted(evidence.effects, key=lambda effect: effect.began_ns):
-        end_ns = ends_ns.get(work.attempt, work.began_ns)
-        if work.ended_ns is not None:
-            end_ns = min(end_ns, work.ended_ns)
-        if end_ns <= work.began_ns:
-            continue  # beyond its own lease: an overrun, the risk of any lease
-        for key in work.keys:
-            until_ns, holder = busy.get(key, (0, ""))
-            if work.began_ns < until_ns and holder != work.attempt:
-                too_many += 1
-                first = first if too_many > 1 else (holder, work.attempt)
-            if end_ns > until_ns:
-                busy[key] = (end_ns, work.attempt)
-    if too_many:
-        yield Breach("two attempts of one user were at work at once", first, too_many)
+    pairs = list(at_once(evidence.effects, lease_ends_ns(evidence)))
+    if pairs:
+        both = tuple(work.attempt for work in pairs[0])
+        yield Breach("two attempts of one user were at work at once", both, len(pairs))
 
 
 def nobody_got_in(evidence: Evidence) -> Iterator[Breach]:

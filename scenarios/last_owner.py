@@ -136,10 +136,8 @@ class LastOwner(Scenario):
             "join": StatementForm(JOIN_ROW, key_and_name, lambda _rows, _request: JOINED),
         },
         **procedure_forms(
-            {
-                "leave": StatementForm("SELECT leave_team($1, $2)", key_and_name, row_told),
-                "join": StatementForm("SELECT join_team($1, $2)", key_and_name, row_told),
-            }
+            leave=StatementForm("SELECT leave_team($1, $2)", key_and_name, row_told),
+            join=StatementForm("SELECT join_team($1, $2)", key_and_name, row_told),
         ),
     }
     claims = {

@@ -191,10 +191,8 @@ class Refund(Scenario):
             "bounce": StatementForm(BOUNCE_TOTAL, key_of, row_returned),
         },
         **procedure_forms(
-            {
-                "refund": StatementForm("SELECT refund_payment($1, $2, $3::int)", row_arguments, called_refunded),
-                "bounce": StatementForm("SELECT bounce_refunds($1)", key_of, called_returned),
-            }
+            refund=StatementForm("SELECT refund_payment($1, $2, $3::int)", row_arguments, called_refunded),
+            bounce=StatementForm("SELECT bounce_refunds($1)", key_of, called_returned),
         ),
     }
     claims = {

@@ -201,7 +201,7 @@ def forms_of(rule: str) -> dict[str, Forms | NotExpressible]:
         "lua": scripts(heeds),
         "function": scripts(lambda _request: [True, True]),
         "sql": statements(heeds),
-        **procedure_forms(CALLS),
+        **procedure_forms(**CALLS),
     }
 
 

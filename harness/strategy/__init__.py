@@ -11,7 +11,7 @@ from harness.strategy.forms import (
     ScriptForm,
     StatementForm,
 )
-from harness.strategy.invariants import out_of_order, replay
+from harness.strategy.invariants import at_once, out_of_order, replay
 from harness.strategy.layouts import RowLayout, TableLayout, ValueLayout, json_row
 from harness.strategy.procedures import procedure_forms, procedure_layouts
 from harness.strategy.scenario import End, Flow, Scenario
@@ -44,6 +44,7 @@ __all__ = [
     "TableLayout",
     "Transaction",
     "ValueLayout",
+    "at_once",
     "json_row",
     "out_of_order",
     "procedure_forms",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from heapq import heappop, heappush
 from typing import Any, TypeVar
 
@@ -35,6 +35,26 @@ def out_of_order(things: Iterable[Timed], rank: Callable[[Timed], Any]) -> Itera
             yield highest, one
         if ended_ns is not None:
             heappush(over, (ended_ns, number, one))
+
+
+def at_once(effects: Iterable[Effect], ends_ns: Mapping[str, int]) -> Iterator[tuple[Effect, Effect]]:
+    """Pairs of effects on one key, of different attempts, of which the second began while the first was at work.
+
+    `ends_ns`: when the lease of each attempt ends; work beyond it, or without one, keeps nobody out.
+    """
+    busy: dict[str, tuple[int, Effect]] = {}
+    for work in sorted(effects, key=lambda effect: effect.began_ns):
+        end_ns = ends_ns.get(work.attempt, work.began_ns)
+        if work.ended_ns is not None:
+            end_ns = min(end_ns, work.ended_ns)
+        if end_ns <= work.began_ns:
+            continue  # beyond its own lease: an overrun, the risk of any lease
+        for key in work.keys:
+            until_ns, holder = busy.get(key, (0, work))
+            if work.began_ns < until_ns and holder.attempt != work.attempt:
+                yield holder, work
+            if end_ns > until_ns:
+                busy[key] = (end_ns, work)
 
 
 def replay(rule: Rule, operations: Iterable[Operation], initial: State) -> dict[str, Any]:

@@ -6,7 +6,6 @@ They lie beside the scenario, in a file called like its script, `refund.sql`: as
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,14 +29,10 @@ def procedure_layouts(rows: RowLayout | ChildRowLayout, script: str) -> dict[str
     return {"procedure": both, "procedure-unlocked": both}
 
 
-def procedure_forms(calls: Mapping[str, StatementForm]) -> dict[str, Forms]:
-    """The forms of both families: calls of the functions, and of the same without their locks."""
-    return {
-        "procedure": calls,
-        "procedure-unlocked": {
-            operation: replace(call, statement=unlocked(call.statement)) for operation, call in calls.items()
-        },
-    }
+def procedure_forms(**calls: StatementForm) -> dict[str, Forms]:
+    """The forms of both families, by operation: calls of the functions, and of the same without their locks."""
+    free = {operation: replace(call, statement=unlocked(call.statement)) for operation, call in calls.items()}
+    return {"procedure": calls, "procedure-unlocked": free}
 
 
 def unlocked(source: str) -> str:
