@@ -26,6 +26,8 @@ from harness import (
     Signature,
     State,
     StatementForm,
+    procedure_forms,
+    procedure_layouts,
 )
 
 BOOKED, TAKEN = Reply("booked"), Reply("taken")
@@ -106,6 +108,16 @@ def row_cancelled(rows: Rows, request: Request) -> Reply:
     return cancelled(rows.count, request)
 
 
+def called_booked(rows: Rows, request: Request) -> Reply:
+    """Read what a function answered."""
+    return booked(rows.rows[0][0], request)
+
+
+def called_cancelled(rows: Rows, request: Request) -> Reply:
+    """Read what a function answered."""
+    return cancelled(rows.rows[0][0], request)
+
+
 class Booking(Scenario):
     """A host is booked once at a time."""
 
@@ -130,7 +142,10 @@ class Booking(Scenario):
         join=lambda _host, bookings: {name: list(cells) for name, cells in bookings.items()},
         columns={"starts": "int", "ends": "int"},
     )
-    layouts = {"exclusion": replace(rows, parent="exclusive_hosts", children="exclusive_bookings", constraint=EXCLUDE)}
+    layouts = {
+        "exclusion": replace(rows, parent="exclusive_hosts", children="exclusive_bookings", constraint=EXCLUDE),
+        **procedure_layouts(rows, __file__),
+    }
     forms = {
         "command": NotExpressible("one command cannot look for what overlaps"),
         "multi": NotExpressible("it looks for what overlaps before it books"),
@@ -148,6 +163,14 @@ class Booking(Scenario):
             "book": StatementForm(BOOK_EXCLUSIVE, key_and_hours, row_booked),
             "cancel": StatementForm(CANCEL_EXCLUSIVE, key_and_hours, row_cancelled),
         },
+        **procedure_forms(
+            book=StatementForm("SELECT book_host($1, $2, $3::int, $4::int)", key_and_hours, called_booked),
+            cancel=StatementForm(
+                "SELECT cancel_booking($1, $2::int, $3::int)",
+                lambda request, _now_ms: (request.key, request.args["from"], request.args["until"]),
+                called_cancelled,
+            ),
+        ),
     }
     claims = {
         "pg-conditional": Claim("breaks", "one statement looks and inserts, and others come in between"),
