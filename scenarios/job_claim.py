@@ -29,6 +29,8 @@ from harness import (
     Signature,
     State,
     StatementForm,
+    procedure_forms,
+    procedure_layouts,
 )
 
 ANY = "any"
@@ -140,8 +142,19 @@ def statement(sql: str, arguments: Any, reply: Any = None) -> StatementForm:
     return StatementForm(sql, lambda request, now_ms: (request.key, *arguments(request, now_ms)), read)
 
 
-def forms_of(complete: str, complete_row: str) -> Mapping[str, Forms | NotExpressible]:
-    """All forms, with these completions."""
+def called_job(rows: Rows, _request: Request) -> Reply:
+    """Read which job a function has claimed."""
+    job = rows.rows[0][0]
+    return claimed(job) if job else NONE
+
+
+def called_end(rows: Rows, request: Request) -> Reply:
+    """Read whether a function has ended a job."""
+    return told_end(rows.rows[0][0], request)
+
+
+def forms_of(complete: str, complete_row: str, complete_called: str) -> Mapping[str, Forms | NotExpressible]:
+    """All forms, with these completions; `complete_called` names a function."""
     ends = {"complete": statement(complete_row, completion_of), "cancel": statement(CANCEL_ROW, job_of)}
     return {
         "command": NotExpressible("one command cannot look for a free job"),
@@ -154,6 +167,11 @@ def forms_of(complete: str, complete_row: str) -> Mapping[str, Forms | NotExpres
         },
         "sql": {"claim": statement(CLAIM_ROW, claim_of, row_job), **ends},
         "skip-locked": {"claim": statement(CLAIM_UNLOCKED, claim_of, row_job), **ends},
+        **procedure_forms(
+            claim=statement("SELECT claim_job($1, $2, $3)", claim_of, called_job),
+            complete=statement(f"SELECT {complete_called}($1, $2, $3)", completion_of, called_end),
+            cancel=statement("SELECT cancel_job($1, $2)", job_of, called_end),
+        ),
     }
 
 
@@ -219,8 +237,9 @@ class JobClaim(Scenario):
         join=lambda _queue, jobs: {name: list(cells) for name, cells in jobs.items()},
         columns={"state": "text", "worker": "text"},
     )
-    forms = forms_of(COMPLETE, COMPLETE_ROW)
-    other_forms = {"named": forms, "blind": forms_of(COMPLETE_BLINDLY, COMPLETE_ROW_BLINDLY)}
+    layouts = procedure_layouts(rows, __file__)
+    forms = forms_of(COMPLETE, COMPLETE_ROW, "complete_job")
+    other_forms = {"named": forms, "blind": forms_of(COMPLETE_BLINDLY, COMPLETE_ROW_BLINDLY, "complete_blindly")}
     claims = {
         "pg-conditional:ignore-count": Claim("not-applicable", "a claim answers with its row, not with a count"),
         "pg-for-update:repeatable-read": Claim("holds", SAME_ROW, errors=("40001",)),
