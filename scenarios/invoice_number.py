@@ -29,6 +29,8 @@ from harness import (
     Signature,
     State,
     StatementForm,
+    procedure_forms,
+    procedure_layouts,
 )
 
 REFUSED = Reply("refused")
@@ -107,8 +109,8 @@ def numbered(number: Any, _request: Request) -> Reply:
 
 
 def row_numbered(rows: Rows, request: Request) -> Reply:
-    """Read the number of the row, if there is one."""
-    return issued(rows.rows[0][0]) if rows.rows else REFUSED
+    """Read the number of the row, or that a function gave, if there is one."""
+    return issued(rows.rows[0][0]) if rows.rows and rows.rows[0][0] else REFUSED
 
 
 def row_unique(rows: Rows, request: Request) -> Reply | None:
@@ -164,6 +166,7 @@ class InvoiceNumber(Scenario):
                 {name: (number,) for name, number in invoices.items()},
             ),
         ),
+        **procedure_layouts(rows, __file__),
     }
     forms = {
         "command": NotExpressible("the number and its invoice are two writes"),
@@ -174,6 +177,9 @@ class InvoiceNumber(Scenario):
         "unique": {"issue": StatementForm(ISSUE_UNIQUE, row_arguments, row_unique)},
         "sequence": {"issue": StatementForm(ISSUE_SEQUENCE, row_arguments, row_numbered)},
         "total": {"issue": StatementForm(ISSUE_COUNTED, row_arguments, row_numbered)},
+        **procedure_forms(
+            issue=StatementForm("SELECT issue_invoice($1, $2, $3::bigint)", row_arguments, row_numbered),
+        ),
     }
     claims = {
         "pg-conditional": Claim("breaks", "one statement looks and inserts, and others come in between"),
