@@ -35,6 +35,8 @@ from harness import (
     State,
     StatementForm,
     ValueLayout,
+    procedure_forms,
+    procedure_layouts,
 )
 
 LEASE_MS = 2_000
@@ -144,6 +146,10 @@ WITH claimed AS (
 SELECT NULL, NULL, NULL, NULL FROM claimed UNION ALL
 SELECT attempt, body, until_ms, answer FROM claimed_keys WHERE key = $1 AND NOT EXISTS (SELECT FROM claimed)
 """
+CALL_BEGIN = """
+SELECT attempt, body, until_ms, answer FROM begin_request($1, $2, $3, $4::bigint, $5::bigint)
+"""
+CALL_COMPLETE = "SELECT complete_request($1, $2, $3, $4::bigint)"
 COLUMNS = {"attempt": "text", "body": "text", "until_ms": "bigint", "answer": "text"}
 VALUES = ValueLayout(lives_ms=lives_ms)
 
@@ -215,6 +221,16 @@ def forms_of(rule: str) -> dict[str, Forms | NotExpressible]:
             "begin": StatementForm(CLAIM_ROW, begun, lambda rows, request: row_told(rows, request, rule)),
             "complete": replace(complete_row, statement=COMPLETE_ROW.replace("requests", "claimed_keys")),
         },
+        **procedure_forms(
+            begin=StatementForm(
+                CALL_BEGIN, begun,
+                lambda rows, request: told(from_row(rows.rows[0]) if rows.rows else None, request, rule),
+            ),
+            complete=replace(
+                complete_row, statement=CALL_COMPLETE,
+                reply=lambda rows, request: completed(rows.rows[0][0], request),
+            ),
+        ),
     }  # fmt: skip
 
 
@@ -246,7 +262,10 @@ class IdempotencyKey(Scenario):
     repeatable = True
     values = VALUES
     rows = RowLayout(COLUMNS, lambda held: [held[name] for name in COLUMNS], from_row, "requests")
-    layouts = {"unique": replace(rows, table="claimed_keys", absent=True)}
+    layouts = {
+        "unique": replace(rows, table="claimed_keys", absent=True),
+        **procedure_layouts(replace(rows, table="claimed_keys", absent=True), __file__),
+    }
     forms = forms_of("conflict")
     other_forms = {"wait": forms_of("wait"), "kept": forms_of("kept")}
 
