@@ -34,6 +34,8 @@ from harness import (
     State,
     StatementForm,
     ValueLayout,
+    procedure_forms,
+    procedure_layouts,
 )
 
 CREATED = {"event": "e1", "version": 1, "status": "incomplete", "credits": 0}
@@ -108,6 +110,9 @@ WHERE NOT ($6::boolean AND $2::text = ANY(arrivals.seen))
 """
 
 
+CALL = "SELECT deliver_event($1, $2, $3::bigint, $4, $5::bigint, $6::boolean, $7::boolean)"
+
+
 def handled(count: Any, _request: Request) -> Reply:
     """Whether the event was new."""
     return APPLIED if count else DUPLICATE
@@ -116,6 +121,11 @@ def handled(count: Any, _request: Request) -> Reply:
 def row_handled(rows: Rows, request: Request) -> Reply:
     """Read how many rows were changed."""
     return handled(rows.count, request)
+
+
+def called_handled(rows: Rows, request: Request) -> Reply:
+    """Read what the function answered."""
+    return handled(rows.rows[0][0], request)
 
 
 def forms_of(rule: str) -> dict[str, Forms | NotExpressible]:
@@ -134,6 +144,9 @@ def forms_of(rule: str) -> dict[str, Forms | NotExpressible]:
         "lua": {"deliver": ScriptForm(HANDLE, lambda request, _: (*event(request), *map(int, asks)), handled)},
         "sql": row(HANDLE_ROW),
         "unique": row(UPSERT_ROW),
+        **procedure_forms(
+            deliver=StatementForm(CALL, lambda request, _: (request.key, *event(request), *asks), called_handled)
+        ),
     }
 
 
@@ -170,7 +183,7 @@ class Webhook(Scenario):
         lambda row: dict(zip(NEW, row, strict=True)),
         "subscriptions",
     )
-    layouts = {"unique": replace(rows, table="arrivals", absent=True)}
+    layouts = {"unique": replace(rows, table="arrivals", absent=True), **procedure_layouts(rows, __file__)}
     forms = forms_of("guarded")
     other_forms = {rule: forms_of(rule) for rule in ASKS if rule != "guarded"}
 
