@@ -28,6 +28,8 @@ from harness import (
     Signature,
     State,
     StatementForm,
+    procedure_forms,
+    procedure_layouts,
 )
 
 GRACE_MS = 10_000
@@ -93,6 +95,7 @@ UPDATE families SET
     ELSE '' END
 WHERE key = $1 RETURNING current
 """
+CALL = "SELECT rotate_token($1, $2, $3, $4::bigint, $5::bigint)"
 COLUMNS = {"current": "text", "previous": "text", "until_ms": "bigint"}
 
 
@@ -101,6 +104,9 @@ def forms_of(rule: str) -> dict[str, Forms | NotExpressible]:
 
     def tail(request: Request, now_ms: int) -> tuple[Any, ...]:
         return (request.args["token"], f"t-{request.id}", now_ms, GRACE[rule])
+
+    def row_args(request: Request, now_ms: int) -> tuple[Any, ...]:
+        return (request.key, *tail(request, now_ms))
 
     def row_rotated(rows: Rows, _request: Request) -> Reply:
         return rotated(rows.rows[0][0])
@@ -116,11 +122,8 @@ def forms_of(rule: str) -> dict[str, Forms | NotExpressible]:
                 lambda token, _request: rotated(token.decode()),
             )
         },
-        "sql": {
-            "rotate": StatementForm(
-                ROTATE_ROW, lambda request, now_ms: (request.key, *tail(request, now_ms)), row_rotated
-            )
-        },
+        "sql": {"rotate": StatementForm(ROTATE_ROW, row_args, row_rotated)},
+        **procedure_forms(rotate=StatementForm(CALL, row_args, row_rotated)),
     }
 
 
@@ -152,6 +155,7 @@ class TokenRotation(Scenario):
         lambda row: dict(zip(COLUMNS, row, strict=True)),
         "families",
     )
+    layouts = procedure_layouts(rows, __file__)
     forms = forms_of("replay")
     other_forms = {"strict": forms_of("strict")}
 
