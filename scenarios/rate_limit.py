@@ -30,6 +30,8 @@ from harness import (
     State,
     StatementForm,
     ValueLayout,
+    procedure_forms,
+    procedure_layouts,
 )
 
 WINDOW_MS = 60_000
@@ -248,6 +250,7 @@ WHERE key = $1 AND greatest(full_at, $2 * $3) + $4 - $2 * $3 <= $3 * $4
 RETURNING ($3 * $4 - (full_at - $2 * $3)) / $4
 """,
 }
+CALL_FIXED = "SELECT hit_fixed_window($1, $2::bigint, $3::bigint, $4::bigint)"
 NUMBERS = {2: "$2::bigint", 3: "$3::bigint", 4: "$4::bigint"}
 TABLES = {rule: f"{rule.replace('-', '_')}s" for rule in FIELDS} | {"fixed": "fixed_windows"}
 
@@ -318,9 +321,11 @@ class RateLimit(Scenario):
     leases_ms = 2 * WINDOW_MS
     values = ValueLayout(encode, decode, lambda _held, _now_ms: KEPT_MS)
     rows = row_layout("fixed")
+    layouts = procedure_layouts(rows, __file__)
     forms = {
         **forms_of("fixed"),
         "multi": {"hit": CommandsForm(begin_and_count, left_of)},
+        **procedure_forms(hit=StatementForm(CALL_FIXED, sql_args, row_left)),
         "expire-later": {"hit": CommandsForm(count_only, left_of, expire_first)},
         "expire-each": {"hit": CommandsForm(count_only, left_of, expire_unset)},
     }
