@@ -24,10 +24,14 @@ from harness import (
     Reply,
     Request,
     RowLayout,
+    Rows,
     Scenario,
     ScriptForm,
     Signature,
     State,
+    StatementForm,
+    procedure_forms,
+    procedure_layouts,
 )
 
 RED, BLUE = "red", "blue"
@@ -69,6 +73,16 @@ def told_moved(count: Any, _request: Request) -> Reply:
 def told_deleted(members: int | None, _request: Request) -> Reply:
     """Read how many there were."""
     return GONE if members is None else deleted(members)
+
+
+def row_moved(rows: Rows, request: Request) -> Reply:
+    """Read what a function answered."""
+    return told_moved(rows.rows[0][0], request)
+
+
+def row_deleted(rows: Rows, request: Request) -> Reply:
+    """Read what a function answered."""
+    return told_deleted(rows.rows[0][0], request)
 
 
 # Between owners of one team each, a move is two messages.
@@ -114,6 +128,7 @@ class TeamMove(Scenario):
         lambda row: {"open": row[0], "members": row[1]},
         "teams_of_members",
     )
+    layouts = procedure_layouts(rows, __file__)
     forms = {
         "command": NotExpressible("two keys; one command cannot"),
         "multi": NotExpressible("it looks at both teams before it moves"),
@@ -123,6 +138,10 @@ class TeamMove(Scenario):
             "move": ScriptForm(MOVE, lambda *_: (), told_moved),
             "delete": ScriptForm(DELETE, lambda *_: (), told_deleted),
         },
+        **procedure_forms(
+            move=StatementForm("SELECT move_member($1, $2)", lambda request, _now_ms: request.keys, row_moved),
+            delete=StatementForm("SELECT delete_team($1)", lambda request, _now_ms: request.keys, row_deleted),
+        ),
         "messages": {"move": MessagesForm(one_less, one_more, back_again, MOVED, REFUSED)},
     }
     other_forms = {"delete": forms}
