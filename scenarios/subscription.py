@@ -37,6 +37,8 @@ from harness import (
     State,
     StatementForm,
     ValueLayout,
+    procedure_forms,
+    procedure_layouts,
 )
 
 PENDING, REOPENED, REFUSED = Reply("pending"), Reply("reopened"), Reply("refused")
@@ -220,6 +222,13 @@ SQL = {
 }
 
 
+CALLS = {
+    "begin": "SELECT begin_upgrade($1, $2, $3::boolean, $4::boolean)",
+    "settle": "SELECT settle_upgrade($1, $2, $3::boolean)",
+    "abandon": "SELECT abandon_upgrade($1, $2, $3::boolean)",
+    "cancel": "SELECT cancel_plan($1, $2::boolean)",
+}
+
 ARGS: Mapping[str, Callable[[Meaning, str], tuple[Any, ...]]] = {
     "begin": lambda meaning, attempt: (attempt, meaning.ids, meaning.reopens),
     "settle": lambda meaning, attempt: (attempt, meaning.ids),
@@ -232,12 +241,12 @@ def forms_of(rule: str) -> dict[str, Forms | NotExpressible]:
     """The native forms of a rule."""
     meaning = MEANINGS[rule]
 
-    def of_row(operation: str) -> StatementForm:
+    def of_row(operation: str, statement: str) -> StatementForm:
         def told(rows: Rows, _request: Request) -> Reply:
             return Reply(rows.rows[0][0])
 
         args = ARGS[operation]
-        return StatementForm(SQL[operation], lambda request, _: (request.key, *args(meaning, request.attempt)), told)
+        return StatementForm(statement, lambda request, _: (request.key, *args(meaning, request.attempt)), told)
 
     def of_script(source: str) -> ScriptForm:
         def told(answer: Any, _request: Request) -> Reply:
@@ -250,7 +259,8 @@ def forms_of(rule: str) -> dict[str, Forms | NotExpressible]:
         "multi": NotExpressible("it must look at the plan before it changes it"),
         "unique": NotExpressible("a plan that is cancelled can be bought again: nothing is claimed for good"),
         "lua": {operation: of_script(source) for operation, source in LUA.items()},
-        "sql": {operation: of_row(operation) for operation in SQL},
+        "sql": {operation: of_row(operation, source) for operation, source in SQL.items()},
+        **procedure_forms(**{operation: of_row(operation, source) for operation, source in CALLS.items()}),
     }
 
 
@@ -275,6 +285,7 @@ class Subscription(Scenario):
         lambda row: dict(zip(NEW, row, strict=True)),
         "plans",
     )
+    layouts = procedure_layouts(rows, __file__)
     forms = forms_of("cancel-wins")
     other_forms = {rule: forms_of(rule) for rule in MEANINGS if rule != "cancel-wins"}
 
