@@ -22,6 +22,8 @@ ROWS = "last-owner"
 """And those of PostgreSQL here, where a key is several rows."""
 PARENT = {"pg-for-update:parent", "pg-version:root"}
 """What holds only where a row lies above several."""
+UNLOCKED = {"pg-procedure:no-lock"}
+"""What each scenario's own functions lock is left out in each."""
 LAYOUTS = {"naive", "pg-read-committed"}
 """Those that read and write in different ways."""
 LAYOUTS_OF_ROWS = {"pg-version", "pg-version:root", "pg-for-update:same-statement"}
@@ -38,7 +40,7 @@ def every(scenario: type[Scenario], rule: str) -> Iterator[Strategy]:
 def strategies_for(scenario: type[Scenario]) -> Iterator[Strategy]:
     """Every strategy, and variants where they are at home or where this scenario makes a difference."""
     for strategy in every(scenario, next(iter(scenario().all_rules()))):
-        special = strategy.rules_for or strategy.title in {*scenario.claims, *PARENT}
+        special = strategy.rules_for or strategy.title in {*scenario.claims, *PARENT, *UNLOCKED}
         special = special or (strategy.variant == "caller-order" and strategy.crossed)
         if not strategy.variant or special or scenario.name in ONE_ROW or _rows(scenario, strategy):
             yield strategy

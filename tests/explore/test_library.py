@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness import Strategy
-    from tests.explore.conftest import Stage
+from tests.cells import UNLOCKED
+from tests.explore.conftest import Stage
 
 SCENARIOS = (
     "double-submit", "rate-limit", "idempotency-key", "token-rotation", "credits", "webhook", "subscription",
@@ -65,7 +66,8 @@ def titles(rule: int, fault: str) -> list[str]:
         if fault:
             return redis and kind.form is not None and not variant
         if kind.form is not None:
-            return redis or (not variant and (rule == 0 or kind.name == "pg-conditional"))
+            unlocked = rule == 0 and f"{kind.name}:{variant}" in UNLOCKED
+            return redis or unlocked or (not variant and (rule == 0 or kind.name == "pg-conditional"))
         if kind.name in DAEMONS:
             return False
         return rule == 0 and not variant and (redis or kind.name in {"pg-read-committed", "pg-for-update"})
