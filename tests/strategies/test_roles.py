@@ -50,6 +50,13 @@ def test_what_cannot_be_is_refused(spec: str, line: str) -> None:
     assert line == str(refused.value)
 
 
+@pytest.mark.parametrize(("scenario", "same"), [("counter", True), ("refund", False), ("idempotency-key", False)])
+def test_a_function_meets_others_only_at_the_row(scenario: str, same: bool) -> None:
+    """The row above several, and a number in place of a row, are locked by nobody else."""
+    one, other = (bound(name, "", scenario).guard for name in ("pg-procedure", "pg-for-update"))
+    assert (one == other) is same
+
+
 def test_a_scenario_without_roles_takes_one_strategy_for_all() -> None:
     """A role would stand for nobody."""
     assert bound("*=lua", "", "counter").part("").name == "lua"
