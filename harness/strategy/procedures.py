@@ -9,11 +9,13 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from harness.model import UsageError
 from harness.strategy.child_rows import ChildRowLayout
 from harness.strategy.forms import Forms, StatementForm
 from harness.strategy.layouts import RowLayout, TableLayout
 
-_EACH = re.compile(r"^CREATE OR REPLACE FUNCTION .*?^END \$\$;$", re.MULTILINE | re.DOTALL)
+_BEGINS = "CREATE OR REPLACE FUNCTION"
+_EACH = re.compile(rf"^{_BEGINS} .*?^END \$\$;$", re.MULTILINE | re.DOTALL)
 _NAME = re.compile(r"(FUNCTION|SELECT|FROM) (\w+)\(")
 _LOCKS = re.compile(r" FOR UPDATE\b|^ *PERFORM pg_advisory_xact_lock\(.*\n", re.MULTILINE)
 
@@ -22,9 +24,13 @@ def procedure_layouts(rows: RowLayout | ChildRowLayout, script: str) -> dict[str
     """The tables of both families, with the functions beside `script` (`__file__`), and the same without their locks.
 
     A function of that .sql file begins with CREATE OR REPLACE FUNCTION and ends with END $$; on a line of its own.
+    Raises UsageError where one does not.
     """
-    text = Path(script).with_suffix(".sql").read_text(encoding="utf-8")
+    file = Path(script).with_suffix(".sql")
+    text = file.read_text(encoding="utf-8")
     functions = [found.removesuffix(";") for found in _EACH.findall(text)]
+    if not functions or len(functions) != text.count(_BEGINS):
+        raise UsageError(f"{file.name}: each function begins a line with {_BEGINS} and ends with a line END $$;")
     both = replace(rows, functions=(*functions, *map(unlocked, functions)))
     return {"procedure": both, "procedure-unlocked": both}
 
