@@ -107,7 +107,7 @@ class Bench:
                 break
             number = self._enough(tally, chunk, wanted - tally.judged)
             number = self._kills.most(number) if self._kills is not None else number
-            before, killed = tally.judged + tally.apart, tally.killed
+            before, killed, expired = tally.judged + tally.apart, tally.killed, tally.expired
             began = time.monotonic()
             try:
                 await self._chunk(tally, load, number)
@@ -118,7 +118,7 @@ class Bench:
             left_s = CHUNK_S if until is None else min(CHUNK_S, until - time.monotonic())
             chunk = min(max(least, int(pace * left_s)), CHUNK_REQUESTS // load.size or 1)
             self._progress(Progress(tally.bound.strategy.title, tally.judged, wanted, "bursts", tally.broken))
-            nothing = tally.judged + tally.apart == before and tally.killed == killed
+            nothing = tally.judged + tally.apart == before and (tally.killed, tally.expired) == (killed, expired)
             if nothing and not (tally.failures or self.interrupted):
                 tally.failures.append("no burst could be carried out")
             if tally.judged + tally.apart >= at_most:
@@ -179,8 +179,9 @@ class Bench:
             rest = None if rest is None or left is None else rest | left
         if await self._lost(tally):
             return
-        if done.interrupted:  # a burst cut off in the middle is no burst
+        if done.interrupted or done.expired:  # a burst cut off in the middle is no burst
             whole = {burst for burst, at in done.releases.items() if len(at) == self.fleet.processes}
+            whole -= {burst for burst, _who in done.expired}  # nor is one that the service did not let in
             records = {burst: record for burst, record in records.items() if burst in whole}
         self._judge(tally, bounds, orders, records, keys, rest, rest_ms)
 

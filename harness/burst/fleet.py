@@ -140,7 +140,8 @@ class Round:
     `spans` gives for each worker the entries that belong to it; `releases` the instants (ns)
     at which the processes left each meeting. `failure` says why it is not whole; `killed` is the worker that was
     killed on purpose. `handled` are what workers told of single requests beyond the record: lists that begin with the
-    number of the burst and the id of the request.
+    number of the burst and the id of the request. `expired` are bursts that were answered to a login that has run out,
+    and whose; nobody went on after them.
     """
 
     spans: list[tuple[int, int]]
@@ -152,6 +153,7 @@ class Round:
     interrupted: bool
     killed: int | None = None
     handled: list[list[Any]] = field(default_factory=list)
+    expired: list[tuple[int, str]] = field(default_factory=list)
 
 
 class Fleet:
@@ -386,6 +388,7 @@ class Fleet:
             failure=failure,
             interrupted=interrupted,
             handled=[one for answer in told for one in answer.get("handled", ())],
+            expired=[(burst, who) for answer in told for burst, who in answer.get("expired", ())],
         )
 
     async def tell(self, order: dict[str, Any]) -> None:

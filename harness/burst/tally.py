@@ -56,6 +56,8 @@ class Tally(Score):
     failures: list[str] = field(default_factory=list)
     killed: int = 0
     resumed: int = 0
+    expired: int = 0
+    """Bursts of which a request was not let in because its login had run out: they count for nothing."""
     cut: set[int] = field(default_factory=set)
     endings: Counter[str] = field(default_factory=Counter)
     last_bursts: dict[int, tuple[str, ...]] = field(default_factory=dict)

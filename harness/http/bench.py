@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
+from typing import Any
 
 from harness.burst.bench import Bench
 from harness.burst.cells import Bound
 from harness.burst.door import Handled
-from harness.burst.evidence import by_burst, monotonic_to_unix_ns
-from harness.burst.fleet import Round
+from harness.burst.evidence import BurstRecord, by_burst, monotonic_to_unix_ns
+from harness.burst.fleet import Fleet, Round
+from harness.burst.measurement import Progress
 from harness.burst.plan import Load, draw, keys_of
 from harness.burst.tally import Tally
 from harness.http.site import Site
@@ -18,10 +20,19 @@ from harness.model import Evidence, Operation, Reply, UsageError
 
 _ALONE = 4_000_000_000
 """The number of the burst that is asked one request after the other: no run has so many."""
+_MOST_RENEWALS = 100
+"""Logins that ran out and were made again, in a run: each costs the burst that met it."""
 
 
 class HttpBench(Bench):
-    """Loads a service."""
+    """Loads a service. Where its login runs out, it is made again before the next burst."""
+
+    def __init__(self, site: Site, fleet: Fleet, progress: Callable[[Progress], None]) -> None:
+        """Both must be open already."""
+        super().__init__(site, fleet, progress)
+        self.site = site
+        self._expired: list[str] = []
+        self._in_vain = False
 
     def others(self) -> float | None:
         """Nobody knows which of the other programs are the service."""
@@ -33,17 +44,50 @@ class HttpBench(Bench):
             tally.sent_ns[id_] = sent_ns
             if tally.door is not None:
                 tally.door.take(burst, Handled(arrived_ns, returned_ns))
+        if done.expired:
+            met = {burst for burst, _who in done.expired}
+            self._expired = sorted({who for _burst, who in done.expired})
+            self.site.not_let_in += len(met)
+            tally.expired += len(met)
+            in_vain = not done.releases.keys() - met
+            if in_vain and self._in_vain:
+                tally.failures.append("requests are not let in, right after a new login")
+            elif self.site.not_let_in >= _MOST_RENEWALS:
+                tally.failures.append(f"a login ran out {_MOST_RENEWALS} times")
+            self._in_vain = in_vain
+        else:
+            self._in_vain = False
         super().account(tally, done)
 
     async def seed(self, tally: Tally, bound: Bound, load: Load, keys: Sequence[str]) -> bool:
-        """Ready keys, where the service wants that; who has logged in there, every process is told."""
-        if not keys:
-            return True
-        told = await self.one(tally, bound, "seed", load, keys=list(keys))
-        if told is not None and told["logins"]:
+        """Ready keys, where the service wants that."""
+        return not keys or await self.one(tally, bound, "seed", load, keys=list(keys)) is not None
+
+    async def one(self, tally: Tally, bound: Bound, do: str, load: Load, **more: object) -> dict[str, Any] | None:
+        """As any bench; of who logged in meanwhile every process is told."""
+        told = await super().one(tally, bound, do, load, **more)
+        if told is not None and told.get("logins"):
             order = {"do": "logins", "cell": asdict(bound.cell), "load": asdict(load), "logins": told["logins"]}
             await self.fleet.tell(order)
-        return told is not None
+        return told
+
+    async def _rest(
+        self, tally: Tally, bound: Bound, load: Load, keys: Iterable[str]
+    ) -> tuple[dict[str, object] | None, int]:
+        """As any bench, after a new login where one has run out: this is read with it, and the next burst sent."""
+        expired, self._expired = self._expired, []
+        if expired and not tally.failures:
+            try:
+                await self.one(tally, bound, "renew", load, whose=expired)
+            except UsageError as refused:  # what was measured before stands
+                tally.failures.append(str(refused))
+        return await super()._rest(tally, bound, load, keys)
+
+    def _judge_probes(self, tally: Tally, records: dict[int, BurstRecord]) -> None:
+        """Of each key the last: whoever met a login that had run out was asked once more."""
+        for record in records.values():
+            record.probes = list({probe.request.keys: probe for probe in record.probes}.values())
+        super()._judge_probes(tally, records)
 
     async def alone(self, site: Site, tally: Tally, load: Load) -> None:
         """Ask the requests of a burst one after the other, and judge that. Raises UsageError where it is wrong.

@@ -129,6 +129,10 @@ class Service:
         """The headers that requests have from then on, their names in lower case."""
         raise NotImplementedError
 
+    def login_expired(self, answer: Answer) -> bool:
+        """Whether an answer that says nothing else says that a login has run out: it is then asked for again."""
+        return answer.status == 401
+
     def stamps(self, answer: Answer) -> tuple[int, int]:
         """When the request had arrived and when its handler was done, in ns of the service's clock; 0: not stamped."""
         return _number(answer.headers.get(self.arrived_header)), _number(answer.headers.get(self.returned_header))

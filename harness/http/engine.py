@@ -73,6 +73,8 @@ async def run(
             recording.begin(Header(scenario, bound.cell.rule, title, load.seed, load.mode), bound.scenario.operations)
         if not tally.failures:
             await bench.bursts(tally, load, load.bursts, started + budget_s)
+        if 2 * tally.expired > tally.judged:
+            tally.failures.append(f"a login ran out in {tally.expired:,} bursts: too few are whole")
         await bench.probe(tally, load)
         lost = await site.lost()
         whole = not bench.interrupted

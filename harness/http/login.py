@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +15,8 @@ from harness.model import UsageError
 COOKIE = "cookie"
 _MOST = 10_000
 """Logins that are kept: those of the last bursts, whose keys may be asked about once more at the end."""
+_SPENT = 1000
+"""Secrets of logins that ran out, which are still not to be shown: a service may repeat them a little later."""
 _FIELD = re.compile(r"\{(/[^{}]*)\}")
 _KEY = re.compile(r"\{(key[s12]?|number)\}")
 _PAIR = re.compile(r"\s*([!#$%&'*+.^_`|~0-9A-Za-z-]+)=([^;\s]*)")
@@ -26,6 +29,7 @@ class Login:
     call: Mapping[str, Any]
     each_key: bool
     ok: Sequence[str]
+    expired: Sequence[str]
     send: Mapping[str, str]
     where: str
 
@@ -60,20 +64,28 @@ class Logins:
         """None yet. `each`: every key has its own."""
         self._each = each
         self._known: dict[str, dict[str, str]] = {}
+        self._spent: deque[str] = deque(maxlen=_SPENT)
 
     def missing(self, keys: Iterable[str]) -> list[str]:
         """Who has to log in before these keys are asked about."""
         return [key for key in (keys if self._each else ("",)) if key not in self._known]
 
+    def who(self, keys: Sequence[str]) -> str:
+        """Whose login a request about these keys has: of several keys the first one's, or "", everybody's."""
+        return keys[0] if self._each and keys else ""
+
     def learn(self, logins: Mapping[str, dict[str, str]]) -> None:
         """Of these from now on; those of bursts long past are forgotten."""
+        for who in logins:
+            if who in self._known:
+                self._spent.extend(secrets_of(self._known[who]))
         self._known |= logins
         for key in list(self._known)[: max(0, len(self._known) - _MOST)]:
             del self._known[key]
 
     def of(self, keys: Sequence[str]) -> dict[str, str]:
-        """The headers for a request about these keys: of several, the first one's."""
-        return self._known.get(keys[0] if self._each and keys else "", {})
+        """The headers for a request about these keys; empty where nobody has logged in."""
+        return self._known.get(self.who(keys), {})
 
     def added(self, call: Call, keys: Sequence[str]) -> Call:
         """The call with them; a cookie of one's own stays beside those of the login."""
@@ -87,7 +99,7 @@ class Logins:
 
     def secrets(self, keys: Sequence[str]) -> list[str]:
         """What must never be shown of an answer about these keys."""
-        return [secret for secret in secrets_of(self.of(keys)) if len(secret) > 2]
+        return [secret for secret in (*secrets_of(self.of(keys)), *self._spent) if len(secret) > 2]
 
 
 def pointers(text: str) -> list[str]:

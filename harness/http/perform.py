@@ -73,7 +73,10 @@ class HttpSession:
 
 
 class HttpPerformer(Performer):
-    """Sends requests to a service in place of carrying them out; `told` is what is known beyond the record."""
+    """Sends requests to a service in place of carrying them out.
+
+    `expired`: whose login has run out, by what was answered, and in which burst.
+    """
 
     def __init__(
         self, scenario: Scenario, strategy: Strategy, rule: Rule, recorder: Recorder, work_us: int,
@@ -91,6 +94,7 @@ class HttpPerformer(Performer):
         self.sent = 0
         self.not_reached: ConnectionLost | None = None
         self.logins = Logins(each=service.login_each)
+        self.expired: dict[str, int] = {}
         self._secrets = [secret for secret in service.secrets() if len(secret) > 2]
 
     def on_wire(self, keys: tuple[str, ...]) -> tuple[str, ...]:
@@ -155,6 +159,8 @@ class HttpPerformer(Performer):
             )
             self.trace.append((burst, step))
         if told.reply is None:
+            if self.ran_out(answer, on_wire):
+                self.expired[self.logins.who(on_wire)] = burst
             self.errors[told.error] += 1
             status = Status.FAILED if told.failed else Status.UNKNOWN
             # An answer that nobody understands is none: it is told so, and nothing is concluded from it.
@@ -163,6 +169,10 @@ class HttpPerformer(Performer):
         reply = Reply(told.reply.decision, self.clean(told.reply.values, on_wire))
         recorder.end(mark, reply, now_ms, now_max_ms, returned_ns)
         return reply
+
+    def ran_out(self, answer: Answer, keys: Sequence[str]) -> bool:
+        """Whether this answer about keys says that the login that they had has run out."""
+        return bool(self.logins.of(keys)) and self.service.login_expired(answer)
 
     async def probe(self, session: HttpSession, burst: int, request: Request, number: int, kind: int) -> None:
         """A request that is asked alone, as attempt `number`. Raises ConnectionLost and BrokenScript."""

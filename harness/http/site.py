@@ -37,7 +37,10 @@ class HttpOptions:
 
 @dataclass(slots=True)
 class Site:
-    """A service, ready to be loaded. `version` is the HTTP that it speaks; `cell` its path within `race serve`."""
+    """A service, ready to be loaded. `version` is the HTTP that it speaks; `cell` its path within `race serve`.
+
+    `not_let_in`: bursts that met a login that had run out; it was made again.
+    """
 
     place: Place
     service: Service
@@ -50,6 +53,7 @@ class Site:
     heads: list[str] = field(default_factory=list)
     link: None = None
     about: Mapping[str, Any] = field(default_factory=dict)
+    not_let_in: int = 0
     _incarnation: Any = None
 
     async def open(self) -> None:

@@ -37,7 +37,7 @@ _KEYS: Mapping[str, Sequence[str]] = {
     "tls": ("ca", "insecure"),
     "http": ("version", "timeout_s"),
     "operation": (*_CALL, "replies", "values", "skip"),
-    "login": (*_CALL, "ok", "send"),
+    "login": (*_CALL, "ok", "send", "expired"),
     "reset": (*_CALL, "ok"),
     "rest": (*_CALL, "absent", "value"),
     "stamps": ("arrived", "returned"),
@@ -123,6 +123,10 @@ class TargetFile(Service):
             says = f"{self._login.where}: the login was answered {answer.status}"
             raise StoreUnavailable(says) if answer.status >= 500 else UsageError(says)
         return self._login.taken(answer)
+
+    def login_expired(self, answer: Answer) -> bool:
+        """By [login]; never where there is none."""
+        return self._login is not None and _among(answer.status, self._login.expired)
 
     def reset(self, keys: Sequence[str]) -> Call | None:
         """From [reset]."""
@@ -265,8 +269,11 @@ class TargetFile(Service):
         for name, text in send.items():
             if not pointers(text):
                 raise self._wrong(f"login.send.{name}", "it has a /pointer into the answer, as in Bearer {/token}")
-        ok = self._statuses(call.get("ok", ["2xx"]), "login.ok")
-        return Login(call, names_a_key(call), ok, send, f"{self.path}: login")
+        ok, expired = (
+            self._statuses(call.get(name, usual), f"login.{name}")
+            for name, usual in (("ok", ["2xx"]), ("expired", [401]))
+        )
+        return Login(call, names_a_key(call), ok, expired, send, f"{self.path}: login")
 
     def _call_table(self, key: str, table: Any, kind: str, args: Mapping[str, Any] | None) -> dict[str, Any]:
         made = dict(self._table(key, table, kind))

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from harness.burst.child import CarryOut, pin, serve
@@ -33,6 +33,8 @@ _EARLY_S = 0.05
 _BURSTS_A_CONNECTION = 5
 """A connection stays with one process of the service: were it kept, all of them might lead to the same one for the
 whole of a run, and a lock within that process would look right."""
+_LOGINS = 3
+"""So often a key is asked about at most where its login has run out every time."""
 _AT_ONCE = 8
 """So many keys are readied or read at a time, where each takes a request."""
 
@@ -54,6 +56,7 @@ class HttpWorker:
         self._apart = Apart(self.number)
         self.sessions: list[HttpSession] = []
         self._performers: dict[Cell, HttpPerformer] = {}
+        self._logging_in = asyncio.Lock()
 
     # What is at hand
 
@@ -86,12 +89,15 @@ class HttpWorker:
     # Bursts
 
     async def bursts(self, orders: Orders) -> dict[str, Any]:
-        """One burst after the other: send all but the ends, meet, complete them together, wait for all answers."""
+        """One burst after the other: send all but the ends, meet, complete them together, wait for all answers.
+
+        Where a login has run out nobody goes on: what comes next would be answered likewise.
+        """
         load = orders.load
         performers = [self.performer(cell, load) for cell in orders.cells]
         released: list[tuple[int, int]] = []
         for performer in performers:
-            performer.trace, performer.sent, performer.handled = [], 0, []
+            performer.trace, performer.sent, performer.handled, performer.expired = [], 0, [], {}
         give_up = time.monotonic() + orders.deadline_s
         self.rendezvous.begin()
         for burst in range(orders.first, orders.first + orders.count):
@@ -99,19 +105,25 @@ class HttpWorker:
             mine = self._share(draw(performer.scenario, load.seed, burst, load.size), burst)
             at = await self._burst(performer, burst, mine, give_up)
             if not at:
+                await self._hang_up()  # what was held would be taken for the beginning of another request
                 break
             released.append((burst, at))
+            if performer.expired:
+                self.rendezvous.stop()
+                break
             await self._apart.part(self.sessions)
             if len(released) % _BURSTS_A_CONNECTION == 0:
                 await self._hang_up()
         self._dump([step for performer in performers for step in performer.trace or ()])
         sent = sum(performer.sent for performer in performers)
         handled = [one for performer in performers for one in performer.take_handled()]
-        return {"released": released, "handled": handled, **self._counts(sent)}
+        expired = [(burst, who) for performer in performers for who, burst in performer.expired.items()]
+        return {"released": released, "handled": handled, "expired": expired, **self._counts(sent)}
 
     async def _hang_up(self) -> None:
         """The next burst goes over connections of its own, opened before it is released."""
         for session in self.sessions:
+            session.lost = False
             await session.line.drop()
         for shared in [self._shared.pop(name) for name in list(self._shared)]:
             await shared.close()
@@ -246,14 +258,21 @@ class HttpWorker:
             request = performer.scenario.probe(key)
             if request is None:
                 continue
-            self.recorder.attempts = number = self.recorder.attempts + 1
-            with contextlib.suppress(ConnectionLost, BrokenScript):
-                await performer.probe(session, burst, request, number, PROBE)
-            if session.lost:
-                session.lost = False
-                await session.line.drop()
+            performer.expired = {}
+            await self._probe(performer, session, burst, request)
+            if performer.expired:
+                await self._again(performer, performer.on_wire(request.keys))
+                await self._probe(performer, session, burst, request)
         self._blame(performer)
         return {"entries": self.recorder.count}
+
+    async def _probe(self, performer: HttpPerformer, session: HttpSession, burst: int, request: Request) -> None:
+        self.recorder.attempts = number = self.recorder.attempts + 1
+        with contextlib.suppress(ConnectionLost, BrokenScript):
+            await performer.probe(session, burst, request, number, PROBE)
+        if session.lost:
+            session.lost = False
+            await session.line.drop()
 
     # State
 
@@ -266,14 +285,17 @@ class HttpWorker:
                 says = f"the service answered {answer.status} to the reset, {call.method}{performer.why(answer)}"
                 raise StoreUnavailable(says) if answer.status == 503 else UsageError(says)
 
-        logins = await self._log_in(performer, performer.on_wire(tuple(keys)))
-        await self._each(performer, keys, performer.service.reset, check)
-        return {"logins": logins}
+        missing = performer.logins.missing(performer.on_wire(tuple(keys)))
+        logins = await self._log_in(performer, missing, range(_AT_ONCE))
+        _known, again = await self._each(performer, keys, performer.service.reset, check)
+        return {"logins": logins | again}
 
-    async def _log_in(self, performer: HttpPerformer, keys: Sequence[str]) -> dict[str, dict[str, str]]:
-        """The credentials of those that have none yet. Raises UsageError, StoreUnavailable."""
+    async def _log_in(
+        self, performer: HttpPerformer, whose: Sequence[str], sessions: Sequence[int]
+    ) -> dict[str, dict[str, str]]:
+        """The credentials of these, asked for by these sessions. Raises UsageError, StoreUnavailable."""
         service = performer.service
-        waiting = iter(performer.logins.missing(keys))
+        waiting = iter(whose)
         found: dict[str, dict[str, str]] = {}
 
         async def work(index: int) -> None:
@@ -285,11 +307,31 @@ class HttpWorker:
                 found[key] = dict(service.logged_in(answer))
 
         try:
-            await asyncio.gather(*(work(index) for index in range(_AT_ONCE if service.login_each else 1)))
+            await asyncio.gather(*map(work, sessions))
         except TimeoutError:
             raise ConnectionLost("no answer in time") from None
         performer.logins.learn(found)
         return found
+
+    async def _again(
+        self, performer: HttpPerformer, keys: Sequence[str], had: Mapping[str, str] | None = None, index: int = 0
+    ) -> dict[str, dict[str, str]]:
+        """Log in once more for these keys, unless somebody did since they `had` what has run out.
+
+        `index` is the session that does it; nobody else uses it meanwhile.
+        """
+        async with self._logging_in:
+            if had is not None and performer.logins.of(keys) is not had:
+                return {}
+            return await self._log_in(performer, [performer.logins.who(keys)], (index,))
+
+    async def renew(self, cell: Cell, load: Load, whose: list[str]) -> dict[str, Any]:
+        """Log in once more where a login has run out: by key on the wire, or for "", everybody."""
+        performer = self.performer(cell, load)
+        found: dict[str, dict[str, str]] = {}
+        for who in whose:
+            found |= await self._again(performer, (who,))
+        return {"logins": found}
 
     async def rest(self, cell: Cell, load: Load, keys: list[str]) -> dict[str, Any]:
         """Read the state at rest; None where the service has no way to."""
@@ -301,8 +343,8 @@ class HttpWorker:
             values = performer.clean(performer.service.values(on_wire, answer), on_wire)
             found.update({name: values.get(wire) for name, wire in zip(names, on_wire, strict=True)})
 
-        known = await self._each(performer, keys, performer.service.rest, read)
-        return {"rest": found if known else None, "rest_ms": time.time_ns() // 1_000_000}
+        known, again = await self._each(performer, keys, performer.service.rest, read)
+        return {"rest": found if known else None, "rest_ms": time.time_ns() // 1_000_000, "logins": again}
 
     async def _each(
         self,
@@ -310,11 +352,15 @@ class HttpWorker:
         keys: Sequence[str],
         make: Callable[[Sequence[str]], Call | None],
         take: Callable[[Sequence[str], Call, Answer], None],
-    ) -> bool:
-        """Ask about keys, as many at a time as the service takes; False where it has nothing for that."""
+    ) -> tuple[bool, dict[str, dict[str, str]]]:
+        """Ask about keys, as many at a time as the service takes; False where it has nothing for that.
+
+        A login that has run out is made again; also told is which were.
+        """
         service: Service = performer.service
         groups = [keys[at : at + service.keys_at_once] for at in range(0, len(keys), service.keys_at_once)]
         waiting = iter(groups)
+        again: dict[str, dict[str, str]] = {}
 
         async def work(index: int) -> bool:
             known = True
@@ -322,13 +368,19 @@ class HttpWorker:
                 on_wire = performer.on_wire(tuple(names))
                 if (call := make(on_wire)) is None:
                     return False
-                call = performer.logins.added(call, on_wire)
-                async with asyncio.timeout(service.timeout_s):
-                    take(names, call, await self.session(index).line.ask(call))
+                for _ in range(_LOGINS):
+                    had = performer.logins.of(on_wire)
+                    async with asyncio.timeout(service.timeout_s):
+                        answer = await self.session(index).line.ask(performer.logins.added(call, on_wire))
+                    if not performer.ran_out(answer, on_wire):
+                        break
+                    again.update(await self._again(performer, on_wire, had, index))
+                take(names, call, answer)
             return known
 
         try:
-            return all(await asyncio.gather(*(work(index) for index in range(min(_AT_ONCE, len(groups))))))
+            found = await asyncio.gather(*(work(index) for index in range(min(_AT_ONCE, len(groups)))))
+            return all(found), again
         except TimeoutError:
             raise ConnectionLost("no answer in time") from None
 
@@ -359,6 +411,8 @@ class HttpWorker:
                 return {}
             case "seed":
                 return await self.seed(cell, load, data["keys"])
+            case "renew":
+                return await self.renew(cell, load, data["whose"])
             case "rest":
                 return await self.rest(cell, load, data["keys"])
             case "alone":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from harness.report.figures import count, microseconds, percent
+from harness.report.figures import count, microseconds, percent, plural
 
 Document = Mapping[str, Any]
 
@@ -29,6 +29,8 @@ def service_lines(document: Document) -> Iterator[tuple[str, str]]:
         return
     described = f", by {service['target']}" if service["target"] else ""
     yield "Service", f"{service['url']}, HTTP/{service['http']}{described}"
+    if many := service.get("bursts_not_let_in"):
+        yield "Login", f"ran out in {plural(many, 'burst')}, of which nothing is counted, and was made again"
     spread, meeting = overlap.get("arrival_spread_us"), overlap.get("meeting")
     parts = [] if spread is None else [f"requests arrived {microseconds(spread)} apart, by its own stamps"]
     if meeting is not None and meeting["known"]:

@@ -85,7 +85,9 @@ def test_bursts_behind_tls(race: Callable[..., Ended], secure: tuple[str, str], 
     broken = race(*RUN, "--url", f"{url}/counter/naive", *trust)
     found = json.loads(broken.stdout)
     assert (broken.code, found["verdict"]) == (1, "violated"), found["reason"]
-    assert found["service"] == {"url": url, "http": version, "tls": True, "target": None, "race_serve": True}
+    assert found["service"] == {"url": url, "http": version, "tls": True, "target": None, "race_serve": True,
+        "bursts_not_let_in": 0,
+    }  # fmt: skip
     held = race(*RUN, "--url", f"{url}/counter/atomic", *trust)
     found = json.loads(held.stdout)
     assert (held.code, found["verdict"]) == (0, "held"), found["reason"]
