@@ -129,6 +129,7 @@ class HttpPerformer(Performer):
         if call is None:
             raise AttemptEnds("no such request")
         call = self.logins.added(call, on_wire)
+        session.request = request.id
         began_ns = time.monotonic_ns()
         mark = recorder.begin(operation, place, args, role, caller, burst, number, asked_ns or began_ns, kind)
         try:

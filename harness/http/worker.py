@@ -145,14 +145,16 @@ class HttpWorker:
         tasks = []
         for index, item in enumerate(mine):
             session = self.session(index)
-            session.gate = gate
+            session.gate, session.request = gate, ""
             tasks.append(asyncio.create_task(self._item(performer, session, index, burst, item)))
         parts: list[Part] = []
         if tasks:
             try:
                 await gate.wait(performer.service.timeout_s)
             except TimeoutError:
-                raise UsageError("the scenario's flow does not begin with a request") from None
+                if any(session.gate is not None and not session.request for session in self.sessions):
+                    raise UsageError("the scenario's flow does not begin with a request") from None
+                raise ConnectionLost("a request could not be sent in time") from None
             self._not_reached(performer, tasks)
             await asyncio.sleep(max(_SETTLE_S, 2 * self._round_trip_s(gate)))
             parts = prepared([held for held in gate.held if not held.connection.wire.closed])

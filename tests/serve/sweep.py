@@ -103,7 +103,7 @@ async def _differs(bench: HttpBench, bound: Bound, about: dict[str, Any]) -> str
         return str(error)
     if tally.failures:
         return tally.failures[0]
-    if shown := unnamed(bound.claim, shown_to_callers(tally.errors, tally.decisions)):
+    if not breaks and (shown := unnamed(bound.claim, shown_to_callers(tally.errors, tally.decisions))):
         return f"callers were shown {', '.join(shown)}"
     if not tally.judged or tally.undecided == tally.judged:
         return "nothing was decided"
