@@ -1,22 +1,20 @@
-"""Bursts over HTTP next to plain Locust at the same service: how close requests arrive, and what that breaks."""
+"""Bursts over HTTP next to Locust, wrk and k6 at the same service: how close requests arrive, and what that breaks."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
-import secrets
-import shutil
 import statistics
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bench.environments import BESIDE, NotAtHand, answered, python_with, said
+from bench.environments import NotAtHand, python_with
 from bench.figures import Figure, Spread, number, ratio
+from bench.pairs import Start, at_hand, by_k6, by_locust, by_wrk
 from harness.burst import Load
 from harness.http.engine import run
 from harness.http.site import HttpOptions
@@ -30,6 +28,9 @@ _LOCUST = {
     "Locust, Group": "group",
 }
 _NO_WAIT, _RANDOM, _IN_STEP, _GROUP = _LOCUST
+_WRK = "wrk"
+_K6 = {"k6, two VUs": "unpaced", "k6, http.batch": "batch"}
+_VUS, _BATCH = _K6
 _BURSTS = 300
 _SIZE = 2
 _STARTS = 10
@@ -37,17 +38,8 @@ _PATIENCE_S = 60.0
 _CELL = "/double-submit/naive"
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """What one start of a load showed; `broke` in per cent of its bursts."""
-
-    requests_per_s: float
-    spread_us: float
-    broke: float
-
-
-async def http(rounds: int, seconds: float) -> list[Figure]:
-    """GET, IF, SET behind race serve, by bursts of two of race and by two requests of Locust in four ways."""
+async def http(rounds: int, _seconds: float) -> list[Figure]:
+    """GET, IF, SET behind race serve, by bursts of two of race and by two requests of others."""
     compares = (
         f"{_BURSTS} bursts of {_SIZE} in 2 processes at naive behind race serve (2 workers), over HTTP/1.1, next to"
         f" plain {LOCUST.replace('==', ' ')}: two FastHttpUsers without a wait_time that go through as many keys and"
@@ -68,16 +60,8 @@ async def http(rounds: int, seconds: float) -> list[Figure]:
         python = await python_with("locust", LOCUST)
     except NotAtHand as error:
         return [Figure("http arrival spread, Locust / race", compares, skipped=str(error))]
-    found: dict[str, list[list[_Found]]] = {who: [] for who in ("race, HTTP/2", _OURS, *_LOCUST)}
-    rates: list[float] = []
     async with _service() as url:
-        for seed in range(1, rounds + 1):
-            found["race, HTTP/2"].append([await _race(url, seed, "2")])
-            found[_OURS].append([await _race(url, seed, "1.1")])
-            for who, form in _LOCUST.items():
-                found[who].append(await _locust(python, url, form))
-            if shutil.which("wrk") is not None:
-                rates.append(await _wrk(url, seconds))
+        found = await _measured(url, rounds, python)
 
     def part(name: str, unit: str) -> dict[str, Spread]:
         return {
@@ -92,14 +76,22 @@ async def http(rounds: int, seconds: float) -> list[Figure]:
         )
         return ratio(theirs, ours) if inverse else ratio(ours, theirs)
 
+    def beside(peer: str, told: str) -> list[Figure]:
+        names = f"http arrival spread, {peer} / race", f"http bursts that broke, race / {peer}"
+        if peer not in found:
+            return [Figure(name, told, skipped=f"{peer.partition(',')[0]} is not installed") for name in names]
+        return [Figure(names[0], told, value=spread(peer)), Figure(names[1], told, value=broke(peer))]
+
     def spread(peer: str) -> Spread:
         return over("spread_us", peer, inverse=True)
 
     def broke(peer: str) -> Spread:
         return over("broke", peer, least=100 / _BURSTS)
 
-    wrk = {"wrk, requests/s": Spread.over(rates)} if rates else {}
-    without = "" if rates else "; no wrk on the PATH"
+    each = f"{_BURSTS} keys in each of {_STARTS} starts"
+    wrk = f"of the same, next to wrk: two threads of one connection each that go through the same keys, {each}"
+    vus = f"of the same, next to k6: two VUs that go through the same keys as fast as they are answered, {each}"
+    batch = f"of the same, next to k6: one VU that asks for both by http.batch, {each}"
     return [
         Figure(
             "http arrival spread, Locust / race", compares, value=spread(_NO_WAIT), target=2.0,
@@ -115,17 +107,35 @@ async def http(rounds: int, seconds: float) -> list[Figure]:
         Figure("http bursts that broke, race / in step", step, value=broke(_IN_STEP)),
         Figure("http arrival spread, Group / race", group, value=spread(_GROUP)),
         Figure("http bursts that broke, race / Group", group, value=broke(_GROUP)),
+        *beside(_WRK, wrk),
+        *beside(_VUS, vus),
+        *beside(_BATCH, batch),
         Figure(
             "http requests a second, race / no wait",
             "of the same, with the finishes of race's and its meeting before every burst, which is what the spread"
-            f" costs; wrk, for comparison, with {_SIZE} connections that wait for none but their own",
-            value=over("requests_per_s", _NO_WAIT), parts={**part("requests_per_s", "requests/s"), **wrk},
-            note=f"k6 is not asked{without}",
+            " costs; of wrk and k6 between the first and the last arrival of a start",
+            value=over("requests_per_s", _NO_WAIT), parts=part("requests_per_s", "requests/s"),
         ),
     ]  # fmt: skip
 
 
-def _quartiles(found: Mapping[str, Sequence[Sequence[_Found]]], name: str, unit: str) -> str:
+async def _measured(url: str, rounds: int, python: Path) -> dict[str, list[list[Start]]]:
+    """By turns, each of them so many rounds; of each round its starts. Who is not installed is not in it."""
+    many = (url + _CELL, _BURSTS, _STARTS)
+    others = [_WRK] * at_hand("wrk") + [*_K6] * at_hand("k6")
+    found: dict[str, list[list[Start]]] = {who: [] for who in ("race, HTTP/2", _OURS, *_LOCUST, *others)}
+    for seed in range(1, rounds + 1):
+        found["race, HTTP/2"].append([await _race(url, seed, "2")])
+        found[_OURS].append([await _race(url, seed, "1.1")])
+        for who, form in _LOCUST.items():
+            found[who].append(await by_locust(python, *many, form))
+        for who in others:
+            asked = by_k6(*many, _K6[who]) if who in _K6 else by_wrk(*many)
+            found[who].append(await asked)
+    return found
+
+
+def _quartiles(found: Mapping[str, Sequence[Sequence[Start]]], name: str, unit: str) -> str:
     """Between which a half of all starts of Locust lies."""
     told = []
     for who in _LOCUST:
@@ -135,30 +145,15 @@ def _quartiles(found: Mapping[str, Sequence[Sequence[_Found]]], name: str, unit:
     return f"half of the starts of Locust, {unit}: {'; '.join(told)}"
 
 
-async def _race(url: str, seed: int, version: Literal["1.1", "2"]) -> _Found:
+async def _race(url: str, seed: int, version: Literal["1.1", "2"]) -> Start:
     load = Load(bursts=_BURSTS, size=_SIZE, seed=seed)
     options = HttpOptions(url=url + _CELL, version=version)
     measured, _site = await asyncio.to_thread(asyncio.run, run("double-submit", "", load, options))
     assert measured.overlap.arrival_spread_us is not None
-    return _Found(
+    return Start(
         measured.commands / measured.elapsed_s, measured.overlap.arrival_spread_us,
         100 * measured.broken_bursts / measured.counts.bursts,
     )  # fmt: skip
-
-
-async def _locust(python: Path, url: str, form: str) -> list[_Found]:
-    command = [str(python), str(BESIDE / "locust_pairs.py"), url + _CELL, str(_BURSTS), str(_STARTS), form]
-    return [_Found(**one) for one in (await answered(command, _PATIENCE_S))["starts"]]
-
-
-async def _wrk(url: str, seconds: float) -> float:
-    """Requests a second of one key, started again and again."""
-    script, size = str(BESIDE / "wrk_starts.lua"), str(_SIZE)
-    place = f"{url}{_CELL}/user:wrk-{secrets.token_hex(3)}/start"
-    text = await said(
-        ["wrk", "-t", size, "-c", size, "-d", f"{max(1, round(seconds))}s", "-s", script, place], _PATIENCE_S
-    )
-    return float(text.partition("Requests/sec:")[2].split()[0])
 
 
 @contextlib.asynccontextmanager

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -68,15 +70,16 @@ value = "/value"
 
 @contextlib.contextmanager
 def listening(command: list[str], port: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that serves on this port, until the end."""
+    """A process that serves on this port, until the end; what it started ends with it."""
     with (folder / "service.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, start_new_session=True)
     try:
         until(lambda: process.poll() is not None or _listens(port))
         assert process.poll() is None, (folder / "service.log").read_text()
         yield process
     finally:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):  # all of them have ended
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
