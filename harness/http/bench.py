@@ -16,7 +16,7 @@ from harness.burst.plan import Load, draw, keys_of
 from harness.burst.tally import Tally
 from harness.http.site import Site
 from harness.judge import judge_evidence
-from harness.model import Evidence, Operation, Reply, UsageError
+from harness.model import Evidence, Operation, RaceError, Reply, StoreUnavailable, UsageError
 
 _ALONE = 4_000_000_000
 """The number of the burst that is asked one request after the other: no run has so many."""
@@ -111,7 +111,7 @@ class HttpBench(Bench):
             return
         unclear = [one for one in record.operations if one.reply is None]
         if unclear:
-            raise UsageError(_unclear(site, unclear[0]))
+            raise _unclear(site, unclear[0], told["why"])
         rest, rest_ms = await self._rest(tally, bound, load, names)
         self.blind = rest is None
         if tally.failures:
@@ -128,11 +128,13 @@ class HttpBench(Bench):
             raise UsageError(_no_race(site, bound, evidence))
 
 
-def _unclear(site: Site, operation: Operation) -> str:
-    what = operation.error.removeprefix("http-")
-    told = f"was answered {what}" if what.isdigit() else f"got no answer ({what})"
-    mend = f"; [operations.{operation.request.operation}] replies of {site.options.target} says what a status means"
-    return f"{operation.request.operation} {told}, even alone{mend if what.isdigit() and site.options.target else ''}"
+def _unclear(site: Site, operation: Operation, lost: str) -> RaceError:
+    """What is wrong with an answer that nobody understands, or with the service, which gave none."""
+    name, status = operation.request.operation, operation.error.removeprefix("http-")
+    if not status.isdigit():
+        return StoreUnavailable(f"{name} got no answer, even alone: {lost or status}")
+    mend = f"; [operations.{name}] replies of {site.options.target} says what a status means"
+    return UsageError(f"{name} was answered {status}, even alone{mend if site.options.target else ''}")
 
 
 def _no_race(site: Site, bound: Bound, evidence: Evidence) -> str:

@@ -84,11 +84,13 @@ class HttpOne:
 
     async def _event(self) -> Any:
         """What the service says next."""
+        data = b"anything"
         while True:
             try:
                 event = self._protocol.next_event()
             except h11.RemoteProtocolError:
-                raise self._lost("the answer is no HTTP") from None
+                says = "the answer is no HTTP" if data else "it was closed in the middle of an answer"
+                raise self._lost(says) from None
             if event is not h11.NEED_DATA:
                 return event
             data = await self.wire.receive()

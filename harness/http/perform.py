@@ -75,7 +75,7 @@ class HttpSession:
 class HttpPerformer(Performer):
     """Sends requests to a service in place of carrying them out.
 
-    `expired`: whose login has run out, by what was answered, and in which burst.
+    `expired`: whose login has run out, by what was answered, and in which burst. `lost`: why there was no answer, last.
     """
 
     def __init__(
@@ -93,6 +93,7 @@ class HttpPerformer(Performer):
         self.trace: list[tuple[int, Step]] | None = None
         self.sent = 0
         self.not_reached: ConnectionLost | None = None
+        self.lost = ""
         self.logins = Logins(each=service.login_each)
         self.expired: dict[str, int] = {}
         self._secrets = [secret for secret in service.secrets() if len(secret) > 2]
@@ -221,9 +222,9 @@ class HttpPerformer(Performer):
         """Record that nobody knows what became of it."""
         code = "script"
         if isinstance(error, ConnectionLost):
-            code = error.code
+            code, self.lost = error.code, str(error)
         elif isinstance(error, TimeoutError | asyncio.CancelledError):
-            code = TIMEOUT
+            code, self.lost = TIMEOUT, f"none within {self.service.timeout_s:g} s"
         session.lost = True
         self.errors[code] += 1
         timed = bool(self.scenario.leases_ms)

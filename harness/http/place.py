@@ -40,6 +40,11 @@ class Place:
         return f"http{'s' if self.tls else ''}://{host}:{self.port}{self.base}"
 
     @property
+    def may_be_two(self) -> bool:
+        """Whether it may come to speak HTTP/2: without TLS only where that was asked for."""
+        return self.version == "2" or (self.tls and self.version == "")
+
+    @property
     def authority(self) -> str:
         """The host header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -78,7 +83,7 @@ def parse_place(
         host, port = parts.hostname or "", parts.port
     except ValueError:
         raise UsageError(f"{what}: this is no such URL; it looks like http://127.0.0.1:8000") from None
-    if parts.scheme not in _DEFAULT or not host:
+    if parts.scheme not in _DEFAULT or not host or port == 0:
         raise UsageError(f"{what}: this is no such URL; it looks like http://127.0.0.1:8000")
     if parts.username is not None or parts.password is not None:
         raise UsageError(
@@ -86,8 +91,8 @@ def parse_place(
         )
     if parts.query or parts.fragment:
         raise UsageError(f"{what}: an address ends before ? and #; --rule chooses the rule")
-    if not re.fullmatch(r"[^\x00-\x20]*", parts.path):
-        raise UsageError(f"{what}: the path has a space in it")
+    if not re.fullmatch(r"[\x21-\x7e]*", parts.path):
+        raise UsageError(f"{what}: the path has a space or a letter beyond ASCII in it; write it as %20, say")
     _allow(host, allow_hosts)
     if ca and not Path(ca).is_file():
         raise UsageError(f"{ca}: there is no such file of certificates")

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from harness.http.calls import Answer, Call, Service
-from harness.http.connection import Line
+from harness.http.connection import Line, Shared
 from harness.http.place import Place, Version, parse_place
 from harness.http.services import find_service
 from harness.http.target_file import TargetFile
@@ -58,7 +58,7 @@ class Site:
 
     async def open(self) -> None:
         """Find out whether it is there, and what it speaks. Raises StoreUnavailable, UsageError."""
-        shared: dict[str, Any] = {}
+        shared = Shared()
         line = Line(self.place, self.place.context(), shared)
         try:
             connection = await line.connection()
@@ -74,8 +74,7 @@ class Site:
             ) from None
         finally:
             await line.drop()
-            for left in shared.values():
-                await left.close()
+            await shared.close()
 
     async def _ask_race_serve(self, line: Line) -> None:
         root = await self._get(line, "/")
@@ -112,7 +111,7 @@ class Site:
 
     async def lost(self) -> str | None:
         """Why what was measured cannot be trusted: nobody listens any more, or its processes are others."""
-        shared: dict[str, Any] = {}
+        shared = Shared()
         line = Line(self.place, self.place.context(), shared)
         try:
             await line.connection()
@@ -124,8 +123,7 @@ class Site:
             return f"the service at {self.place.shown} is gone: {lost}"
         finally:
             await line.drop()
-            for left in shared.values():
-                await left.close()
+            await shared.close()
         return None
 
     def describe(self) -> dict[str, Any]:

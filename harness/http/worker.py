@@ -16,7 +16,7 @@ from harness.burst.record import PROBE, Recorder, write_whole
 from harness.burst.rendezvous import Rendezvous, spin
 from harness.http.apart import Apart
 from harness.http.calls import Answer, Call, Service
-from harness.http.connection import Line, Part, prepared, release
+from harness.http.connection import Line, Part, Shared, prepared, release
 from harness.http.perform import Gate, HttpPerformer, HttpSession
 from harness.http.place import Place, is_loopback
 from harness.http.services import find_service
@@ -52,7 +52,7 @@ class HttpWorker:
         self.where: dict[str, Any] = hello["stores"]
         self.place = Place(**self.where["place"])
         self._context = self.place.context()
-        self._shared: dict[str, Any] = {}
+        self._shared = Shared()
         self._apart = Apart(self.number)
         self.sessions: list[HttpSession] = []
         self._performers: dict[Cell, HttpPerformer] = {}
@@ -125,8 +125,7 @@ class HttpWorker:
         for session in self.sessions:
             session.lost = False
             await session.line.drop()
-        for shared in [self._shared.pop(name) for name in list(self._shared)]:
-            await shared.close()
+        await self._shared.close()
 
     def _share(self, items: Sequence[Request | Attempt], burst: int) -> Sequence[Request | Attempt]:
         """What of a burst is this process's to send.
@@ -156,7 +155,10 @@ class HttpWorker:
                     raise UsageError("the scenario's flow does not begin with a request") from None
                 raise ConnectionLost("a request could not be sent in time") from None
             self._not_reached(performer, tasks)
-            await asyncio.sleep(max(_SETTLE_S, 2 * self._round_trip_s(gate)))
+            settle_s = max(_SETTLE_S, 2 * self._round_trip_s(gate))
+            await asyncio.sleep(settle_s)
+            if any([await held.renewed() for held in gate.held]):
+                await asyncio.sleep(settle_s)
             parts = prepared([held for held in gate.held if not held.connection.wire.closed])
         at = await self._meet(give_up)
         if at:
@@ -244,13 +246,12 @@ class HttpWorker:
             self._not_reached(performer, [task])
             if gate.held:
                 await asyncio.wait([task], timeout=_EARLY_S)
-                if performer.early:
+                if performer.early - performer.heads:
                     performer.heads |= performer.early
                 else:
                     release(prepared(gate.held))
             await self._finish(performer, [task])
-        answers = [[step.reply, *step.command] for _burst, step in performer.trace]
-        return {"heads": sorted(performer.heads), "answers": answers, **self._counts(performer.sent)}
+        return {"heads": sorted(performer.heads), "why": performer.lost, **self._counts(performer.sent)}
 
     async def probe(self, cell: Cell, load: Load, keys: list[str], burst_of: list[int]) -> dict[str, Any]:
         """Ask each key whether it still works, with a request that an idle key must grant."""
@@ -397,8 +398,13 @@ class HttpWorker:
             write_whole(self.steps_fd, text.encode())
 
     async def carry_out(self, line: str) -> dict[str, Any]:
-        """One order, and what came of it."""
-        data = json.loads(line)
+        """One order, and what came of it. Raises StoreUnavailable where the service cannot be reached any more."""
+        try:
+            return await self._carried_out(json.loads(line))
+        except ConnectionLost as lost:
+            raise StoreUnavailable(f"the service was lost during the run: {lost}") from None
+
+    async def _carried_out(self, data: dict[str, Any]) -> dict[str, Any]:
         if data["do"] == "bursts":
             return await self.bursts(orders_from(data))
         if data["do"] == "heads":

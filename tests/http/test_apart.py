@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from harness.http.apart import Apart
-from harness.http.connection import Line
+from harness.http.connection import Line, Shared
 from harness.http.perform import HttpSession
 from harness.http.place import Place
 
@@ -20,7 +20,7 @@ class Drawn(Line):
 
     def __init__(self, rng: Random) -> None:
         """Connected at once."""
-        super().__init__(Place("127.0.0.1", 8000), None, {})
+        super().__init__(Place("127.0.0.1", 8000), None, Shared())
         self._rng = rng
         self.process = ""
         self.draw()

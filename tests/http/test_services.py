@@ -147,18 +147,22 @@ class Mine(Service):
     url = "http://127.0.0.1:{port}"
 
     def call(self, request):
-        return Call("POST", f"/{{request.key}}")
+        return Call("POST", f"/{{request.key}}", body={body})
 
     def reply(self, request, answer):
         return Reply("added", {{"value": int(answer.headers["x-value"])}}) if answer.status == 201 else None
 """
 
 
-def test_one_request_at_a_time_shows_nothing(race: Callable[..., Any], tmp_path: Path) -> None:
-    """A service that cannot break because nothing overlaps in it is not said to hold. Its target is a script."""
+@pytest.mark.parametrize("body", [b"", b"not waited for"])
+def test_one_request_at_a_time_shows_nothing(race: Callable[..., Any], tmp_path: Path, body: bytes) -> None:
+    """A service that cannot break because nothing overlaps in it is not said to hold. Its target is a script.
+
+    It acts as soon as it has the head: of its requests nothing but the head is sent before the release.
+    """
     port = free_port()
     (tmp_path / "serial.py").write_text(SERIAL)
-    Path("mine.py").write_text(SCRIPT.format(port=port))
+    Path("mine.py").write_text(SCRIPT.format(port=port, body=body))
     with listening([sys.executable, "serial.py", str(port)], port, tmp_path):
         ended = race("run", "counter", "--target", "mine.py", "--bursts", "40", "--json", "--quiet")
     found = document(ended)

@@ -12,7 +12,7 @@ import h2.events
 import pytest
 
 from harness.http.calls import Answer, Call
-from harness.http.connection import Held, Line, prepared, release
+from harness.http.connection import Held, Line, Shared, prepared, release
 from harness.http.place import Place
 from harness.model import ConnectionLost
 
@@ -57,9 +57,10 @@ async def _held(
 
     server = await asyncio.start_server(handle, "127.0.0.1", 0)
     place = Place("127.0.0.1", server.sockets[0].getsockname()[1], version=version)  # type: ignore[arg-type]
-    shared: dict[str, Any] = {}
+    shared = Shared()
     lines = [Line(place, None, shared) for _ in calls]
-    held: list[Held] = [await line.hold(call, head=head) for line, call in zip(lines, calls, strict=True)]
+    together = (line.hold(call, head=head) for line, call in zip(lines, calls, strict=True))
+    held: list[Held] = await asyncio.gather(*together)
     await asyncio.sleep(0.05)
     before = list(seen)
     try:
@@ -68,8 +69,7 @@ async def _held(
     finally:
         for line in lines:
             await line.drop()
-        for connection in shared.values():
-            await connection.close()
+        await shared.close()
         server.close()
         await asyncio.wait(serving)
     return before, seen[len(before) :], answers
@@ -115,3 +115,35 @@ def test_a_file_that_holds_no_certificates(tmp_path: Path) -> None:
     wrong.write_text("nothing")
     with pytest.raises(Exception, match=r"ca\.pem: no certificates can be read"):
         Place("127.0.0.1", 1, tls=True, ca=str(wrong)).context()
+
+
+async def _hung_up_when_idle() -> int:
+    """The status of a request that begins on a connection which the service closes just then, having answered once."""
+    serving: list[asyncio.Task[Any]] = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.append(asyncio.current_task())  # type: ignore[arg-type]
+        await reader.readuntil(b"}")
+        writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        await reader.read(1)
+        writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    line = Line(Place("127.0.0.1", server.sockets[0].getsockname()[1], version="1.1"), None, Shared())
+    async with asyncio.timeout(20):
+        await line.ask(POST)
+        held = await line.hold(POST)
+        answer = asyncio.create_task(held.answer())
+        while not await held.renewed():  # noqa: ASYNC110 - as a worker does, which cannot know
+            await asyncio.sleep(0)
+        release(prepared([held]))
+        status = (await answer).status
+    await line.drop()
+    server.close()
+    await asyncio.wait(serving)
+    return status
+
+
+def test_an_idle_connection_that_is_closed_is_replaced() -> None:
+    """The service may do so whenever it likes: what it was sent had no end, so it had no effect."""
+    assert asyncio.run(_hung_up_when_idle()) == 204
