@@ -89,6 +89,8 @@ class Bench:
         self._next_burst = first
         self._probed: dict[int, int] = {}
         self._kills: Kills | None = None
+        self._until: float | None = None
+        self.most_probes = MAX_PROBES
 
     def others(self) -> float | None:
         """The share of the processors that other programs used so far; None where our server may be one of them."""
@@ -97,7 +99,8 @@ class Bench:
     async def bursts(self, tally: Tally, load: Load, count: int, until: float | None = None) -> None:
         """`count` bursts of the cell under test, with its control's among them; fewer past `until` (monotonic s)."""
         # Where each burst takes long, as its scenario says, a few of them are a chunk already.
-        least = chunk = min(FIRST_CHUNK, max(FEWEST_CHUNK, tally.bound.scenario.bursts * FIRST_CHUNK // 1000))
+        least = chunk = self.least(tally.bound)
+        self._until = until
         self._kills = Kills(load) if load.kills else None
         wanted = tally.judged + count
         tally.parts.append(Parts(tally.judged + tally.apart, wanted + tally.apart))
@@ -131,6 +134,14 @@ class Bench:
         """
         await self._chunk(tally, load, self._enough(tally, CHUNK_REQUESTS // load.size or 1, count))
 
+    def least(self, bound: Bound) -> int:
+        """How many bursts are a chunk at least."""
+        return min(FIRST_CHUNK, max(FEWEST_CHUNK, bound.scenario.bursts * FIRST_CHUNK // 1000))
+
+    def _left_s(self) -> float | None:
+        """For how long bursts may begin; None where that is not for workers to mind."""
+        return None
+
     def _enough(self, tally: Tally, most: int, missing: int) -> int:
         """How many bursts to order: at most `most`, and no more than give `missing` of the cell under test."""
         if tally.control is None:
@@ -149,7 +160,7 @@ class Bench:
             self._observer.ordered(first, number)
         orders = Orders(
             cells=tuple(bound.cell for bound in bounds), load=load, first=first, count=number,
-            deadline_s=number * load.timeout_s + _SPARE_S,
+            deadline_s=number * load.timeout_s + _SPARE_S, budget_s=self._left_s(),
         )  # fmt: skip
         keys = {
             burst: keys_of(draw(tally.bound.scenario, load.seed, burst, load.size))
@@ -179,7 +190,7 @@ class Bench:
             rest = None if rest is None or left is None else rest | left
         if await self._lost(tally):
             return
-        if done.interrupted or done.expired:  # a burst cut off in the middle is no burst
+        if done.interrupted or done.stopped:  # a burst cut off in the middle is no burst
             whole = {burst for burst, at in done.releases.items() if len(at) == self.fleet.processes}
             whole -= {burst for burst, _who in done.expired}  # nor is one that the service did not let in
             records = {burst: record for burst, record in records.items() if burst in whole}
@@ -343,7 +354,7 @@ class Bench:
     async def probe(self, tally: Tally, load: Load) -> None:
         """Ask a sample of keys whether they still work, once every lease has passed."""
         scenario = tally.bound.scenario
-        sample = [(burst, key) for burst, keys in tally.last_bursts.items() for key in keys][-MAX_PROBES:]
+        sample = [(burst, key) for burst, keys in tally.last_bursts.items() for key in keys][-self.most_probes :]
         tally.last_bursts.clear()
         if not sample or scenario.probe(sample[0][1]) is None or tally.failures or self.interrupted:
             return
@@ -390,11 +401,13 @@ class Bench:
             return await self.one(tally, bound, "seed", load, keys=list(keys)) is not None
         return True
 
-    async def one(self, tally: Tally, bound: Bound, do: str, load: Load, **more: object) -> dict[str, Any] | None:
+    async def one(
+        self, tally: Tally, bound: Bound, do: str, load: Load, *, patience_s: float | None = None, **more: object
+    ) -> dict[str, Any] | None:
         """Let the first worker do something; None where a store or the worker is gone, which the tally then knows."""
         try:
             owned = do in _ASKING and bool(bound.strategy.serving)
-            return await self.fleet.one(do, bound.cell, load, owned=owned, **more)
+            return await self.fleet.one(do, bound.cell, load, owned=owned, patience_s=patience_s, **more)
         except UsageError:
             raise
         except RaceError as error:

@@ -141,7 +141,7 @@ class Round:
     at which the processes left each meeting. `failure` says why it is not whole; `killed` is the worker that was
     killed on purpose. `handled` are what workers told of single requests beyond the record: lists that begin with the
     number of the burst and the id of the request. `expired` are bursts that were answered to a login that has run out,
-    and whose; nobody went on after them.
+    and whose. `stopped`: the workers ended before the last burst by themselves.
     """
 
     spans: list[tuple[int, int]]
@@ -154,6 +154,7 @@ class Round:
     killed: int | None = None
     handled: list[list[Any]] = field(default_factory=list)
     expired: list[tuple[int, str]] = field(default_factory=list)
+    stopped: bool = False
 
 
 class Fleet:
@@ -313,6 +314,7 @@ class Fleet:
             "first": orders.first,
             "count": orders.count,
             "deadline_s": orders.deadline_s,
+            "budget_s": orders.budget_s,
         }
         for process in self._workers:
             process.order(order)
@@ -388,6 +390,7 @@ class Fleet:
             failure=failure,
             interrupted=interrupted,
             handled=[one for answer in told for one in answer.get("handled", ())],
+            stopped=any(answer.get("stopped") for answer in told),
             expired=[(burst, who) for answer in told for burst, who in answer.get("expired", ())],
         )
 
@@ -395,15 +398,18 @@ class Fleet:
         """Let every worker know something."""
         await self._ask_all(self._workers, order)
 
-    async def one(self, do: str, cell: Cell, load: Load, *, owned: bool = False, **more: Any) -> dict[str, Any]:
+    async def one(
+        self, do: str, cell: Cell, load: Load, *, owned: bool = False, patience_s: float | None = None, **more: Any
+    ) -> dict[str, Any]:
         """Let the first worker do something: `seed`, `rest`, `probe`, `resume` or what else it knows.
 
-        `owned`: it asks owners or daemons, who are to serve this cell.
+        `owned`: it asks owners or daemons, who are to serve this cell. `patience_s`: how long that may take, where it
+        is not a request's time-out.
         """
         await self._bind(cell if owned else None, load)
         order = {"do": do, "cell": asdict(cell), "load": asdict(load), **more}
         try:
-            async with asyncio.timeout(load.timeout_s + _GRACE_S):
+            async with asyncio.timeout((load.timeout_s if patience_s is None else patience_s) + _GRACE_S):
                 (answer,) = await self._ask_all(self._workers[:1], order)
         except TimeoutError:
             self._workers[0].child.kill()  # a late answer would be taken for that of a later order

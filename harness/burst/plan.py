@@ -53,7 +53,8 @@ class Orders:
     """What every worker is told to do next. Bursts are numbered through a whole run.
 
     `cells` holds the cell under test and, where there is one, its control; in sustained
-    mode only the first is used.
+    mode only the first is used. `budget_s` is for what may be slow, a service: past so many seconds no further burst
+    begins.
     """
 
     cells: tuple[Cell, ...]
@@ -61,6 +62,7 @@ class Orders:
     first: int
     count: int
     deadline_s: float
+    budget_s: float | None = None
 
     def cell_of(self, burst: int) -> int:
         """Which of `cells` this burst belongs to."""
@@ -117,4 +119,5 @@ def orders_from(data: dict[str, Any]) -> Orders:
         first=data["first"],
         count=data["count"],
         deadline_s=data["deadline_s"],
+        budget_s=data["budget_s"],
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from harness.burst.bench import Bench
+from harness.burst.bench import CHUNK_S, MAX_PROBES, Bench
 from harness.burst.cells import Bound
 from harness.burst.door import Handled
 from harness.burst.evidence import BurstRecord, by_burst, monotonic_to_unix_ns
@@ -20,6 +21,10 @@ from harness.model import Evidence, Operation, RaceError, Reply, StoreUnavailabl
 
 _ALONE = 4_000_000_000
 """The number of the burst that is asked one request after the other: no run has so many."""
+_A_BURST = 4
+"""Requests of an attempt, at most, for the time that a burst may take that is asked one after the other."""
+_PROBES_S = 5.0
+"""So long the probes of a run may take, one after the other."""
 _MOST_RENEWALS = 100
 """Logins that ran out and were made again, in a run: each costs the burst that met it."""
 
@@ -33,6 +38,16 @@ class HttpBench(Bench):
         self.site = site
         self._expired: list[str] = []
         self._in_vain = False
+        self._request_s = 0.0
+
+    def least(self, bound: Bound) -> int:
+        """Of a slow service a single burst may take what a chunk should."""
+        if not self._request_s:
+            return super().least(bound)
+        return max(1, min(super().least(bound), int(CHUNK_S / self._request_s)))
+
+    def _left_s(self) -> float | None:
+        return None if self._until is None else max(0.0, self._until - time.monotonic())
 
     def others(self) -> float | None:
         """Nobody knows which of the other programs are the service."""
@@ -63,9 +78,14 @@ class HttpBench(Bench):
         """Ready keys, where the service wants that."""
         return not keys or await self.one(tally, bound, "seed", load, keys=list(keys)) is not None
 
-    async def one(self, tally: Tally, bound: Bound, do: str, load: Load, **more: object) -> dict[str, Any] | None:
+    async def one(
+        self, tally: Tally, bound: Bound, do: str, load: Load, *, patience_s: float | None = None, **more: object
+    ) -> dict[str, Any] | None:
         """As any bench; of who logged in meanwhile every process is told."""
-        told = await super().one(tally, bound, do, load, **more)
+        keys, timeout_s = more.get("keys"), max(load.timeout_s, self.site.service.timeout_s)
+        rounds = 1 + len(keys) if isinstance(keys, list) else _A_BURST * load.size
+        patience_s = timeout_s * rounds if patience_s is None else patience_s
+        told = await super().one(tally, bound, do, load, patience_s=patience_s, **more)
         if told is not None and told.get("logins"):
             order = {"do": "logins", "cell": asdict(bound.cell), "load": asdict(load), "logins": told["logins"]}
             await self.fleet.tell(order)
@@ -99,7 +119,10 @@ class HttpBench(Bench):
         names = keys_of(items)
         if not await self.seed(tally, bound, load, names):
             return
+        began = time.monotonic()
         told = await self.one(tally, bound, "alone", load, burst=_ALONE)
+        self._request_s = (time.monotonic() - began) / load.size
+        self.most_probes = max(1, min(MAX_PROBES, int(_PROBES_S / self._request_s)))
         if told is None or await self._lost(tally):
             return
         if told["heads"]:

@@ -99,6 +99,7 @@ class HttpWorker:
         for performer in performers:
             performer.trace, performer.sent, performer.handled, performer.expired = [], 0, [], {}
         give_up = time.monotonic() + orders.deadline_s
+        until = give_up if orders.budget_s is None else time.monotonic() + orders.budget_s
         self.rendezvous.begin()
         for burst in range(orders.first, orders.first + orders.count):
             performer = performers[orders.cell_of(burst)]
@@ -108,7 +109,7 @@ class HttpWorker:
                 await self._hang_up()  # what was held would be taken for the beginning of another request
                 break
             released.append((burst, at))
-            if performer.expired:
+            if performer.expired or time.monotonic() > until:
                 self.rendezvous.stop()
                 break
             await self._apart.part(self.sessions)
@@ -118,7 +119,13 @@ class HttpWorker:
         sent = sum(performer.sent for performer in performers)
         handled = [one for performer in performers for one in performer.take_handled()]
         expired = [(burst, who) for performer in performers for who, burst in performer.expired.items()]
-        return {"released": released, "handled": handled, "expired": expired, **self._counts(sent)}
+        return {
+            "released": released,
+            "handled": handled,
+            "expired": expired,
+            "stopped": len(released) < orders.count,
+            **self._counts(sent),
+        }
 
     async def _hang_up(self) -> None:
         """The next burst goes over connections of its own, opened before it is released."""

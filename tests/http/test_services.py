@@ -170,6 +170,17 @@ def test_one_request_at_a_time_shows_nothing(race: Callable[..., Any], tmp_path:
     assert "requests met inside the service in only 0 of" in found["reason"]
 
 
+def test_a_slow_service_is_asked_no_longer_than_the_budget(race: Callable[..., Any], tmp_path: Path) -> None:
+    """No burst begins past it, although bursts are told to workers by the dozen: here ten would take more."""
+    port = free_port()
+    slow = SERIAL.replace("HTTPServer", "ThreadingHTTPServer")
+    (tmp_path / "slow.py").write_text(slow.replace("self.send_response", "time.sleep(0.3); self.send_response"))
+    Path("mine.py").write_text(SCRIPT.format(port=port, body=b""))
+    with listening([sys.executable, "slow.py", str(port)], port, tmp_path):
+        ended = race("run", "counter", "--target", "mine.py", "--bursts", "1000", "--budget", "2", "--json", "--quiet")
+    assert 0 < document(ended)["counts"]["bursts"] < 10
+
+
 def test_tls_http_2_and_secrets(race: Callable[..., Any], tmp_path: Path, secrets: None) -> None:
     """A lost update behind TLS, over HTTP/2 by ALPN; token and cookie are in nothing that is printed or kept."""
     authority = trustme.CA()
