@@ -333,6 +333,15 @@ def test_the_story_is_drawn() -> None:
     assert next(strokes(diagram, "A")) == ("stale", 2, 3)
     assert [node.told for node in diagram.nodes] == [True, True, True]
 
+    rightwards = (
+        Row(1, "A", "GET", "0"), Row(2, "B", "GET", "0"),
+        Row(3, "A", "SET user 1 PX 2000", "OK"), Row(4, "B", "SET", "OK"),
+    )  # fmt: skip
+    diagram = drawn(*rightwards, why="B decided at 4 on what it read at 2; step 3 had made that untrue.")
+    text = diagram.nodes[2].texts[0]
+    assert diagram.arrow is not None
+    assert text.x + 7 * len(text.words) < diagram.arrow[0] < diagram.arrow[1], "the arrow does not strike the text out"
+
 
 def test_the_whole_reply_is_told() -> None:
     """Whatever is cut beside the line: on hovering, on focus, and to who hears the page."""

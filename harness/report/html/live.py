@@ -86,7 +86,9 @@ def _overlap(overlap: Document) -> View:
     rate, spread = overlap["control_rate"], overlap["release_spread_us"]
     apart = "" if spread is None else f", released {spread:.0f} us apart"
     if overlap["control"] is None:
-        return _card("overlap", "control", f"known to break{apart}")
+        return _card(
+            "overlap", "-" if spread is None else f"{spread:.0f} us", "apart; known to break: the control itself"
+        )
     shown = f"{count(overlap['control_broken'])} of {count(overlap['control_bursts'])}{apart}"
     tone = "" if rate is None else "good" if rate >= NEEDED_CONTROL_RATE else "warn"
     return _card(f"overlap: {overlap['control']} broke", "-" if rate is None else f"{percent(rate)} %", shown, tone)

@@ -314,8 +314,11 @@ def _story(why: str, nodes: Sequence[Node]) -> tuple[tuple[float, float, float] 
     if read is None or decided is None or untrue is None or untrue.x == decided.x:
         return None, []
     inward = 1 if decided.x > untrue.x else -1
-    arrow = (untrue.x + 8 * inward, decided.x - 8 * inward, untrue.y)
-    return arrow, [Stroke(decided.x, untrue.y, decided.y, "stale")]
+    begin, end = untrue.x + 8 * inward, decided.x - 8 * inward
+    text = untrue.texts[0]
+    if untrue.x < text.x < end:  # its own text stands in the way
+        begin = min(text.x + _CHAR * len(text.words) + 8, end - 16)
+    return (begin, end, untrue.y), [Stroke(decided.x, untrue.y, decided.y, "stale")]
 
 
 def _legend(strokes: Sequence[Stroke], nodes: Sequence[Node]) -> tuple[str, ...]:
