@@ -31,6 +31,7 @@ _LOOK_S = 0.5
 _PATIENCE_S = 60.0
 _LOCAL = {"localhost", "127.0.0.1", "::1", "[::1]"}
 log = logging.getLogger("race")
+TABLES = logging.getLogger("locust.stats_logger")
 
 
 class Link:
@@ -300,7 +301,8 @@ def _ready(environment: Any, runner: Any, web_ui: Any, **_more: Any) -> None:
     swarm.ready(environment)
     environment.locustfile = "race"
     if TOLD["quiet"] or not TOLD["headless"]:
-        logging.getLogger("locust.stats_logger").setLevel(logging.CRITICAL)  # tables of whole milliseconds
+        TABLES.setLevel(logging.CRITICAL)  # of whole milliseconds
+    TABLES.addFilter(lambda _record: environment.stats.total.num_requests > 0)  # of nothing say nothing
     url = ""
     if web_ui is not None:
         _extend(web_ui)
