@@ -89,15 +89,18 @@ def test_what_cannot_be(race: Race, arguments: tuple[str, ...], line: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("arguments", "line"),
+    ("arguments", "code", "line"),
     [
-        (("--headless", "--quiet", "--", "-u", "1"),
+        (("--headless", "--", "-u", "1"), 2,
          "1 user cannot meet in a burst of 2: raise the users, or lower the size"),
-        (("--headless", "--quiet", "--", "--no-such-flag"),
+        (("--headless", "--quiet", "--", "--no-such-flag"), 2,
          "Locust did not start: unrecognized arguments: --no-such-flag"),
+        (("--headless", "--redis-url", "redis://127.0.0.1:1"), 3,
+         ("Redis at 127.0.0.1:1 does not answer (connection refused): start it, or leave out --redis-url to use the"
+         " embedded one")),
     ],
 )  # fmt: skip
-def test_what_locust_is_told_too_little_or_too_much(tmp_path: Path, arguments: tuple[str, ...], line: str) -> None:
-    """Locust's own default, one user, meets nobody: it is said, not waited for. And what Locust refuses, it says."""
+def test_where_nothing_begins(tmp_path: Path, arguments: tuple[str, ...], code: int, line: str) -> None:
+    """One line. One user, as Locust has it, meets nobody; what Locust refuses, it says; its tables would be empty."""
     ended = Session(tmp_path, "ui", "double-submit", "--strategy", "lua", *arguments).ended()
-    assert ended == (2, "", f"race: {line}\n")
+    assert ended == (code, "", f"race: {line}\n")
