@@ -96,9 +96,9 @@ class Embedded:
         if self.folder.exists():
             with contextlib.suppress(OSError, ValueError):
                 remove(self.folder)
-            for server in self._servers.values():
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    server.wait(_END_S)
+        for server in self._servers.values():  # also one that is killed, but was not gone a moment ago
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                server.wait(_END_S)
         self._lock.close()
 
     def running(self) -> list[int]:
