@@ -102,6 +102,8 @@ class Caller:
         self.sent: tuple[Pending, Event, bool] | None = None
         self.waits_for: tuple[str, ...] = ()
         self.tried: Touch = NOWHERE
+        self.tries_since = 0
+        """The event in which its present try began: what it touched until then is no part of it."""
         self.disturbed = False
         self.looked_at = 0
         self.due_ms = 0

@@ -165,7 +165,8 @@ class Exhaustive:
         apart = [place for place in range(early + 1, late) if not happens[place] >> early & 1] + [late]
         mask = sum(1 << place for place in apart)
         initials = {events[place].choice for place in apart if not happens[place] & mask & ~(1 << place)}
-        known = {*node.done, *node.todo, node.chosen}
+        # One that sleeps will do: what it begins has been run already (Abdulla et al. 2014, the test of optimal DPOR).
+        known = {*node.done, *node.todo, node.chosen, *node.sleeping}
         if any(choice in known for choice in initials if choice in node.choices):
             return
         possible = [choice for choice in node.choices if choice in initials]

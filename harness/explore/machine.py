@@ -198,7 +198,7 @@ class Machine:
         if pending.name != "first" and not caller.disturbed:
             caller.condition, caller.patience_ms = "parked", pending.ms
             return
-        caller.tried, caller.disturbed = NOWHERE, False
+        caller.tried, caller.disturbed, caller.tries_since = NOWHERE, False, len(self.events)
         if pending.name == "others":
             caller.looked_at = len(self.events)
         self._advance(caller, event, value=True)
@@ -274,7 +274,8 @@ class Machine:
         touch = event.touch
         for caller in list(self.callers):
             if caller.name == event.choice.caller and event.choice.kind not in TIME_MOVES:
-                caller.tried = caller.tried.with_(touch)
+                if event.index > caller.tries_since:
+                    caller.tried = caller.tried.with_(touch)
             elif caller.alive and not caller.disturbed and disturbs(touch, caller.tried):
                 caller.disturbed = True
             if caller.condition == "parked" and caller.disturbed:
