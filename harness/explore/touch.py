@@ -233,6 +233,7 @@ def statement_touch(kind: StatementKind, keys: Iterable[str] | None, isolation: 
     if isolation != "read committed" and first:
         seen.add("commits")
     if isolation == "serializable":
-        taken.add("ssi")
+        # What one has read is held against who writes; two that only read have nothing against each other.
+        (seen if kind.selects and not kind.locks and not kind.calls and not kind.draws else taken).add("ssi")
     seen.add("pg")
     return Touch(frozenset(seen), frozenset(taken))

@@ -28,7 +28,7 @@ some_key = st.sampled_from(KEYS)
 redis_program = st.lists(
     st.tuples(
         st.sampled_from(
-            ("get", "set", "incr", "setnx", "del", "set-read", "watched", "script", "other", "give", "take")
+            ("get", "set", "incr", "setnx", "del", "set-read", "watched", "script", "other", "give", "take", "await")
         ),
         some_key,
     ),
@@ -118,6 +118,10 @@ class RedisRuns(Runs):
             elif op == "take":
                 found = await session.redis("BLPOP", f"{key}:list", 1)
                 answer = found and found[1]
+            elif op == "await":
+                async for _ in session.polls():
+                    if answer := await session.redis("GET", key):
+                        break
             elif op == "other":
                 answer = await session.redis("GET", session.key(named["y" if name == "x" else "x"]))
             else:
