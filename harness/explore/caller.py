@@ -71,6 +71,12 @@ class Open:
     statements: list[Statement] = field(default_factory=list)
     visible: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def only_read(self) -> bool:
+        """Whether nobody can notice its COMMIT: it has read rows that are known, and keeps nobody waiting."""
+        known = bool(self.statements) and all(one.only_reads for one in self.statements)
+        return known and self.isolation != "serializable"
+
 
 class Caller:
     """A program with its session. `place` numbers its connections, `process` its virtual process."""

@@ -32,6 +32,12 @@ class Statement:
         self.first = first
 
     @property
+    def only_reads(self) -> bool:
+        """Whether it leaves nothing behind that its transaction would have to give back."""
+        kind = self.kind
+        return kind.selects and not (kind.locks or kind.advisory or kind.draws or kind.calls) and self.keys is not None
+
+    @property
     def touch(self) -> Touch:
         """By what is known now."""
         return statement_touch(self.kind, self.keys, self.isolation, first=self.first)

@@ -17,7 +17,7 @@ from harness.explore.passing import TIME_MOVES, later, let_time_pass, pause, sle
 from harness.explore.program import REPLICA, Cast
 from harness.explore.search import Search
 from harness.explore.session import Pending
-from harness.explore.steps import finish_redis, finish_sql, grant, redis_step, take_step
+from harness.explore.steps import end_reading, finish_redis, finish_sql, grant, redis_step, take_step
 from harness.explore.touch import EVERYTHING, LOCAL, NOWHERE, Touch, disturbs
 from harness.explore.world import World
 from harness.model import ConnectionLost, RaceError, StoreFault, UsageError, described
@@ -174,6 +174,9 @@ class Machine:
                 await (await self.world.postgres(caller.place)).begin(pending.isolation)  # type: ignore[arg-type] # a session gave it
                 caller.transaction = Open(pending.isolation)
                 self._advance(caller, event, None)
+            elif pending.kind == "commit" and not self.faults and caller.transaction and caller.transaction.only_read:
+                await end_reading(self, caller, event)
+                return  # which has settled it
             elif pending.kind in {"beside", "beside-end"}:
                 await self._beside(caller, event, begins=pending.kind == "beside")
             elif pending.kind == "sleep" and caller.prompt:

@@ -346,6 +346,15 @@ async def finish_sql(stage: Stage, caller: Caller, event: Event) -> None:
     await _told(stage, caller, event, task.result(), lost=lost)
 
 
+async def end_reading(stage: Stage, caller: Caller, event: Event) -> None:
+    """COMMIT of a transaction that has only read, with its last step: nobody else can notice it."""
+    connection = await stage.world.postgres(caller.place)
+    await connection.commit()
+    caller.transaction = None
+    event.show(caller, "sql", ("COMMIT",))
+    await stage.resume(caller, event, None)
+
+
 # Locks and owners
 
 
