@@ -30,7 +30,12 @@ _MOST_BYTES = 1 << 16
 _ROUNDS = 16
 """So often it looks for replies before everybody else of the process has a turn."""
 _PATIENCE_MS = 4_000
+_NEWS = getattr(select, "EPOLLIN", 0)
+_ONCE = _NEWS | getattr(select, "EPOLLRDHUP", 0) | getattr(select, "EPOLLET", 0)
+"""What is there is told once, when it comes: else the kernel would look at every connection again in the next turn."""
 _PARKED = object()
+_pack: Callable[[tuple[str | float | bytes, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment] # its stub says one word
+_ReplyError = hiredis.ReplyError
 _enter: Callable[[asyncio.AbstractEventLoop, Any], None] = asyncio._enter_task  # noqa: SLF001 - "Extending" of its docs
 _leave: Callable[[asyncio.AbstractEventLoop, Any], None] = asyncio._leave_task  # noqa: SLF001
 
@@ -59,7 +64,8 @@ class LentConnection:
         self.loop: ClosedLoop | None = None
         """Who looks for replies."""
         self._owner = owner
-        self._send = end.send
+        self.push = end.send
+        """Send bytes, or as many of them as fit."""
 
     def execute(self, *command: str | float | bytes) -> Awaitable[Any]:
         """Send a command; await its reply. Raises CommandRefused, ConnectionLost."""
@@ -69,11 +75,11 @@ class LentConnection:
         """The same for who has the words in a tuple already."""
         if self.lost is not None:
             raise ConnectionLost(self.lost)
-        packed = hiredis.pack_command(command)  # type: ignore[arg-type] # its stub says one word
+        packed = _pack(command)
         self.sent = number = self.sent + 1
         loop = self.loop
         if loop is not None and loop.turning:
-            loop.outbox.append((self, packed))
+            loop.outbox.append((self, self.push, packed))
         else:
             self.transmit(packed)
         return _reply(self, number)
@@ -83,7 +89,7 @@ class LentConnection:
         room = None
         while packed and self.lost is None:
             try:
-                packed = packed[self._send(packed) :]
+                packed = packed[self.push(packed) :]
             except BlockingIOError:
                 room = room or select.poll()
                 room.register(self.end, select.POLLOUT)
@@ -266,7 +272,7 @@ class ClosedLoop:
         self._buffer = bytearray(_MOST_BYTES)
         self.turning = False
         """Whether replies are being handed over: what is sent meanwhile is sent together, and wakes the server once."""
-        self.outbox: list[tuple[LentConnection, bytes]] = []
+        self.outbox: list[tuple[LentConnection, Callable[[bytes], int], bytes]] = []
         self._watched: dict[int, tuple[Any, Any, Any, LentConnection]] = {}
 
     def __enter__(self) -> Self:
@@ -282,7 +288,7 @@ class ClosedLoop:
     def begin(self, program: Coroutine[Any, Any, None], connection: LentConnection) -> Caller:
         """Let a caller go."""
         number, reader = connection.end.fileno(), connection.reader
-        self._poll.register(number, select.EPOLLIN)
+        self._poll.register(number, _ONCE)
         self._watched[number] = connection.end.recv_into, reader.feed, reader.gets, connection
         connection.loop = self
         caller = Caller(program, connection)
@@ -304,13 +310,18 @@ class ClosedLoop:
             self.turning = True
             self._replies(events)
             self.turning = False
-            for connection, packed in outbox:
-                connection.transmit(packed)
+            for connection, push, packed in outbox:
+                try:
+                    sent = push(packed)
+                except OSError:  # full, or lost: to be found out with patience
+                    sent = 0
+                if sent != len(packed):
+                    connection.transmit(packed[sent:])
             outbox.clear()
 
     def _replies(self, events: list[tuple[int, int]]) -> None:
         watched, buffer = self._watched, self._buffer
-        for number, _event in events:
+        for number, event in events:
             known = watched.get(number)
             if known is None:  # forgotten in the same turn
                 continue
@@ -318,6 +329,8 @@ class ClosedLoop:
             try:
                 length = receive(buffer)
                 feed(buffer, 0, length)
+                if length == _MOST_BYTES or (length and event != _NEWS):  # there is more, or the end: be told again
+                    self._poll.modify(number, _ONCE)
                 reply = gets()
             except BlockingIOError:
                 continue
@@ -326,7 +339,7 @@ class ClosedLoop:
                 continue
             if reply is not False:  # RESP2 has no false
                 connection.answered = at = connection.answered + 1
-                if at == connection.parked and at == connection.sent and type(reply) is not hiredis.ReplyError:
+                if at == connection.parked and at == connection.sent and type(reply) is not _ReplyError:
                     connection.parked = 0
                     connection.caller.step(reply)
                 else:
@@ -339,7 +352,7 @@ class ClosedLoop:
         """What is not simply the one reply that its caller waits for."""
         at, gets = connection.answered, connection.reader.gets
         while True:
-            if isinstance(reply, hiredis.ReplyError):
+            if isinstance(reply, _ReplyError):
                 text = str(reply)
                 reply = CommandRefused(text.split(" ", 1)[0], text)
             if at != connection.parked:

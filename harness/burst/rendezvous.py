@@ -26,7 +26,8 @@ class Rendezvous:
     def __init__(self, fd: int, process: int, processes: int) -> None:
         """`fd` is a file of at least `size(processes)` bytes shared by all."""
         self._map = mmap.mmap(fd, size(processes))
-        self._words = memoryview(self._map).cast("q")
+        self.words = memoryview(self._map).cast("q")
+        """As they lie there: the first says whether to stop, for who asks at every turn of a loop."""
         self._process = process
         self._processes = processes
         self._met = 0
@@ -34,27 +35,27 @@ class Rendezvous:
     @property
     def stopped(self) -> bool:
         """Whether the parent asked everybody to stop."""
-        return self._words[0] != 0
+        return self.words[0] != 0
 
     def close(self) -> None:
         """Unmap."""
-        self._words.release()
+        self.words.release()
         self._map.close()
 
     def stop(self) -> None:
         """Ask everybody to stop at the next meeting."""
-        self._words[0] = 1
+        self.words[0] = 1
 
     def reset(self) -> None:
         """Begin a new series of meetings; only while nobody waits."""
         self._met = 0
         for index in range(1, _READY_AT + self._processes):
-            self._words[index] = 0
-        self._words[0] = 0
+            self.words[index] = 0
+        self.words[0] = 0
 
     def arrived(self, process: int) -> int:
         """How many meetings a process has come to."""
-        return int(self._words[_READY_AT + process])
+        return int(self.words[_READY_AT + process])
 
     def begin(self) -> None:
         """In a worker: forget the meetings of an earlier series."""
@@ -63,14 +64,14 @@ class Rendezvous:
     def arrive(self) -> None:
         """Say that this process is ready for the next meeting."""
         self._met += 1
-        self._words[_READY_AT + self._process] = self._met
+        self.words[_READY_AT + self._process] = self._met
 
     def wait(self, patience_s: float) -> int:
         """Nap until the deadline is set; the deadline, in monotonic ns, to `spin` up to.
 
         0 when `patience_s` ran out or everybody was told to stop: call again, or give up.
         """
-        words = self._words
+        words = self.words
         slot = 1 + self._met % _SLOTS
         everybody = range(_READY_AT, _READY_AT + self._processes)
         give_up = time.monotonic() + patience_s

@@ -229,8 +229,8 @@ class Worker:
             draw_one, begun, clock, random, known = (
                 performer.scenario.burst, performer.begun, time.monotonic_ns, rng.random, hot.get,
             )  # fmt: skip
-            first, rendezvous, session, count = orders.first, self.rendezvous, sessions[index], load.keys
-            while (now_ns := clock()) < until and not rendezvous.stopped:
+            first, words, session, count = orders.first, self.rendezvous.words, sessions[index], load.keys
+            while (now_ns := clock()) < until and not words[0]:
                 item = draw_one(rng, 1)[0]
                 number = int(random() * count)
                 keys, place = known((item.keys, number)) or heat(item.keys, number)

@@ -144,13 +144,24 @@ def test_a_connection_that_ends(redis: RedisTarget, key: str) -> None:
             await session.redis("PING")
         return "told"
 
+    async def ends_itself(session: LoadSession, _key: str) -> int:
+        """Its last reply and the end come together: two commands are not answered, so that somebody still waits."""
+        number = await session.redis("CLIENT", "ID")
+        first = session.redis("CLIENT", "REPLY", "SKIP")
+        waiting = session.redis("PING")
+        session.redis("CLIENT", "KILL", "ID", number, "SKIPME", "no")
+        told = int(await first)
+        with pytest.raises(ConnectionLost):
+            await waiting
+        return told
+
     async def goes_on(session: LoadSession, key: str) -> int:
         for _ in range(50):
             await session.redis("INCR", key)
             await session.sleep_ms(1)
         return int(await session.redis("GET", key))
 
-    assert played(redis, key, ends, goes_on) == ["told", 50]
+    assert played(redis, key, ends, ends_itself, goes_on) == ["told", 1, 50]
 
 
 def test_who_is_cancelled_is_told_where_he_waits(redis: RedisTarget, key: str) -> None:
