@@ -432,7 +432,7 @@ class DoubleSubmit(Scenario):
             moved_ms = now_ms if held["until_ms"] > now_ms else now_ms + 1
             outcomes.append(rule({request.key: {**held, "until_ms": moved_ms}}, request, now_ms))
         for outcome in outcomes:
-            if reply is None or outcome.reply == reply:
+            if reply is None or outcome.reply.same(reply):
                 yield {**state, **outcome.changes}
 
 

@@ -322,7 +322,7 @@ class IdempotencyKey(Scenario):
             instants.append(held["until_ms"] if now_ms < held["until_ms"] else held["until_ms"] - 1)
         for at_ms in instants:
             outcome = rule(state, request, at_ms)
-            if reply is None or outcome.reply == reply:
+            if reply is None or outcome.reply.same(reply):
                 yield {**state, **outcome.changes}
 
 

@@ -372,7 +372,7 @@ class RateLimit(Scenario):
             instants.append(ends_ms if now_ms < ends_ms else ends_ms - 1)
         for at_ms in instants:
             outcome = rule(state, request, at_ms)
-            if reply is None or outcome.reply == reply:
+            if reply is None or outcome.reply.same(reply):
                 yield {**state, **outcome.changes}
 
 

@@ -174,7 +174,7 @@ def _differs(bound: Bound, evidence: Evidence) -> str:
     state = dict(evidence.initial)
     for one in evidence.operations:
         outcome = rule({key: state[key] for key in one.request.keys}, one.request, one.now_ms)
-        if one.reply is not None and one.reply != outcome.reply:
+        if one.reply is not None and not outcome.reply.same(one.reply):
             return f"{one.request.operation} was answered {_told(one.reply)}, and the rule says {_told(outcome.reply)}"
         state |= outcome.changes
     found = [breach.says for check in bound.scenario.invariants() for breach in check.check(evidence)]

@@ -17,23 +17,25 @@ _SURE_MS = 20
 """An instant known less well than this is guessed: both ends are tried, and in between the rule may say a third."""
 
 
-def freeze(value: Any) -> Any:
+def freeze(value: Any, *, exact: bool = False) -> Any:
     """A hashable stand-in for a JSON-like value that is equal where the content is equal.
 
-    Lists and tuples are the same thing, as they are in JSON; True is not 1. Raises TypeError
-    for a value that is neither JSON-like nor hashable.
+    Lists and tuples are the same thing, as they are in JSON; True is not 1. With `exact`, 1.0 is not 1: a rule may
+    tell them apart. Raises TypeError for a value that is neither JSON-like nor hashable.
     """
     kind = type(value)
     if kind in _PLAIN:
         return value
     if kind is bool:
         return ("bool", value)
+    if kind is float and exact:
+        return ("float", repr(value))
     if isinstance(value, list | tuple):
-        return ("list", *map(freeze, value))
+        return ("list", *[freeze(inner, exact=exact) for inner in value])
     if isinstance(value, Mapping):
-        return ("map", frozenset((key, freeze(inner)) for key, inner in value.items()))
+        return ("map", frozenset((key, freeze(inner, exact=exact)) for key, inner in value.items()))
     if isinstance(value, set | frozenset):
-        return ("set", frozenset(map(freeze, value)))
+        return ("set", frozenset(freeze(inner, exact=exact) for inner in value))
     hash(value)
     return value
 
@@ -136,9 +138,9 @@ class States:
         """Intern a whole state."""
         if self._only is not None:
             value = state.get(self._only)
-            return self._intern(freeze(value), value)
+            return self._intern(freeze(value, exact=True), value)
         values = tuple(state.get(key) for key in self.keys)
-        return self._intern(tuple(map(freeze, values)), values)
+        return self._intern(tuple(freeze(value, exact=True) for value in values), values)
 
     def state(self, number: int) -> dict[str, Any]:
         """The state behind a number."""
@@ -198,7 +200,7 @@ class States:
                 if value is values:
                     found.append(number)
                 else:
-                    frozen = value if type(value) in _PLAIN else freeze(value)
+                    frozen = value if type(value) in _PLAIN else freeze(value, exact=True)
                     known = self._ids.get(frozen)
                     found.append(self._intern(frozen, value) if known is None else known)
         else:
@@ -214,7 +216,7 @@ class States:
         copy, frozen = list(values), list(self._frozen[number])
         for key, value in changed.items():
             place = self._place[key]
-            copy[place], frozen[place] = value, freeze(value)
+            copy[place], frozen[place] = value, freeze(value, exact=True)
         return self._intern(tuple(frozen), tuple(copy))
 
     def _intern(self, frozen: Any, value: Any) -> int:

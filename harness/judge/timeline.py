@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,10 +91,6 @@ class Timeline:
             self.bits[count] = 1 << used
             self.ranks[count] = self.opened_at[count] = len(self.levels)
             self.levels.append((count, (*opened, count)))
-        # The levels of returns that something ordered at a level may have had to precede.
-        self.late_from = [0]
-        for place, _opened in self.levels:
-            self.late_from.append(max(self.late_from[-1], self.opened_at[place]))
 
     def _events(self) -> list[tuple[int, int, int]]:
         events = [(entry.invoked_ns, 0, place) for place, entry in enumerate(self.entries)]
@@ -109,16 +104,17 @@ class Timeline:
 class Window:
     """What is open at one level.
 
-    `pending` must be ordered, the next to return first; `unknown` may be. `late` have returned but may
-    have to come after something that is ordered only now. `twins` groups unknown entries
-    that ask for the same, `twin_of` gives each one's group.
+    `pending` must be ordered, the next to return first; `unknown` may be. `late` have returned, but may
+    have to come after something that is ordered only now: those since the level that `late_from` gives for
+    this one. `twins` groups unknown entries that ask for the same, `twin_of` gives each one's group.
     """
 
     def __init__(self, timeline: Timeline, distinct: Collection[str]) -> None:
         """Before the first level. Operations in `distinct` have no twins."""
         self.level = -1
         self.pending: list[int] = []
-        self.late: deque[int] = deque()
+        self.late_from = [0] * (len(timeline.levels) + 1)
+        self._gone = 0
         self.unknown: list[int] = []
         self.twins: dict[int, list[int]] = {}
         self.twin_of: dict[int, int] = {}
@@ -133,21 +129,21 @@ class Window:
 
     def go(self, level: int) -> list[int]:
         """Move to a level, forwards or backwards; the entries that nobody will ask about again."""
-        before = self.level
+        gone = range(0)
+        if self.level == level - 1:
+            gone = range(self._gone, self.late_from[level])
+            self._gone = max(self._gone, self.late_from[level])
         while self.level < level:
             self._forward()
         while self.level > level:
             self._backward()
-        timeline, late = self._timeline, self.late
-        first, gone = timeline.late_from[level], []
-        if before == level - 1:
-            if level:
-                late.append(timeline.levels[level - 1][0])
-            while late and timeline.ranks[late[0]] < first:
-                gone.append(late.popleft())
-        elif before != level:
-            self.late = deque(timeline.levels[earlier][0] for earlier in range(first, level))
-        return gone
+        return [self._timeline.levels[earlier][0] for earlier in gone]
+
+    @property
+    def late(self) -> Iterator[int]:
+        """The entries that have returned but may have to come late."""
+        levels = self._timeline.levels
+        return (levels[earlier][0] for earlier in range(self.late_from[self.level], self.level))
 
     def _forward(self) -> None:
         timeline = self._timeline

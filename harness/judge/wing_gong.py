@@ -114,11 +114,14 @@ class Search:
         self._caches: list[dict[int, tuple[int, ...]] | None] = [None] * (len(entries) + 1)
         self._asked = 0
         self._kinds = [*map(self.traits.kind_of, entries), self.traits.number(("", "at rest"))]
+        # Its own: what was trusted here is looked at again here, whatever other partitions have found out meanwhile.
+        self._changing = self.traits.changing.copy()
         self._trusted: set[int] = set()
         self._agreed: set[int] = set()
         self._forget_level()
         self._looks: list[_Look] | None = None
         self._window = Window(self.timeline, self.traits.distinct)
+        self._window.late_from = self._late_from()
 
     def run(self) -> Generator[int, None, Outcome]:
         """Search. Yields the number of steps taken, every now and then."""
@@ -140,7 +143,7 @@ class Search:
 
     def changes(self, place: int) -> bool:
         """Whether operations of an entry's kind are known to have changed a state."""
-        return self.traits.changing[self._kinds[place]]
+        return self._changing[self._kinds[place]]
 
     # What may follow
 
@@ -161,7 +164,7 @@ class Search:
 
     def _settle(self, places: Iterable[int], ordered: int, state: int) -> int:
         """Order what changes nothing here; check what was ordered so before."""
-        kinds, bits, changing = self._kinds, self.timeline.bits, self.traits.changing
+        kinds, bits, changing = self._kinds, self.timeline.bits, self._changing
         for place in places:
             kind = kinds[place]
             if changing[kind]:
@@ -185,7 +188,7 @@ class Search:
         bits = self._arrived.get(state)
         if bits is None:
             bits = self._settle(self._window.pending, 0, state)
-            kinds, changing = self._kinds, self.traits.changing
+            kinds, changing = self._kinds, self._changing
             for place in self._window.late:
                 if not changing[kinds[place]]:
                     found = self._after(place, state)
@@ -197,9 +200,20 @@ class Search:
         return ordered | bits
 
     def _distrust(self, kind: int) -> None:
-        self.traits.changing[kind] = True
+        self.traits.changing[kind] = self._changing[kind] = True
         if kind in self._trusted:
             raise _MistrustedError
+        self._window.late_from = self._late_from()
+
+    def _late_from(self) -> list[int]:
+        """For each level, the first one whose return may have to come after something that is ordered only there.
+
+        Only what is never settled tells: something before it in some order has been ordered before it here, too.
+        """
+        timeline, found = self.timeline, [0]
+        for place, _opened in timeline.levels:
+            found.append(max(found[-1], timeline.opened_at[place]) if self.changes(place) else found[-1])
+        return found
 
     def _agree(self, state: int) -> None:
         """Check that unknown operations taken to be the same are the same in this state."""

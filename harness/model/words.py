@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from harness.model.alike import alike
+
 State = Mapping[str, Any]
 """The state of a request's keys: key to value; None means that there is no row yet."""
 
@@ -57,6 +59,10 @@ class Reply(NamedTuple):
 
     decision: str
     values: Mapping[str, Any] = NOTHING
+
+    def same(self, other: Reply) -> bool:
+        """Whether the other one says the same, as JSON does: true is not 1, which to == it is."""
+        return self.decision == other.decision and (self.values is other.values or alike(self.values, other.values))
 
 
 DONE = "done"

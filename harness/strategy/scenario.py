@@ -189,5 +189,5 @@ class Scenario:
     def allowed(self, state: State, request: Request, now_ms: int, reply: Reply | None, rule: Rule) -> Iterable[State]:
         """The states in which the request may leave `state` with this reply. Override where a rule leaves a choice."""
         outcome = rule(state, request, now_ms)
-        if reply is None or outcome.reply == reply:
+        if reply is None or outcome.reply.same(reply):
             yield {**state, **outcome.changes}

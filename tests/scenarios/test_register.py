@@ -54,3 +54,10 @@ def test_values_survive_their_layouts(value: Any) -> None:
     command = SCENARIO.values.write("k", value, 0)
     assert value == SCENARIO.values.parse(command[2].encode() if command[0] == "SET" else None)
     assert value == SCENARIO.rows.value(SCENARIO.rows.row(value))
+
+
+@pytest.mark.parametrize(("value", "answer", "explained"), [(1, True, False), (False, 0, False), ((1,), [1], True)])
+def test_an_answer_is_compared_as_json(value: Any, answer: Any, explained: bool) -> None:
+    """Who is told true has not read 1, although to Python they are equal; a tuple arrives as a list."""
+    read, told = Request("read", (KEY,)), Reply("done", {"value": answer})
+    assert explained == any(True for _after in SCENARIO.allowed({KEY: value}, read, 0, told, SCENARIO.rule))
