@@ -139,7 +139,7 @@ async def compare(
         lost = await stores.lost()
         whole = not bench.interrupted
         rows = []
-        _pool_controls(tallies)
+        pool_controls(tallies)
         for bursts, sustained in tallies:
             first = measured(bursts, burst_load, infos, lost, started_at, bursts.elapsed_s, complete=whole)
             second = measured(sustained, sustained_load, infos, lost, started_at, sustained.elapsed_s, complete=whole)
@@ -187,19 +187,23 @@ def named(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _pool_controls(tallies: Sequence[tuple[Tally, Tally]]) -> None:
-    """Give every row of a store all that its control showed in this run.
+def pool_controls(tallies: Sequence[tuple[Tally, Tally]]) -> None:
+    """Give every row of a store and rule all that its control showed in this run.
 
     The controls of the rows met the same load on the same store, in turns over the whole run:
     together they say more than the few that ran beside one strategy. A control has a row of its own too.
+    What it shows of one rule says nothing of another, which the same load may hardly ever break.
     """
-    for store in {bursts.bound.strategy.store for bursts, _sustained in tallies}:
-        of_store = [pair for pair in tallies if pair[0].bound.strategy.store == store]
-        own = [bursts for bursts, _sustained in of_store if bursts.control is None]
-        beside = [bursts for bursts, _sustained in of_store if bursts.control is not None]
+    alike: dict[tuple[str, str], list[tuple[Tally, Tally]]] = {}
+    for pair in tallies:
+        bound = pair[0].bound
+        alike.setdefault((bound.strategy.store, bound.cell.rule), []).append(pair)
+    for pairs in alike.values():
+        own = [bursts for bursts, _sustained in pairs if bursts.control is None]
+        beside = [bursts for bursts, _sustained in pairs if bursts.control is not None]
         shown = sum(one.judged for one in own) + sum(one.control_bursts for one in beside)
         broken = sum(one.broken for one in own) + sum(one.control_broken for one in beside)
-        for bursts, sustained in of_store:
+        for bursts, sustained in pairs:
             sustained.control = bursts.control
             for tally in (bursts, sustained) if bursts.control is not None else ():
                 tally.control_bursts, tally.control_broken = shown, broken
