@@ -197,12 +197,13 @@ def markdown(mutants: Sequence[Row], safe: Sequence[Row]) -> str:
     quick = [found.explored_s for found in mutants if found.explored == "violated"]
     summary = (
         f"Every strategy with its protection broken: {len(set.union(*ways.values()))} of {len(total)} mutants are"
-        f" caught, {len(total - only)} of them by load or by their claim, {len(only)} only under a fault that load"
-        f" does not bring. Exploring every order of two requests breaks {len(quick)} of the {len(mutants)} cells, half"
-        f" of these within {1_000 * median(quick):.0f} ms."
+        f" caught, {len(total - only)} of them by load or by their claim, {len(only)} only by exploring: under a"
+        " fault that load does not bring, or in an order that it hardly meets. Exploring every order of two requests"
+        f" breaks {len(quick)} of the {len(mutants)} cells, half of these within {1_000 * median(quick):.0f} ms."
     )
     reading = (
-        "First what load shows: broken bursts among all bursts of two requests from two processes. `claim` means that"
+        "First what load shows: broken bursts among all bursts of two requests from two processes; `held` there is no"
+        " proof, and for a mutant says only that load does not meet what exploring shows. `claim` means that"
         " callers were shown an error which the strategy does not name. Then what exploring shows, and after how many"
         " schedules. Made by `make results`."
     )
@@ -241,7 +242,7 @@ def _cell(found: Row) -> str:
     if found.by.startswith("load"):
         loaded = f"{found.by} ({found.broken:,} of {found.bursts:,})"
     else:
-        loaded = found.by if found.by.startswith("claim") else found.verdict
+        loaded = found.by if found.by.startswith("claim") else f"{found.verdict} (none of {found.bursts:,})"
     under = f" under {found.fault}" if found.fault else ""
     shown = f", callers shown {', '.join(sorted(found.errors))}" if found.by.startswith("claim") else ""
     schedules = "1 schedule" if found.schedules == 1 else f"{found.schedules:,} schedules"
