@@ -58,7 +58,9 @@ OWNERS = (
     ("queue", "method", "queue"),
     ("queue, and an admin who writes directly", "bypass", "admin=naive,*=queue"),
     ("queue whose consumer alone has the credentials, and that admin", "bypass", "admin=naive,*=queue:credentials"),
+    ("queue in a table", "method", "pg-queue"),
     ("actor", "method", "actor"),
+    ("actor for each key", "method", "actors"),
     ("actor, and an admin who writes directly", "bypass", "admin=naive,*=actor"),
     ("actor that alone has the credentials, and that admin", "bypass", "admin=naive,*=actor:credentials"),
 )
