@@ -78,8 +78,11 @@ def claim_met(row: Document) -> str:
 
 
 def control_line(rows: list[Document]) -> str:
-    """How often this store's control broke under the same load, all rows together; empty without one."""
-    controls = [row["overlap"] for row in rows if row["overlap"]["control_bursts"]]
+    """How often this store's control broke under the same load; empty without one.
+
+    Every row of a rule holds all that its control showed beside any of them: that counts once.
+    """
+    controls = list({row["rule"]: row["overlap"] for row in rows if row["overlap"]["control_bursts"]}.values())
     if not controls:
         return ""
     broken = sum(overlap["control_broken"] for overlap in controls)

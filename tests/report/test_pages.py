@@ -145,7 +145,7 @@ def test_the_matrix() -> None:
     text = Page(page(documents.comparison())).text
     assert "naive violated violated violated violated 996 of 1,000 99.6 % (98.9-99.9)" in text
     assert "pg-serializable held held held - 0 of 1,000 at most 0.30 %" in text
-    assert "control: pg-read-committed broke in 744 of 750 bursts (99.2 %)" in text
+    assert "control: pg-read-committed broke in 248 of 250 bursts (99.2 %)" in text
     assert "Left out, and why own-command, own-command:other: two keys; one command cannot" in text
 
 
