@@ -46,6 +46,28 @@ def patience(words: tuple[Any, ...]) -> tuple[tuple[Any, ...], int] | None:
     return (*words[:place], 0, *words[place + 1 :]), max(waits_ms, 0)
 
 
+_ONE_KEY = {"BLPOP": 3, "BRPOP": 3, "BLMOVE": 6, "BRPOPLPUSH": 4, "BZPOPMIN": 3, "BZPOPMAX": 3}
+"""Commands of so many words wait for their first key only."""
+
+
+def foreseen(words: tuple[Any, ...]) -> tuple[tuple[Any, ...], bytes] | None:
+    """What tells whether a command would wait for ever if it were sent now, and the answer to that if it would not.
+
+    The question changes nothing. None for a command that never waits, not for ever, for several keys, or for what
+    comes after it is sent: with those it matters when it is.
+    """
+    waits = patience(words)
+    if waits is None or waits[1]:
+        return None
+    name = _text(words[0]).upper()
+    if len(words) == _ONE_KEY.get(name):
+        return ("TYPE", words[1]), b"zset" if name.startswith("BZ") else b"list"
+    if name == "XREAD" and _text(words[-3]).upper() == "STREAMS" and _text(words[-1]) not in {"$", "+"}:
+        place = next(place for place, word in enumerate(words) if _text(word).upper() == "BLOCK")
+        return (*words[:place], *words[place + 2 :]), b""
+    return None
+
+
 async def either(task: asyncio.Future[Any], ask: Callable[[], Awaitable[Any]]) -> tuple[bool, Any]:
     """Ask somebody else about a task that may be waiting: whether it is over, and the answer."""
     asking = asyncio.ensure_future(ask())

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from harness.explore.blocking import either
+from harness.explore.blocking import either, foreseen
 from harness.explore.caller import Caller, Open
 from harness.explore.event import Choice, Event
 from harness.explore.faults import crash, possible, start_again
@@ -86,7 +86,10 @@ class Machine:
         cycle = self.cycle()
         if cycle:
             return [Choice("victim", caller.name) for caller in cycle if caller.task is not None]
-        found = [Choice("step", caller.name) for caller in self.callers if caller.condition == "ready"]
+        ready = [caller for caller in self.callers if caller.condition == "ready"]
+        # Who would only wait is sent late: as soon as it is served, or once nobody else can go on.
+        willing = [caller for caller in ready if not caller.unserved] or ready
+        found = [Choice("step", caller.name) for caller in willing]
         if self.faults_left and found:
             found += possible(self)
         return found + later(self)
@@ -190,9 +193,21 @@ class Machine:
                 await redis_step(self, caller, pending, event, lost=False)
                 return  # which has settled it
             else:
+                caller.unserved = await self._unserved(caller, pending)
                 return
         if caller.condition == "done":
             await self._over(caller, event)
+
+    async def _unserved(self, caller: Caller, pending: Pending) -> bool:
+        """Whether a command would only wait. A request that begins with it has begun with that: it is sent at once."""
+        begins = caller.current is not None and caller.current.invoked_ns == 0
+        looks = foreseen(pending.words) if pending.kind == "redis" and caller.queued is None else None
+        if looks is None or begins or self.faults:
+            return False
+        waits = await self.world.would_wait(caller.place, *looks)
+        if waits is None:
+            self.caps.add("a command waits for a key that holds something else")
+        return bool(waits)
 
     def _try_again(self, caller: Caller, pending: Pending, event: Event) -> None:
         """Another try, once somebody has changed something since the last one."""
@@ -291,6 +306,12 @@ class Machine:
             await self._wake_statements(event)
 
     async def _wake_commands(self, event: Event) -> None:
+        for caller in self.callers:
+            pending = caller.pending
+            if caller.condition == "ready" and pending is not None and caller.name != event.choice.caller:
+                before, caller.unserved = caller.unserved, await self._unserved(caller, pending)
+                if before and not caller.unserved:
+                    event.woke.append(caller.name)
         for caller, task in self.inside():
             if not await self.world.waits_inside(caller.place, task):
                 event.woke.append(caller.name)

@@ -178,6 +178,22 @@ class World:
             if b"b" in flags[1]:
                 return True
 
+    async def would_wait(self, place: int, question: tuple[Any, ...], served: bytes) -> bool | None:
+        """Whether a caller's command would wait inside Redis now, by `foreseen`; None where its key is something else.
+
+        A caller with fewer rights than we is told by its own command.
+        """
+        if self._guarded and place < OWNERS:
+            return False
+        try:
+            answer = await self._aside.execute(*question)
+        except CommandRefused:
+            return None
+        if not served:
+            return answer is None
+        kind = answer if isinstance(answer, bytes) else str(answer).encode()
+        return True if kind == b"none" else False if kind == served else None
+
     async def end_wait(self, place: int) -> None:
         """End what a caller waits for inside its server: a statement is cancelled, a command finds nothing."""
         if self.store == "redis":

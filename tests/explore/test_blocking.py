@@ -15,7 +15,8 @@ from harness import Claim, Conditions, Outcome, Reply, Request, Rule, Scenario, 
 from harness.burst.cells import Bound
 from harness.burst.plan import Cell
 from harness.explore import Exhaustive, Exploration, Explorer, Options
-from harness.explore.blocking import patience
+from harness.explore.blocking import foreseen, patience
+from harness.explore.machine import Machine
 from harness.model import UsageError, Verdict
 from tests.explore.conftest import Stage
 
@@ -64,13 +65,18 @@ class Takes(Strategy):
             "wait a second": ("BLPOP", name, "1.0"),
             "move": ("BLMOVE", name, f"{name}:taken", "LEFT", "RIGHT", 0),
             "give": ("RPUSH", name, "it"),
-            "look and give": ("RPUSH", name, "it"),
             "give twice": ("RPUSH", name, "it", "more"),
+            "read": ("XREAD", "COUNT", 1, "BLOCK", 0, "STREAMS", name, "0"),
+            "write": ("XADD", name, "1-1", "it", "more"),
+            "drop": ("DEL", name),
+            "spoil": ("SET", name, "1"),
             "wait for replicas": ("WAIT", 1, 0),
         }
-        if request.operation == "look and give":
+        if request.operation.startswith("look and "):
             await session.redis("GET", f"{name}:other")
-        found = await session.redis(*words[request.operation])
+        found = await session.redis(*words[request.operation.removeprefix("look and ")])
+        if request.operation == "look and read":  # the key is called otherwise in every schedule
+            found = found[0][1][0][1]
         return Reply("done", {"found": str(found[-1] if isinstance(found, list) else found)})
 
 
@@ -147,6 +153,37 @@ def test_reduction(stage: Stage, operations: tuple[str, ...]) -> None:
     assert reduced.schedules <= full.schedules
 
 
+@pytest.mark.parametrize(
+    "operations",
+    [
+        ("look and take", "look and take", "give"),
+        ("look and take", "look and take", "give twice"),
+        ("look and take", "look and move", "look and give"),
+        ("look and take", "give", "drop"),
+        ("look and read", "look and read", "write", "drop"),
+    ],
+)
+def test_who_would_only_wait_is_sent_late(
+    stage: Stage, operations: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In fewer schedules the same is seen as where it is sent at any time, and waits inside the server."""
+    late = explored(stage, *operations)
+
+    async def at_any_time(*_: object) -> bool:
+        return False
+
+    monkeypatch.setattr(Machine, "_unserved", at_any_time)
+    full = explored(stage, *operations, reduce=False)
+    assert found(late) == found(full)
+    assert late.schedules < full.schedules
+
+
+def test_a_key_that_becomes_something_else(stage: Stage) -> None:
+    """Who waits already goes on waiting, who comes later is refused: no proof, since one of both is not run."""
+    both = explored(stage, "look and take", "spoil", "drop", "give")
+    assert "a command waits for a key that holds something else" in both.caps
+
+
 def test_what_no_step_brings_about(stage: Stage) -> None:
     """Replicas are no callers: refused in one line."""
     with pytest.raises(UsageError, match="WAIT cannot be explored"):
@@ -160,3 +197,14 @@ def test_patience() -> None:
     assert patience(("XREAD", "BLOCK", "250", "STREAMS", "s", "$")) == (("XREAD", "BLOCK", 0, "STREAMS", "s", "$"), 250)
     for never in (("XREAD", "STREAMS", "s", "0"), ("GET", "a"), ("BLPOP", "a", "soon"), ("BLPOP",)):
         assert patience(never) is None
+
+
+def test_what_is_foreseen() -> None:
+    """Only where it does not matter when it is sent."""
+    assert foreseen(("BLPOP", "a", 0)) == (("TYPE", "a"), b"list")
+    assert foreseen(("XREAD", "BLOCK", 0, "STREAMS", "s", "0-0")) == (("XREAD", "STREAMS", "s", "0-0"), b"")
+    for never in (
+        ("BLPOP", "a", "b", 0), ("BLPOP", "a", 1), ("XREAD", "BLOCK", 0, "STREAMS", "s", "$"), ("GET", "a"),
+        ("XREAD", "BLOCK", 0, "STREAMS", "s", "t", "0", "0"), ("BLMPOP", 0, 1, "a", "LEFT"),
+    ):  # fmt: skip
+        assert foreseen(never) is None
