@@ -30,7 +30,7 @@ SCENARIOS = (
 )  # fmt: skip
 ELSEWHERE = {"drop"}
 """The rule of `double-submit` that every other test tries."""
-DAEMONS = {"queue", "pg-queue", "redis-lock-fenced", "redis-lock-renewed"}
+DAEMONS = {"pg-queue", "redis-lock-fenced", "redis-lock-renewed"}
 """Their daemons and numbers make many orders: `counter` and `lock-lease` show them."""
 EVERYTHING = "RACE_MATRIX" in os.environ
 """Every variant under every rule and fault: minutes, and once in a while."""
