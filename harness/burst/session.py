@@ -319,8 +319,8 @@ class LoadSession(Session):
         now = time.time_ns() // 1_000_000
         self.now_at_ms = self.now_max_ms = now
         outcome = rule(state, request, now)
-        if type(outcome) is not Outcome:
-            raise UsageError(no_outcome(rule, outcome))
+        if wrong := no_outcome(rule, request, outcome):
+            raise UsageError(wrong)
         if self.steps is not None:
             at = time.monotonic_ns()
             self.steps.append(

@@ -7,6 +7,7 @@ import errno
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 
 import click
@@ -32,6 +33,8 @@ _MISSING = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run `race` with the arguments of the process, or those given, and leave with its exit code."""
+    # What a script forgot to await is said in one line by what follows from it.
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -55,6 +58,9 @@ def run(arguments: Sequence[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         tell("interrupted")
         return INTERRUPTED
+    except SystemExit as error:  # by a script: its code would be taken for a verdict
+        tell(blamed(error) or f"something ended race from inside: SystemExit {error.code}")
+        return WRONG_USAGE
     except BrokenPipeError:
         _forget_stdout()
         return OK

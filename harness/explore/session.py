@@ -212,8 +212,8 @@ class ExploreSession(Session):
         """Read the clock, apply the rule."""
         now = await self.now_ms()
         outcome = rule(state, request, now)
-        if type(outcome) is not Outcome:
-            raise UsageError(no_outcome(rule, outcome))
+        if wrong := no_outcome(rule, request, outcome):
+            raise UsageError(wrong)
         self._watch.decided(request, state, outcome)
         if self._slow is not None and (work_ms := self._slow(request)):
             await step(Pending("sleep", name=WORK, ms=work_ms * self._stretch))

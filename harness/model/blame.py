@@ -10,6 +10,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from harness.model.words import Outcome, Reply, Request
+
 SCRIPT = "__race_script__"
 """The global of a script that holds its path: as the user wrote it, or of a bundled one as it lies."""
 OWN = "__race_own__"
@@ -43,9 +45,17 @@ def where(function: Callable[..., Any]) -> str:
     return f"{script}:{code.co_firstlineno}: " if script is not None and code is not None else ""
 
 
-def no_outcome(rule: Callable[..., Any], answer: object) -> str:
-    """What is said of a rule that answers something else."""
-    return f"{where(rule)}a rule must return a harness.Outcome, not {answer!r:.60}"
+def no_outcome(rule: Callable[..., Any], request: Request, answer: object) -> str:
+    """What is said of a rule that answers something that cannot be judged; "" where there is nothing to say."""
+    if type(answer) is not Outcome:
+        return f"{where(rule)}a rule must return a harness.Outcome, not {answer!r:.60}"
+    changes, reply = answer
+    if type(reply) is not Reply or type(reply.decision) is not str:
+        return f"{where(rule)}an Outcome's reply must be a harness.Reply, its decision a text, not {reply!r:.60}"
+    for key in changes:
+        if key not in request.keys:
+            return f"{where(rule)}a rule may change only the keys that its request names, not {key!r:.60}"
+    return ""
 
 
 def no_reply(answering: Callable[..., Any], answer: object) -> str:

@@ -75,6 +75,23 @@ MISTAKES = {
         *(RULE.replace("return Outcome", "Outcome"), "naive"),
         "rule.py:6: a rule must return a harness.Outcome, not None",
     ),
+    "a strategy that forgets to wait": (
+        *(RULE, FIX.replace("await session.decide", "session.decide")),
+        "fix.py:10: AttributeError: 'coroutine' object has no attribute 'changes'",
+    ),
+    "a rule that changes what nobody asked for": (
+        *(RULE.replace("{request.key: state", '{"other": state'), "naive"),
+        "rule.py:6: a rule may change only the keys that its request names, not 'other'",
+    ),
+    "a rule that decides on no text": (
+        *(RULE.replace('Reply("done")', "Reply(None)"), "naive"),
+        ("rule.py:6: an Outcome's reply must be a harness.Reply, its decision a text, not Reply(decision=None, "
+        "values=mappingproxy({}))"),
+    ),
+    "a rule that ends the process": (
+        *(RULE.replace("return Outcome", "raise SystemExit(0)\n        return Outcome"), "naive"),
+        "rule.py:7: SystemExit: 0",
+    ),
     "a state that is no JSON": (
         *(RULE.replace("state[request.key] + 1", "{1}"), "naive"),
         "a state must be plain JSON or have its own layout, not {1}: Object of type set is not JSON serializable",
