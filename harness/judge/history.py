@@ -272,9 +272,12 @@ def header_of(line: Mapping[str, Any]) -> Header:
 def closing_of(line: Mapping[str, Any]) -> Closing:
     """What the closing line says. Raises MalformedError."""
     _version(line, "end")
+    bursts, broken = optional(line, "control_bursts", int, 0), optional(line, "control_broken", int, 0)
+    if not 0 <= broken <= bursts:
+        raise MalformedError(f"'control_broken' must be 0 to 'control_bursts', not {broken} of {bursts}")
     return Closing(
-        optional(line, "control", str, None), optional(line, "control_bursts", int, 0),
-        optional(line, "control_broken", int, 0), optional(line, "lost", str, None), field(line, "complete", bool),
+        optional(line, "control", str, None), bursts, broken, optional(line, "lost", str, None),
+        field(line, "complete", bool),
         _meeting_of(optional(line, "meeting", dict, None)),
     )  # fmt: skip
 

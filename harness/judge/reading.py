@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -61,6 +62,7 @@ class HistoryFile:
             if self._first is None:
                 raise UsageError(f"{self.path}:1: the file is empty")
             try:
+                self._first = self._first.removeprefix(BOM_UTF8)  # as editors on Windows leave it
                 line = decode(self._first)
                 if "history" in line:
                     self.header, self._first = header_of(line), None

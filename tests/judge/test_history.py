@@ -120,6 +120,8 @@ MALFORMED: list[tuple[Any, str]] = [
     ({"effect": 1, "attempt": "a", "name": "work", "began_ns": 2},
      "'keys' is missing, and no operation is of this effect's attempt"),
     ({"history": "race.history/9"}, "'history' is \"race.history/9\"; this race reads race.history/1"),
+    ({"end": "race.history/1", "control_bursts": 5, "control_broken": 6, "complete": True},
+     "'control_broken' must be 0 to 'control_bursts', not 6 of 5"),
     ({"rest": {"k": 1}, "keys": ["other"]}, "'rest' must name every one of 'keys'"),
 ]  # fmt: skip
 
@@ -132,6 +134,13 @@ def test_a_malformed_line_is_told_with_its_place(tmp_path: Path, wrong: Any, rea
     with pytest.raises(UsageError) as error:
         read(path)
     assert str(error.value) == f"{path}:1: {reason}"
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    """Editors on Windows leave one."""
+    path = tmp_path / "h.jsonl"
+    path.write_text(f"\ufeff{json.dumps(line())}\n", encoding="utf-8")
+    assert read(path).statuses == {"ok": 1}
 
 
 def test_the_line_is_the_one_that_is_wrong(tmp_path: Path) -> None:
