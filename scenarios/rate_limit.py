@@ -75,7 +75,10 @@ def estimate(previous: int, count: int, into_ms: int, window_ms: int = WINDOW_MS
 
 
 def sliding_counter(state: State, request: Request, now_ms: int) -> Outcome:
-    """Two numbers, this minute's and the last one's, which fades: an estimate, and nearly nothing to keep."""
+    """Two numbers, this minute's and the last one's, which fades: an estimate, and nearly nothing to keep.
+
+    42 in the last minute and 18 in this one make 49.5 when it is 15 s old.
+    """
     held, limit = state[request.key], request.args["limit"]
     window, into_ms = divmod(now_ms, WINDOW_MS)
     count = previous = 0
