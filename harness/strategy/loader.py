@@ -62,6 +62,7 @@ def find_strategy(spec: str) -> tuple[type[Strategy], str]:
 
 def find_either(spec: str) -> type[Scenario] | tuple[type[Strategy], str]:
     """The scenario, or the strategy with its variant, behind a name or a script. Raises UsageError."""
+    spec = _also().get(spec, spec)
     path, name, variant = _parse(spec)
     if path is not None:
         found = _execute(path, path.resolve())

@@ -57,6 +57,7 @@ def test_list_a_strategy(race: Race) -> None:
         "redis-lock",
         "redis-lock:no-lease",
     }
+    assert race("list", "mutex-ordered").stdout.startswith("mutex: ")  # another name by which people look for it
     Path("mine.py").write_text((ROOT / "examples" / "fix.py").read_text())
     assert race("list", "mine.py").stdout.startswith("compare-and-set\n")
 
