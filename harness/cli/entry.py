@@ -58,7 +58,10 @@ def run(arguments: Sequence[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         tell("interrupted")
         return INTERRUPTED
-    except SystemExit as error:  # by a script: its code would be taken for a verdict
+    except SystemExit as error:
+        if "_RACE_COMPLETE" in os.environ:  # a shell's question, which click answers and ends so
+            raise
+        # By a script: its code would be taken for a verdict.
         tell(blamed(error) or f"something ended race from inside: SystemExit {error.code}")
         return WRONG_USAGE
     except BrokenPipeError:

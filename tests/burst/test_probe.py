@@ -34,6 +34,7 @@ def test_what_is_left_of_a_lease_is_waited_for(silent_s: float, wait_s: float, m
     monkeypatch.setattr(asyncio, "sleep", sleep)
     monkeypatch.setattr(harness.burst.bench, "time", SimpleNamespace(monotonic=lambda: 100.0))
     bench: Any = object.__new__(Bench)
+    bench.most_probes = 8
     bench.interrupted, bench.blind, bench._rest, bench.one = False, False, rest, one
     tally: Any = SimpleNamespace(
         bound=SimpleNamespace(scenario=scenario), last_bursts={1: ("user:1",)}, failures=[], undecided=0, judged=1,
