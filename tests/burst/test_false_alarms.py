@@ -278,6 +278,7 @@ def short_lease(folder: Path, lease_ms: int, slack_ms: int = 50) -> str:
     """The double-submit scenario with a lease that a test can outlast."""
     text = (ROOT / "scenarios" / "double_submit.py").read_text()
     path = folder / "short_lease.py"
+    shutil.copy(ROOT / "scenarios" / "double_submit.sql", path.with_suffix(".sql"))
     text = text.replace("LEASE_MS = 2_000", f"LEASE_MS = {lease_ms}")
     path.write_text(text.replace("SLACK_MS = 50", f"SLACK_MS = {slack_ms}"))
     return str(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count
 
 import pytest
 
@@ -10,8 +11,9 @@ from tests.serve.conftest import Connection, Server, meet, serving
 
 pytestmark = [pytest.mark.stores, pytest.mark.load, pytest.mark.xdist_group("load")]
 
-MOST, ENOUGH = 600, 40
+MOST, ENOUGH = 6_000, 40
 """Bursts after which a load has shown that it shows nothing; bursts that met, without which nothing was shown."""
+NUMBERS = count()
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +26,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def bursts(connections: list[Connection], path: str, *, until_broken: bool) -> tuple[int, int]:
     """How many bursts of adds met in their handlers, and how many of these lost an add."""
     met = broken = 0
-    for number in range(MOST):
-        key = f"{path}/{id(connections)}-{number}"
+    for _burst in range(MOST):
+        key = f"{path}/{next(NUMBERS)}"
         assert connections[0].ask("PUT", key).status == 201
         answers = meet(connections, f"{key}/add")
         assert [answer.status for answer in answers] == [200] * len(answers)
