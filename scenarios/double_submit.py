@@ -6,14 +6,15 @@ tabs: both requests see nobody at work and both begin. An attempt is a `start`, 
 crashed worker does not lock its user out for ever.
 
 The second one is dropped, or waits for its turn, or joins: it is given what the first one
-made; or it replaces the first, whose work is then for nothing. All four are as easy to break,
-and no strategy can choose among them.
+made; or it replaces the first, whose work is then for nothing, and is told so, to cancel it. All
+four are as easy to break, and no strategy can choose among them.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from random import Random
-from typing import Any, Self
+from typing import Any
 
 from harness import (
     Attempt,
@@ -48,8 +49,6 @@ SLACK_MS = 50
 """So close to the end of a lease both answers are right: the clocks of caller and store differ."""
 
 CLICK = Attempt(("user",))
-FIRST = {"attempt": "", "until_ms": 9_000_000_000_000}
-"""Where attempts replace each other, one that nobody names is at work already, and finishes while the next begins."""
 ACCEPTED, REJECTED, WAIT = Reply("accepted"), Reply("rejected"), Reply("wait")
 FINISHED, LOST, GONE = Reply("finished"), Reply("lost"), Reply("gone")
 REFUSALS = {"rejected", "wait", "join"}
@@ -79,8 +78,18 @@ drop, wait = turning_away(REJECTED), turning_away(WAIT)
 
 
 def replace_first(state: State, request: Request, now_ms: int) -> Outcome:
-    """Whoever starts takes over; the first one finds out when it wants to finish."""
-    return begin(request, now_ms) if request.operation == "start" else drop(state, request, now_ms)
+    """Whoever starts takes over, and is told from whom; the first one finds out when it wants to finish."""
+    if request.operation != "start":
+        return drop(state, request, now_ms)
+    held = state[request.key]
+    live = held is not None and held["until_ms"] > now_ms
+    return Outcome(begin(request, now_ms).changes, replacing(held["attempt"] if live else None, request))
+
+
+def replacing(holder: Any, request: Request) -> Reply:
+    """Told to whoever takes over: whom to cancel, if anybody; who starts once more replaces nobody."""
+    name = holder.decode() if isinstance(holder, bytes) else holder
+    return ACCEPTED if name in (None, request.attempt) else Reply("accepted", {"replaced": name})
 
 
 def joined(attempt: str) -> Reply:
@@ -125,18 +134,12 @@ def decode(raw: str) -> dict[str, Any]:
 
 def lives_ms(lease: Mapping[str, Any], now_ms: int) -> int:
     """How long a store keeps a lease, or a result."""
-    left: int = lease["until_ms"] - now_ms
-    return left if lease["until_ms"] else KEPT_MS
+    return int(lease["until_ms"]) - now_ms if lease["until_ms"] else KEPT_MS
 
 
-def take(key: str, request: Request, now_ms: int) -> tuple[str | int, ...]:
-    """Start in one command: only where there is no lease."""
-    return ("SET", key, f"{request.attempt} {now_ms + LEASE_MS}", "NX", "PX", LEASE_MS)
-
-
-def take_over(key: str, request: Request, now_ms: int) -> tuple[str | int, ...]:
-    """Start in one command, whatever there is."""
-    return ("SET", key, f"{request.attempt} {now_ms + LEASE_MS}", "PX", LEASE_MS)
+def taking(how: str) -> Callable[[str, Request, int], tuple[str | int, ...]]:
+    """Start in one command: NX, only where there is no lease; GET, whatever there is, which it answers with."""
+    return lambda key, request, now_ms: ("SET", key, f"{request.attempt} {now_ms + LEASE_MS}", how, "PX", LEASE_MS)
 
 
 COMPARE_AND_DELETE = """
@@ -166,7 +169,7 @@ if live and attempt == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0
 """
 
-TAKE_OVER = START.replace("if live then return 0 end\n", "")
+TAKE_OVER = START.replace("if live then return 0 end\n", "").replace("return 1", "return live and attempt")
 JOIN = START.replace("return 0", "return attempt")
 KEEP_RESULT = f"""{NOW}{HELD}
 if not live or attempt ~= ARGV[1] then return 0 end
@@ -180,15 +183,14 @@ return live and 0 or 1
 
 # In PostgreSQL a user is a row, which is NULL while nobody is at work.
 
-TAKE_ROW = """
+TAKE_ROW = "UPDATE users SET attempt = $2, until_ms = $3 WHERE key = $1 AND (until_ms IS NULL OR until_ms <= $4)"
+FREE_ROW = "UPDATE users SET attempt = NULL, until_ms = NULL WHERE key = $1 AND attempt = $2 AND until_ms > $3"
+# What is told of the old row is what the lock waited for; RETURNING knows the new one only.
+TAKE_OVER_ROW = """
 UPDATE users SET attempt = $2, until_ms = $3
-WHERE key = $1 AND (until_ms IS NULL OR until_ms <= $4)
+FROM (SELECT key, attempt, until_ms FROM users WHERE key = $1 FOR UPDATE) held
+WHERE users.key = held.key RETURNING CASE WHEN held.until_ms > $4 THEN held.attempt END
 """
-FREE_ROW = """
-UPDATE users SET attempt = NULL, until_ms = NULL
-WHERE key = $1 AND attempt = $2 AND until_ms > $3
-"""
-TAKE_OVER_ROW = "UPDATE users SET attempt = $2, until_ms = $3 WHERE key = $1"
 JOIN_ROW = """
 UPDATE users SET
   attempt = CASE WHEN until_ms > $4 THEN attempt ELSE $2 END,
@@ -203,7 +205,9 @@ CLAIM_ROW = """
 INSERT INTO claims (key, attempt, until_ms) VALUES ($1, $2, $3)
 ON CONFLICT (key) DO UPDATE SET attempt = $2, until_ms = $3 WHERE claims.until_ms <= $4
 """
-TAKE_CLAIM = CLAIM_ROW.partition(" WHERE")[0]
+# Nor can it lock a row that is not there yet: the new row keeps whom it replaced.
+REPLACED = ", replaced = CASE WHEN claims.until_ms > $4 THEN claims.attempt END RETURNING replaced"
+TAKE_OVER_CLAIM = CLAIM_ROW.partition(" WHERE")[0] + REPLACED
 JOIN_CLAIM = """
 INSERT INTO claims (key, attempt, until_ms) VALUES ($1, $2, $3)
 ON CONFLICT (key) DO UPDATE SET
@@ -213,9 +217,8 @@ RETURNING attempt
 """
 UNCLAIM_ROW = "DELETE FROM claims WHERE key = $1 AND attempt = $2 AND until_ms > $3"
 
-
 CALL_START = "SELECT start_attempt($1, $2, $3::bigint, $4::bigint)"
-CALL_TAKE_OVER = "SELECT take_over($1, $2, $3::bigint)"
+CALL_TAKE_OVER = CALL_START.replace("start_attempt", "take_over")
 CALL_FINISH = "SELECT finish_attempt($1, $2, $3::bigint)"
 CALL_JOIN = CALL_START.replace("start", "join")
 CALL_KEEP = CALL_FINISH.replace("finish_attempt", "keep_result")
@@ -253,11 +256,6 @@ def claim(request: Request, now_ms: int) -> tuple[Any, ...]:
     return (request.key, request.attempt, now_ms + LEASE_MS, now_ms)
 
 
-def claim_blindly(request: Request, now_ms: int) -> tuple[Any, ...]:
-    """The arguments of a statement that does not ask whether it may."""
-    return claim(request, now_ms)[:3]
-
-
 def live_attempt(request: Request, now_ms: int) -> tuple[Any, ...]:
     """The arguments of a statement that gives one's own back, or asks for another's result."""
     return (request.key, request.args.get("of", request.attempt), now_ms)
@@ -269,13 +267,8 @@ def counted(reply: Callable[[Any, Request], Reply]) -> Callable[[Rows, Request],
 
 
 def called(reply: Callable[[Any, Request], Reply]) -> Callable[[Rows, Request], Reply]:
-    """Read what a function answered."""
+    """Read what a function answered, or RETURNING."""
     return lambda rows, request: reply(rows.rows[0][0], request)
-
-
-def row_joined(rows: Rows, request: Request) -> Reply:
-    """Read who holds the lease now."""
-    return joining(rows.rows[0][0], request)
 
 
 def row_result(rows: Rows, request: Request) -> Reply:
@@ -285,27 +278,31 @@ def row_result(rows: Rows, request: Request) -> Reply:
 
 def forms_of(rule: str) -> dict[str, Forms | NotExpressible]:
     """The native forms of the rules that differ in what a start does: how it is answered, and whether it asks."""
-    reply = started(WAIT if rule == "wait" else REJECTED)
-    blind = rule == "replace"
-    starting = ScriptForm(TAKE_OVER if blind else START, lambda request, _now_ms: (request.attempt, LEASE_MS), reply)
-    row, new_row, args = (TAKE_OVER_ROW, TAKE_CLAIM, claim_blindly) if blind else (TAKE_ROW, CLAIM_ROW, claim)
+    if rule == "replace":
+        reply, read = replacing, called(replacing)
+        command = CommandForm(taking("GET"), lambda raw, request: replacing(raw and raw.rpartition(b" ")[0], request))
+        script, row, new_row, call = TAKE_OVER, TAKE_OVER_ROW, TAKE_OVER_CLAIM, CALL_TAKE_OVER
+    else:
+        reply = started(WAIT if rule == "wait" else REJECTED)
+        read, command = counted(reply), CommandForm(taking("NX"), reply)
+        script, row, new_row, call = START, TAKE_ROW, CLAIM_ROW, CALL_START
     return {
-        "command": {
-            "start": CommandForm(take_over if blind else take, reply),
-            "finish": ScriptForm(COMPARE_AND_DELETE, own_attempt, finished),
-        },
+        "command": {"start": command, "finish": ScriptForm(COMPARE_AND_DELETE, own_attempt, finished)},
         "multi": NotExpressible("a finish looks before it deletes"),
-        "lua": {"start": starting, "finish": ScriptForm(FINISH, own_attempt, finished)},
+        "lua": {
+            "start": ScriptForm(script, lambda request, _now_ms: (request.attempt, LEASE_MS), reply),
+            "finish": ScriptForm(FINISH, own_attempt, finished),
+        },
         "sql": {
-            "start": StatementForm(row, args, counted(reply)),
+            "start": StatementForm(row, claim, read),
             "finish": StatementForm(FREE_ROW, live_attempt, counted(finished)),
         },
         "unique": {
-            "start": StatementForm(new_row, args, counted(reply)),
+            "start": StatementForm(new_row, claim, read),
             "finish": StatementForm(UNCLAIM_ROW, live_attempt, counted(finished)),
         },
         **procedure_forms(
-            start=StatementForm(CALL_TAKE_OVER if blind else CALL_START, args, called(reply)),
+            start=StatementForm(call, claim, called(reply)),
             finish=StatementForm(CALL_FINISH, live_attempt, called(finished)),
         ),
     }  # fmt: skip
@@ -315,7 +312,7 @@ def row_forms(start: str, table: str) -> Forms:
     """The statements of a rule that keeps results."""
     finish, result = KEEP_ROW.replace("users", table), RESULT_ROW.replace("users", table)
     return {
-        "start": StatementForm(start, claim, row_joined),
+        "start": StatementForm(start, claim, called(joining)),
         "finish": StatementForm(finish, live_attempt, lambda rows, request: finished(rows.rows, request)),
         "result": StatementForm(result, live_attempt, row_result),
     }
@@ -332,7 +329,7 @@ JOINING: dict[str, Forms | NotExpressible] = {
     "sql": row_forms(JOIN_ROW, "users"),
     "unique": row_forms(JOIN_CLAIM, "claims"),
     **procedure_forms(
-        start=StatementForm(CALL_JOIN, claim, row_joined),
+        start=StatementForm(CALL_JOIN, claim, called(joining)),
         finish=StatementForm(CALL_KEEP, live_attempt, called(finished)),
         result=StatementForm(RESULT_ROW, live_attempt, row_result),  # to look needs no lock
     ),
@@ -352,7 +349,7 @@ class DoubleSubmit(Scenario):
     invariant = "at most one attempt per user is at work"
     refusals = ("rejected", "wait", "join", "lost", "gone")
     operations = {
-        "start": Signature({}, {"attempt": str}, ""),
+        "start": Signature({}, {"attempt": str, "replaced": str}, ""),
         "finish": Signature(decision=""),
         "result": Signature({"of": str}, {"attempt": str}, ""),
     }
@@ -365,19 +362,17 @@ class DoubleSubmit(Scenario):
         lambda row: {"attempt": row[0], "until_ms": row[1]},
         "users",
     )
-    layouts = {"unique": replace(rows, table="claims", absent=True), **procedure_layouts(rows, __file__)}
+    claimed_rows = replace(rows, table="claims", absent=True, columns={**rows.columns, "replaced": "text"})
+    layouts = {
+        "unique": replace(claimed_rows, to_row=lambda lease: (lease["attempt"], lease["until_ms"], None)),
+        **procedure_layouts(rows, __file__),
+    }
     forms = forms_of("drop")
     other_forms = {"wait": forms_of("wait"), "join": JOINING, "replace": forms_of("replace")}
 
-    def under(self, rule: str) -> Self:
-        """Where the second one replaces the first, there is a first one."""
-        self.initial_value = FIRST if rule == "replace" else None
-        return super().under(rule)
-
-    def burst(self, rng: Random, size: int) -> Sequence[Request | Attempt]:
-        """The same user, several times at once; or, while the first one finishes."""
-        first = Request("finish", CLICK.keys) if self.executed == "replace" else CLICK
-        return [first, *[CLICK] * (size - 1)]
+    def burst(self, rng: Random, size: int) -> Sequence[Attempt]:
+        """The same user, several times at once."""
+        return [CLICK] * size
 
     async def flow(self, flow: Flow) -> None:
         """Start, or wait for one's turn or for another's result; work where that was accepted; finish."""
@@ -386,7 +381,7 @@ class DoubleSubmit(Scenario):
             told = await (flow.apply("start") if told == WAIT else flow.apply("result", of=told.values["attempt"]))
             if told == GONE:
                 told = await flow.apply("start")
-        if told == ACCEPTED:
+        if told.decision == "accepted":
             await flow.effect("work")
             await flow.apply("finish")
 
@@ -394,7 +389,7 @@ class DoubleSubmit(Scenario):
         """One at work, somebody got in, free again; of who replaces, whose work counts."""
         one = Invariant("one at work", self.invariant, one_at_work)
         if self.executed == "replace":
-            one = Invariant("the last counts", "the work of the last one counts, and no other's", miscounted)
+            one = Invariant("the last counts", "work counts, or somebody was told to have replaced it", miscounted)
         return [
             one,
             Invariant("somebody got in", "on an idle user somebody gets in", nobody_got_in, ("burst",)),
@@ -437,6 +432,11 @@ class DoubleSubmit(Scenario):
                 yield {**state, **outcome.changes}
 
 
+def began(told: Reply | None) -> bool:
+    """Whether a start that was told so took the lease, as far as anybody can know."""
+    return told is None or told.decision == "accepted"
+
+
 def lease_ends_ns(evidence: Evidence) -> dict[str, int]:
     """When the lease of each attempt ends, on the monotonic clock; never too late.
 
@@ -446,7 +446,7 @@ def lease_ends_ns(evidence: Evidence) -> dict[str, int]:
     unix_ns = evidence.monotonic_to_unix_ns
     ends_ns = {}
     for start in evidence.operations:
-        if start.request.operation == "start" and start.reply in (ACCEPTED, None):
+        if start.request.operation == "start" and began(start.reply):
             known = start.now_ms and unix_ns
             from_ns = start.now_ms * 1_000_000 - unix_ns if known else start.invoked_ns
             ends_ns[start.request.attempt] = from_ns + LEASE_MS * 1_000_000
@@ -463,38 +463,35 @@ def one_at_work(evidence: Evidence) -> Iterator[Breach]:
 
 def nobody_got_in(evidence: Evidence) -> Iterator[Breach]:
     """On an idle user somebody must get in, unless nobody can know what became of a start."""
-    starts = [asked for asked in evidence.operations if asked.request.operation == "start"]
+    starts = [one for one in evidence.operations if one.request.operation == "start"]
     refused = tuple(start.request.id for start in starts if start.reply and start.reply.decision in REFUSALS)
-    possible = any(start.reply == ACCEPTED or start.status == "unknown" for start in starts)
-    if refused and not possible:
+    if refused and not any(began(start.reply) and start.status != "failed" for start in starts):
         yield Breach("everybody was refused although nobody was at work", refused)
 
 
 def miscounted(evidence: Evidence) -> Iterator[Breach]:
-    """Whose work was replaced has not finished, and whose was not has: where either is certain."""
+    """As often as an attempt began it has finished, or another one was told that it replaced it, and never both."""
     starts = [one for one in evidence.operations if one.request.operation == "start"]
-    for finish in evidence.operations:
-        attempt, end_ns = finish.request.attempt, finish.returned_ns
-        own = next((one for one in starts if one.request.attempt == attempt and one.returned_ns is not None), None)
-        if finish.request.operation != "finish" or end_ns is None or own is None:
-            continue
-        others = [one for one in starts if one.request.attempt != attempt and one.reply in (ACCEPTED, None)]
-        replaced = [
-            one.request.attempt
-            for one in others
-            if own.returned_ns < one.invoked_ns and (one.returned_ns or end_ns) < finish.invoked_ns
-        ]
-        if finish.reply == FINISHED and replaced:
-            yield Breach("the work of an attempt counted that had been replaced", (attempt, replaced[0]))
-        possible = any(one.invoked_ns < end_ns and (one.returned_ns or end_ns) > own.invoked_ns for one in others)
-        in_time = finish.now_max_ms < own.now_ms + LEASE_MS - SLACK_MS
-        if finish.reply == LOST and in_time and not possible:
-            yield Breach("the work of an attempt was thrown away that nobody had replaced", (attempt,))
+    told = [(one.request.attempt, one.reply) for one in evidence.operations if one.reply]
+    begun = Counter(start.request.attempt for start in starts if began(start.reply))
+    counted = Counter(attempt for attempt, reply in told if reply == FINISHED)
+    replaced = Counter(reply.values["replaced"] for _attempt, reply in told if "replaced" in reply.values)
+    for attempt in replaced | counted:
+        if replaced[attempt] + counted[attempt] > begun[attempt]:
+            says = "the work of an attempt counted that had been" if counted[attempt] else "one attempt was twice"
+            yield Breach(f"{says} replaced", (attempt,))
+    if len(told) < len(evidence.operations):
+        return  # what nobody was told may have replaced another, or have finished
+    ends_ms = {start.request.attempt: start.now_ms + LEASE_MS - SLACK_MS for start in reversed(starts)}
+    for lost in (one for one in evidence.operations if one.reply == LOST):
+        attempt = lost.request.attempt
+        if lost.now_max_ms < ends_ms.get(attempt, 0) and not replaced[attempt] and not counted[attempt]:
+            yield Breach("the work of an attempt was thrown away, and nobody was told to have replaced it", (attempt,))
 
 
 def not_free_again(evidence: Evidence) -> Iterator[Breach]:
     """After the leases and with nobody else about, a start is accepted; giving up is no answer."""
     for probe in evidence.probes:
-        if probe.status == "ok" and probe.reply != ACCEPTED:
-            answer = "nothing" if probe.reply is None else probe.reply.decision
+        answer = probe.reply.decision if probe.reply else "nothing"
+        if probe.status == "ok" and answer != "accepted":
             yield Breach(f"a new start after the lease was answered {answer}", (probe.request.id,))

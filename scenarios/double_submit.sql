@@ -22,13 +22,15 @@ BEGIN
   RETURN false;
 END $$;
 
--- Who takes over does not look, and has nothing to lock.
+-- Who takes over is told from whom: of two that look before either writes, both would be told of nobody.
 
-CREATE OR REPLACE FUNCTION take_over(who text, mine text, ends_ms bigint)
-RETURNS boolean LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION take_over(who text, mine text, ends_ms bigint, now_ms bigint)
+RETURNS text LANGUAGE plpgsql AS $$
+DECLARE held users%ROWTYPE;
 BEGIN
+  SELECT * INTO held FROM users WHERE key = who FOR UPDATE;
   UPDATE users SET attempt = mine, until_ms = ends_ms WHERE key = who;
-  RETURN FOUND;
+  RETURN CASE WHEN held.until_ms > now_ms THEN held.attempt END;
 END $$;
 
 -- Who joins is told who is at work; what that one made stays, with a lease that ends at 0.

@@ -84,7 +84,9 @@ DONE = {"attempt": "b", "until_ms": 0}
     [
         ("wait", lease("b", 5_001), ask("start"), Reply("wait"), lease("b", 5_001)),
         ("wait", None, ask("start"), Reply("accepted"), lease("a", 7_000)),
-        ("replace", lease("b", 5_001), ask("start"), Reply("accepted"), lease("a", 7_000)),
+        ("replace", lease("b", 5_001), ask("start"), Reply("accepted", {"replaced": "b"}), lease("a", 7_000)),
+        ("replace", lease("a", 5_001), ask("start"), Reply("accepted"), lease("a", 7_000)),
+        ("replace", lease("b", 5_000), ask("start"), Reply("accepted"), lease("a", 7_000)),
         ("replace", lease("b", 5_001), ask("finish"), Reply("lost"), lease("b", 5_001)),
         ("join", lease("b", 5_001), ask("start"), Reply("join", {"attempt": "b"}), lease("b", 5_001)),
         ("join", lease("a", 5_001), ask("start"), Reply("accepted"), lease("a", 5_001)),
@@ -182,33 +184,42 @@ def test_a_crashed_worker_is_at_work_until_its_lease_ends() -> None:
     assert [breach.operations for breach in breaches("one at work", crashed)] == [("a", "b")]
 
 
-def finished(attempt: str, at_ms: int, decision: str) -> Operation:
+def replacing(attempt: str, at_ms: int, replaced: str) -> Operation:
+    """A start that took over."""
+    return started(attempt, at_ms)._replace(reply=Reply("accepted", {"replaced": replaced}))
+
+
+def finished(attempt: str, at_ms: int, decision: str | None) -> Operation:
     """A finish that was decided at `at_ms`."""
     return started(attempt, at_ms, decision)._replace(request=ask("finish", attempt))
 
 
-THROWN_AWAY = "the work of an attempt was thrown away that nobody had replaced"
+THROWN_AWAY = "the work of an attempt was thrown away, and nobody was told to have replaced it"
+COUNTED = "the work of an attempt counted that had been replaced"
+FIRST, SECOND = started("a", 10), replacing("b", 12, "a")
 
 
 @pytest.mark.parametrize(
     ("operations", "says"),
     [
-        ([started("a", 10), started("b", 12), finished("a", 14, "lost"), finished("b", 15, "finished")], None),
-        ([started("a", 10), finished("a", 11, "finished"), started("b", 12), finished("b", 13, "finished")], None),
-        ([started("a", 10), started("b", 12, None), finished("a", 14, "lost")], None),
-        ([started("a", 10), started("b", 12, None), finished("a", 14, "finished")], None),
-        ([started("a", 10), finished("a", 2_010, "lost")], None),
-        (
-            [started("a", 10), started("b", 12), finished("a", 14, "finished")],
-            "the work of an attempt counted that had been replaced",
-        ),
-        ([started("a", 10), finished("a", 14, "lost")], THROWN_AWAY),
-        ([started("a", 10), started("b", 12), finished("a", 14, "lost"), finished("b", 15, "lost")], THROWN_AWAY),
-        ([started("b", 8), started("a", 10), finished("a", 14, "lost")], THROWN_AWAY),
+        ([FIRST, SECOND, finished("a", 14, "lost"), finished("b", 15, "finished")], None),
+        ([FIRST, finished("a", 11, "finished"), started("b", 12), finished("b", 13, "finished")], None),
+        ([FIRST, SECOND, replacing("a", 13, "b"), finished("b", 14, "lost"), finished("a", 15, "finished")], None),
+        ([FIRST, started("b", 12, None), finished("a", 14, "lost")], None),
+        ([FIRST, started("b", 12, None), finished("a", 14, "finished")], None),
+        ([FIRST, finished("a", 12, None), finished("a", 14, "lost")], None),
+        ([FIRST, finished("a", 12, "finished"), finished("a", 14, "lost")], None),
+        ([FIRST, finished("a", 2_010, "lost")], None),
+        ([FIRST, started("b", 11, "aborted"), finished("a", 14, "finished")], None),
+        ([FIRST, SECOND, finished("a", 14, "finished")], COUNTED),
+        ([FIRST, SECOND, replacing("c", 13, "a")], "one attempt was twice replaced"),
+        ([FIRST, finished("a", 14, "lost")], THROWN_AWAY),
+        ([FIRST, SECOND, finished("a", 14, "lost"), finished("b", 15, "lost")], THROWN_AWAY),
+        ([FIRST, started("b", 10), finished("a", 14, "lost"), finished("b", 15, "finished")], THROWN_AWAY),
     ],
 )
 def test_whose_work_counts(operations: list[Operation], says: str | None) -> None:
-    """Where attempts replace each other, the last one's; what nobody can know is held against nobody."""
+    """Where attempts replace each other, one is told whom it replaced; what nobody can know is held against nobody."""
     scenario = find_scenario("double-submit")().under("replace")
     (counts,) = [known for known in scenario.invariants() if known.name == "the last counts"]
     assert [says] * (says is not None) == [breach.says for breach in counts.check(evidence(operations))]
