@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +20,6 @@ from harness.strategy.loader import find_scenario, strategies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from harness import Strategy
 from tests.cells import UNLOCKED
@@ -28,6 +29,7 @@ SCENARIOS = (
     "double-submit", "rate-limit", "idempotency-key", "token-rotation", "credits", "webhook", "subscription",
     "six-writers",
 )  # fmt: skip
+SCENARIO_SCRIPTS = Path(__file__).parents[2] / "scenarios"
 ELSEWHERE = {"drop"}
 """The rule of `double-submit` that every other test tries."""
 DAEMONS = {"pg-queue", "redis-lock-fenced", "redis-lock-renewed"}
@@ -172,6 +174,32 @@ def test_the_second_one_gets_on(stage: Stage, rule: str, strategy: str) -> None:
     for outcome in map(repr, found.outcomes):
         got_in, joined = outcome.count("accepted"), "'join'" in outcome
         assert (got_in, joined, "'answered'" in outcome) in {(2, False, False), (1, True, True)}
+
+
+@pytest.mark.parametrize(
+    ("strategy", "told", "instead"),
+    [
+        ("pg-conditional", " FOR UPDATE) held", ") held"),
+        (
+            "pg-unique",
+            ", replaced = CASE WHEN claims.until_ms > $4 THEN claims.attempt END RETURNING replaced",
+            " RETURNING (SELECT old.attempt FROM claims old WHERE old.key = $1 AND old.until_ms > $4)",
+        ),
+    ],
+)
+def test_whom_a_statement_saw_before_it_waited(
+    stage: Stage, tmp_path: Path, strategy: str, told: str, instead: str
+) -> None:
+    """A start that tells what its snapshot held, and not what it replaced."""
+    source = (SCENARIO_SCRIPTS / "double_submit.py").read_text(encoding="utf-8")
+    assert source.count(told) == 1
+    script = tmp_path / "double_submit.py"
+    script.write_text(source.replace(told, instead), encoding="utf-8")
+    shutil.copy(SCENARIO_SCRIPTS / "double_submit.sql", tmp_path)
+    found, smallest = explored(stage, Cell(str(script), strategy, "replace"), Options())
+    assert found.verdict is Verdict.VIOLATED, found.reason
+    assert smallest is not None
+    assert "replaced" in smallest.says
 
 
 # rate-limit
