@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from harness.burst.cells import Bound
 from harness.burst.plan import Load
-from harness.explore.engine import Exploration, Explorer, Options, Schedule, searching
+from harness.explore.engine import Explorer, Options, Schedule, searching
 from harness.explore.random_walk import RandomWalk
 from harness.explore.shrink import switches
 from harness.explore.world import unusable
@@ -64,8 +64,7 @@ async def explore_briefly(
 async def explore_with(bound: Bound, stores: Stores, options: Options) -> Brief:
     """What exploring with these options found, and the smallest schedule that breaks. Raises RaceError, StoreFault."""
     async with Explorer(bound, stores, options) as explorer:
-        found: Exploration = await explorer.explore(searching(options))
-        smallest = None if found.first is None else await explorer.shrunk(found.first)
+        found, smallest = await explorer.smallest(await explorer.explore(searching(options)))
         return Brief(found.verdict, found.reason, options, found.schedules, smallest, found.complete)
 
 

@@ -286,6 +286,7 @@ class Explorer:
         `disturbed` says afterwards whether something happened in it that nobody chose: it then shows nothing.
         """
         self.disturbed = ""
+        await asyncio.sleep(0)  # let Ctrl-C through: direct connections never give way
         names = await self.world.fresh()
         cast = Cast(self.cell, self.items, names, self.world, without)
         machine = Machine(self.world, cast, self.options.faults, self.options.most_faults)
@@ -304,6 +305,15 @@ class Explorer:
                 self.crowded = True
                 self.caps.add(_SERVERS_CHOICE)
             await machine.clean()
+
+    async def smallest(self, found: Exploration) -> tuple[Exploration, Schedule | None]:
+        """The smallest schedule that breaks, if one does; cancelled, the first, and what was found is not complete."""
+        if found.first is None:
+            return found, None
+        try:
+            return found, await self.shrunk(found.first)
+        except asyncio.CancelledError:  # Ctrl-C: what was found before stands
+            return replace(found, complete=False), found.first
 
     async def shrunk(self, schedule: Schedule) -> Schedule:
         """The smallest schedule that breaks, starting from this one."""

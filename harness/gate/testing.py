@@ -286,8 +286,7 @@ def _explored(
 
     async def go() -> tuple[Exploration, Schedule | None, list[StoreInfo]]:
         async with stores.stores({bound.strategy.store}) as opened, Explorer(bound, opened, options) as explorer:
-            found = await explorer.explore(searching(options))
-            smallest = None if found.first is None else await explorer.shrunk(found.first)
+            found, smallest = await explorer.smallest(await explorer.explore(searching(options)))
             lost = await opened.lost()
             if lost is not None:
                 return found.lost(lost), None, list(opened.infos)
