@@ -13,6 +13,7 @@ from typing import Any
 import uvloop
 
 from harness.model import RaceError, StoreFault, UsageError, described
+from harness.model.endless import Watch
 
 CarryOut = Callable[[str], Awaitable[dict[str, Any]]]
 """Carries out one order and gives what came of it."""
@@ -79,4 +80,11 @@ def serve(begin: Begin) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # the parent decides what Ctrl-C means, and ends its workers
         signal.signal(number, signal.SIG_IGN)
     keep_answers_apart()
-    uvloop.run(_run(begin))
+    with Watch(_endless):
+        uvloop.run(_run(begin))
+
+
+def _endless(blame: str) -> None:
+    """A script holds this process for ever: that is the answer to whatever was asked."""
+    say({"error": blame, "exit": UsageError.exit_code})
+    os._exit(UsageError.exit_code)

@@ -14,7 +14,8 @@ import click
 
 from harness.cli.commands import race
 from harness.cli.failure import INTERRUPTED, OK, WRONG_USAGE, bug, tell
-from harness.model import RaceError, blamed
+from harness.model import RaceError, UsageError, blamed
+from harness.model.endless import Watch
 
 _SHORTAGES = {
     errno.ENOSPC: "make room on the disk",
@@ -23,6 +24,9 @@ _SHORTAGES = {
     errno.ENFILE: "close what holds them",
 }
 """What a machine can be out of, wherever that is noticed, to what to do."""
+
+_MOST_CAUGHT = 3
+"""So often a script may catch what is to end it."""
 
 _MISSING = {
     "scenario": "SCENARIO is missing: double-submit, counter ...",
@@ -42,7 +46,8 @@ def run(arguments: Sequence[str]) -> int:
     """Run `race` and give the exit code."""
     signal.signal(signal.SIGTERM, _as_interrupt)
     try:
-        code = race.main(args=list(arguments), prog_name="race", standalone_mode=False)
+        with Watch(_Endless()):
+            code = race.main(args=list(arguments), prog_name="race", standalone_mode=False)
         sys.stdout.flush()
     except RaceError as error:
         tell(str(error))
@@ -70,6 +75,22 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:  # the last net: nothing a user sees is a traceback
         return _unforeseen(error)
     return code if isinstance(code, int) else OK
+
+
+class _Endless:
+    """Ends a script that never lets go; where it catches that, too, again and again, the whole process."""
+
+    def __init__(self) -> None:
+        """Nobody was told yet."""
+        self._told = 0
+
+    def __call__(self, blame: str) -> None:
+        """Raises UsageError, for the script to be ended by."""
+        self._told += 1
+        if self._told > _MOST_CAUGHT:
+            tell(blame)
+            os._exit(WRONG_USAGE)  # servers and their folder go with it
+        raise UsageError(blame)
 
 
 def _unforeseen(error: Exception) -> int:
