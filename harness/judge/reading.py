@@ -28,6 +28,8 @@ from harness.judge.pieces import Collector, History, LateError
 from harness.model import UsageError
 
 _TELL_EVERY = 4_096
+_LONGEST = 16 << 20
+"""Bytes of a line: a file without line ends would be read until the memory is full."""
 _GZIP = b"\x1f\x8b"
 
 Told = Callable[[int, int], None]
@@ -109,8 +111,12 @@ class HistoryFile:
     def _read(self) -> Iterator[bytes]:
         """Lines that are not blank; `_number` is the last one's."""
         try:
-            for text in self._stream:
+            while text := self._stream.readline(_LONGEST + 1):
                 self._number += 1
+                if len(text) > _LONGEST:
+                    raise UsageError(
+                        f"{self.path}:{self._number}: a line of more than {_LONGEST >> 20} MiB: this is no history"
+                    )
                 if not text.isspace():
                     yield text
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.judge import Closing, Header, History, HistoryFile, Recording
+from harness.judge import Closing, Header, History, HistoryFile, Recording, reading
 from harness.judge.history import operation_line, operation_of
 from harness.model import ABORTED, Effect, Evidence, Operation, Reply, Request, Signature, Status, UsageError
 
@@ -232,3 +232,13 @@ def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
         Recording(Path("/dev/full")) as recording,
     ):
         recording.begin(HEADER, REGISTER)
+
+
+@pytest.mark.parametrize("before", [0, 3])
+def test_a_line_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int) -> None:
+    """It is given up, rather than read until the memory is full."""
+    lines = [json.dumps(line(op=number)) for number in range(before)]
+    monkeypatch.setattr(reading, "_LONGEST", max([100, *map(len, lines)]) + 1)
+    file = written(tmp_path / "h.jsonl", *lines, "0" * 1_000)
+    with pytest.raises(UsageError, match=rf"h\.jsonl:{before + 1}: a line of more than .* MiB"):
+        read(file)
