@@ -13,14 +13,16 @@ from harness.model import ABORTED, Evidence, Status, Verdict
 class Conclusion:
     """What all schedules showed together.
 
-    `decided` counts those in which somebody was answered. `unjudged` says why one could not be judged, `uncontrolled`
-    what happened that no choice of the schedule explains, `stopped` why no more were run: each "" while there is
-    nothing to say. `caps` keep it from being a proof. `errors` counts the schedules in which a caller was shown
-    each, `overruns` those in which work outlived its own lease.
+    `begun` counts those in which a request began: somebody took a step that others could notice; `decided` those in
+    which somebody was given an answer that decides something. `unjudged` says why one could not be judged,
+    `uncontrolled` what happened that no choice of the schedule explains, `stopped` why no more were run: each "" while
+    there is nothing to say. `caps` keep it from being a proof. `errors` counts the schedules in which a caller was
+    shown each, `overruns` those in which work outlived its own lease.
     """
 
     schedules: int = 0
     violated: int = 0
+    begun: int = 0
     decided: int = 0
     unjudged: str = ""
     uncontrolled: str = ""
@@ -32,6 +34,7 @@ class Conclusion:
     def add(self, evidence: Evidence, finding: Finding, *, broke: bool, overrun: bool = False) -> None:
         """One schedule more."""
         self.schedules += 1
+        self.begun += bool(evidence.operations)
         self.violated += broke
         self.overruns += overrun
         self.errors.update({one.error for one in evidence.operations if one.error and one.returned_ns is not None})
@@ -54,10 +57,19 @@ class Conclusion:
             if why:
                 return Verdict.INCONCLUSIVE, why
         if not self.decided:
-            nothing = f"in {number} nobody was answered" if self.schedules else "nothing ran"
-            return Verdict.INCONCLUSIVE, self.stopped or f"{nothing}: that nothing broke shows nothing"
+            return Verdict.INCONCLUSIVE, self.stopped or self._nothing(number)
         if exhausted and not self.stopped and not self.caps:
             same = "every schedule was run, or differs from one only in the order of independent steps"
             return Verdict.PROVED, f"{same}: {self.schedules:,}"
         caps = "; ".join(sorted(self.caps))
         return Verdict.BOUNDED, self.stopped or caps or "the search does not cover every schedule"
+
+    def _nothing(self, number: str) -> str:
+        """Why nothing was decided, and that nothing broke shows nothing."""
+        if not self.schedules:
+            nothing = "nothing ran"
+        elif self.begun:
+            nothing = f"in {number} every request was aborted, or nobody was answered"
+        else:
+            nothing = f"in {number} no caller asked its store for anything: others could not notice that it ran"
+        return f"{nothing}: that nothing broke shows nothing"

@@ -83,8 +83,9 @@ def test_somebody_is_answered(stage: Stage, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        ('await session.redis("PING"); return ABORTED', "nobody was answered"),
-        ('return Reply("accepted", {"count": 1})', "nobody was answered"),
+        ('await session.redis("PING"); return ABORTED', "no caller asked its store"),
+        ('await session.redis("GET", session.key("k")); return ABORTED', "every request was aborted, or nobody"),
+        ('return Reply("accepted", {"count": 1})', "no caller asked its store"),
         ('await session.redis("GET", session.key(f"k{next(run)}")); return Reply("accepted")', "not do the same each"),
         (
             (
@@ -95,7 +96,7 @@ def test_somebody_is_answered(stage: Stage, tmp_path: Path) -> None:
             "live no longer",
         ),
     ],
-    ids=["aborts", "no-step", "differs", "short-lease"],
+    ids=["pings", "aborts", "no-step", "differs", "short-lease"],
 )
 def test_nothing_is_shown(stage: Stage, tmp_path: Path, body: str, reason: str) -> None:
     """Strategies of which no schedule shows anything. The rule takes every answer."""
