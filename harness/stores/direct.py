@@ -83,8 +83,12 @@ async def connect(target: RedisTarget) -> DirectConnection | RedisConnection:
     """For one command at a time; through the event loop where there is TLS. Raises ConnectionLost, CommandRefused."""
     if target.tls:
         return await RedisConnection.open(target)
+    connecting = asyncio.ensure_future(asyncio.to_thread(_connected, target))
     try:
-        connection = DirectConnection(await asyncio.to_thread(_connected, target))
+        connection = DirectConnection(await asyncio.shield(connecting))
+    except asyncio.CancelledError:  # the thread goes on, and nobody would close what it brings
+        connecting.add_done_callback(lambda done: None if done.exception() else done.result().close())
+        raise
     except OSError as error:
         raise ConnectionLost(why(error)) from None
     try:
