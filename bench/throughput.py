@@ -53,6 +53,7 @@ async def _over_redis_benchmark(
     async with Stores(need={"redis"}) as stores:
         assert isinstance(stores.redis, RedisTarget)
         options = StoresOptions(redis_url=f"unix://{stores.redis.path}")
+        stores.keep_apart(load.processes)  # as a load does with a server of its own; for both alike
         for _ in range(rounds):
             measurement = await measured(Cell(scenario, "atomic"), load, options)
             ours.append(per_second(measurement))

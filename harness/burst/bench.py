@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from harness.burst.cells import Bound
@@ -316,7 +317,8 @@ class Bench:
         self._set_lag(tally.bound)
         ticking = asyncio.create_task(self._tick(tally, load))
         try:
-            done = await self.fleet.load(orders, tally.bound.cell if tally.bound.strategy.serving else None)
+            with self._apart(bool(tally.bound.strategy.serving)):
+                done = await self.fleet.load(orders, tally.bound.cell if tally.bound.strategy.serving else None)
         finally:
             ticking.cancel()
         self.account(tally, done)
@@ -342,6 +344,18 @@ class Bench:
             await asyncio.sleep(0)  # let Ctrl-C through
         if shown is not None and tally.counterexample is None:
             self.show(tally, shown[1], "sustained")
+
+    @contextlib.contextmanager
+    def _apart(self, owned: bool) -> Iterator[None]:
+        """Meanwhile a server of ours has a core of its own, where the workers and an owner leave one free."""
+        if not isinstance(self.stores, Stores):
+            yield
+            return
+        self.stores.keep_apart(self.fleet.processes + owned)
+        try:
+            yield
+        finally:
+            self.stores.let_go()
 
     async def _tick(self, tally: Tally, load: Load) -> None:
         """Tell how long the load has lasted, until cancelled."""

@@ -161,8 +161,16 @@ class Stores:
         if self._embedded is not None and not self._given[kind]:
             self._one_core.keep(self._embedded.running())
 
+    def keep_apart(self, workers: int) -> None:
+        """Keep an embedded Valkey on a core of its own, until `let_go`, where so many workers leave one free.
+
+        PostgreSQL is many processes, which want all the cores that there are.
+        """
+        if self._embedded is not None and not self._given["redis"]:
+            self._one_core.keep_apart(self._embedded.running("valkey"), workers)
+
     def let_go(self) -> None:
-        """Let the system choose the cores again. Once for each `keep_together`, whatever came of that."""
+        """Let the system choose the cores again. Once for each time they were kept, whatever came of that."""
         self._one_core.let_go()
 
     async def _leave(self) -> None:

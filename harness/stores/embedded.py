@@ -101,9 +101,11 @@ class Embedded:
                 server.wait(_END_S)
         self._lock.close()
 
-    def running(self) -> list[int]:
-        """The process numbers of the servers that were started and have not ended."""
-        return [server.pid for server in self._servers.values() if server.poll() is None]
+    def running(self, *kinds: Kind) -> list[int]:
+        """The process numbers of the servers, of these kinds or of all, that were started and have not ended."""
+        return [
+            server.pid for kind, server in self._servers.items() if server.poll() is None and kind in (kinds or _TITLES)
+        ]
 
     def died(self, kind: Literal["redis", "postgres"]) -> str | None:
         """How a server ended that should be alive."""

@@ -1,8 +1,9 @@
-"""Keeping this thread and our own servers on one core, where one only ever waits for the other.
+"""Keeping our own servers on a core: that of this thread, or one that the workers of a load leave to them.
 
 Waking somebody on another core that sleeps costs several times what a command does; on the same
 core it is a switch from one process to the next. For work in which nothing happens at the same
-time only: a load needs all cores.
+time that is what is wanted. A load needs all cores, and there it is what is not: the system likes to wake a
+server where it was asked, in the middle of a worker's turn.
 """
 
 from __future__ import annotations
@@ -32,10 +33,23 @@ class OneCore:
             return
         with contextlib.suppress(OSError, ValueError, IndexError):
             core = int(_THREAD.read_text().rpartition(")")[2].split()[_CORE])
-            for process in (0, *servers):
-                before = os.sched_getaffinity(process)
-                os.sched_setaffinity(process, {core})
-                self._before[process] = before
+            self._move((0, *servers), core)
+
+    def keep_apart(self, servers: Iterable[int], workers: int) -> None:
+        """Keep the processes of these numbers on the last core, where so many workers leave one free."""
+        self._users += 1
+        if self._users > 1 or not hasattr(os, "sched_setaffinity"):
+            return
+        with contextlib.suppress(OSError):
+            cores = os.sched_getaffinity(0)
+            if len(cores) > workers:
+                self._move(servers, max(cores))
+
+    def _move(self, processes: Iterable[int], core: int) -> None:
+        for process in processes:
+            before = os.sched_getaffinity(process)
+            os.sched_setaffinity(process, {core})
+            self._before[process] = before
 
     def let_go(self) -> None:
         """Undo it, once as often as it was done. Never raises."""

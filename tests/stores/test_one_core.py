@@ -41,6 +41,24 @@ def test_servers_are_kept_beside_the_explorer_and_let_go(strategy: str) -> None:
         servers.close()
 
 
+def test_a_server_has_a_core_of_its_own_while_a_load_leaves_one_free() -> None:
+    """Two workers and more may want them all."""
+    cores = os.sched_getaffinity(0)
+    servers = Embedded.open()
+    try:
+        asyncio.run(servers.start_valkey())
+        stores = Stores(embedded=servers)
+        (server,) = servers.running()
+        for workers, wanted in ((len(cores) - 1, {max(cores)}), (len(cores), cores)):
+            stores.keep_apart(workers)
+            assert os.sched_getaffinity(server) == wanted
+            assert os.sched_getaffinity(0) == cores
+            stores.let_go()
+            assert os.sched_getaffinity(server) == cores
+    finally:
+        servers.close()
+
+
 def test_servers_of_others_stay_where_they_are() -> None:
     """And so does the thread: it would only be in its own way."""
     before = os.sched_getaffinity(0)
