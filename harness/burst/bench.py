@@ -250,9 +250,10 @@ class Bench:
                 rest_ms=rest_ms,
                 monotonic_to_unix_ns=offset,
             )
+            bound = bounds[orders.cell_of(burst)]
+            evidence = self.understood(bound, evidence)
             if (spread_us := released_apart_us(record.operations, tally.sent_ns)) is not None:
                 tally.spreads_us.append(spread_us)
-            bound = bounds[orders.cell_of(burst)]
             finding = judge_evidence(evidence, bound.spec, bound.scenario.invariants(), "burst", _VERDICT_ONLY)
             if bound is tally.bound:
                 tally.add(evidence, finding, burst)
@@ -271,6 +272,10 @@ class Bench:
             if bounds[orders.cell_of(burst)] is tally.bound:
                 tally.last_bursts[burst] = keys[burst]
         tally.silent_since_s = time.monotonic()
+
+    def understood(self, bound: Bound, evidence: Evidence) -> Evidence:  # noqa: ARG002 - of race's own stores
+        """The evidence in the scenario's own words."""
+        return evidence
 
     def _explain(self, tally: Tally, broken: Mapping[int, Evidence]) -> None:
         """The violated burst with the fewest steps, as data."""

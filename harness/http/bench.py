@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
+from itertools import combinations
 from typing import Any
 
 from harness.burst.bench import CHUNK_S, MAX_PROBES, Bench
@@ -21,6 +22,9 @@ from harness.model import Evidence, Operation, RaceError, Reply, StoreUnavailabl
 
 _ALONE = 4_000_000_000
 """The number of the burst that is asked one request after the other: no run has so many."""
+_UNTOUCHED = _ALONE - 1
+"""The number of a burst whose keys are only looked at."""
+_MOST_READINGS = 16
 _A_BURST = 4
 """Requests of an attempt, at most, for the time that a burst may take that is asked one after the other."""
 _PROBES_S = 5.0
@@ -39,6 +43,7 @@ class HttpBench(Bench):
         self._expired: list[str] = []
         self._in_vain = False
         self._request_s = 0.0
+        self._idle: dict[str, Any] = {}
 
     def least(self, bound: Bound) -> int:
         """Of a slow service a single burst may take what a chunk should."""
@@ -57,8 +62,9 @@ class HttpBench(Bench):
         """What the workers told: when each request was let go, and how the service stamped it."""
         for burst, id_, sent_ns, arrived_ns, returned_ns in done.handled:
             tally.sent_ns[id_] = sent_ns
+            self.site.senseless += arrived_ns < 0
             if tally.door is not None:
-                tally.door.take(burst, Handled(arrived_ns, returned_ns))
+                tally.door.take(burst, Handled(max(0, arrived_ns), returned_ns))
         if done.expired:
             met = {burst for burst, _who in done.expired}
             self._expired = sorted({who for _burst, who in done.expired})
@@ -109,6 +115,29 @@ class HttpBench(Bench):
             record.probes = list({probe.request.keys: probe for probe in record.probes}.values())
         super()._judge_probes(tally, records)
 
+    async def _look_at_idle(self, tally: Tally, bound: Bound, load: Load) -> None:
+        """How the service tells that nothing has happened to a key yet: with `0`, say, where the rule has no state."""
+        names = keys_of(draw(bound.scenario, load.seed, _UNTOUCHED, load.size))
+        if not await self.seed(tally, bound, load, names):
+            return
+        told = await self.one(tally, bound, "rest", load, keys=list(names), untouched=True)
+        for key, value in ((told or {}).get("rest") or {}).items():
+            if value is not None and value != bound.scenario.initial_value:
+                self._idle[_kind(key)] = value
+
+    def understood(self, bound: Bound, evidence: Evidence) -> Evidence:
+        """The same, where what was left behind may be the service's way to say that nothing has happened to a key."""
+        rest = evidence.rest
+        if rest is None or not self._idle:
+            return evidence
+        alike = [key for key in evidence.keys if _kind(key) in self._idle and rest[key] == self._idle[_kind(key)]]
+        nothing = bound.scenario.initial_value
+        for keys in _subsets(alike):
+            read = replace(evidence, rest={**rest, **dict.fromkeys(keys, nothing)})
+            if not judge_evidence(read, bound.spec, bound.scenario.invariants(), "burst").broken:
+                return read
+        return evidence
+
     async def alone(self, site: Site, tally: Tally, load: Load) -> None:
         """Ask the requests of a burst one after the other, and judge that. Raises UsageError where it is wrong.
 
@@ -119,6 +148,7 @@ class HttpBench(Bench):
         names = keys_of(items)
         if not await self.seed(tally, bound, load, names):
             return
+        await self._look_at_idle(tally, bound, load)
         began = time.monotonic()
         told = await self.one(tally, bound, "alone", load, burst=_ALONE)
         self._request_s = (time.monotonic() - began) / load.size
@@ -144,11 +174,26 @@ class HttpBench(Bench):
             "alone", names, record.operations, record.effects, initial, rest, rest_ms,
             monotonic_to_unix_ns=monotonic_to_unix_ns(),
         )  # fmt: skip
+        evidence = self.understood(bound, evidence)
         finding = judge_evidence(evidence, bound.spec, bound.scenario.invariants(), "burst")
         if finding.checker_error:
             raise UsageError(f"one request after the other: {finding.checker_error}")
         if finding.broken:
             raise UsageError(_no_race(site, bound, evidence))
+
+
+def _kind(key: str) -> str:
+    """What keys of the same sort have in common: `user:17` is a user."""
+    return key.rpartition(":")[0]
+
+
+def _subsets(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    """None of them first, and all that there are where they are few; else also all of them."""
+    if 1 << len(keys) > _MOST_READINGS:
+        yield from ((), keys)
+        return
+    for size in range(len(keys) + 1):
+        yield from combinations(keys, size)
 
 
 def _unclear(site: Site, operation: Operation, lost: str) -> RaceError:

@@ -29,6 +29,10 @@ from harness.model import (
 from harness.strategy import Scenario, Strategy
 
 TIMEOUT = "timeout"
+SENSELESS = (-1, 0)
+"""In the place of stamps that cannot be right."""
+_TICK_NS = 2_000_000
+"""Of another clock than race's: some tick in milliseconds."""
 
 
 class AttemptEnds(StoreFault):
@@ -146,6 +150,8 @@ class HttpPerformer(Performer):
         session.process = answer.headers.get(self.service.worker_header, "")
         stamps = self.service.stamps(answer)
         if gated and held.sent_ns:
+            if not self._possible(stamps, (began_ns, held.sent_ns, returned_ns)):
+                stamps = SENSELESS
             self.handled.append([burst, request.id, held.sent_ns, *stamps])
         now_ms, now_max_ms = self._instant(told, stamps, began_ns, returned_ns)
         if self.trace is not None:
@@ -208,6 +214,19 @@ class HttpPerformer(Performer):
         except ConnectionLost as lost:
             self.not_reached = self.not_reached or lost
             raise
+
+    def _possible(self, stamps: tuple[int, int], ours: tuple[int, int, int]) -> bool:
+        """Whether a handler can have been at work as stamped: not before it had its request, and no longer than that.
+
+        `ours`: when the request began, when its end was sent, and when its answer was there, by race's clock.
+        """
+        (arrived_ns, done_ns), (began_ns, sent_ns, returned_ns) = stamps, ours
+        if not arrived_ns or not done_ns:
+            return True
+        if self.same_machine and began_ns <= arrived_ns and done_ns <= returned_ns:  # our own clock
+            return sent_ns <= arrived_ns <= done_ns
+        took_ns = returned_ns - sent_ns
+        return arrived_ns <= done_ns <= arrived_ns + took_ns + took_ns // 100 + _TICK_NS
 
     def _instant(self, told: Told, stamps: tuple[int, int], began_ns: int, returned_ns: int) -> tuple[int, int]:
         """Between which instants (Unix ms) it was decided; noughts where the rule has nothing that runs out."""

@@ -39,7 +39,8 @@ class HttpOptions:
 class Site:
     """A service, ready to be loaded. `version` is the HTTP that it speaks; `cell` its path within `race serve`.
 
-    `not_let_in`: bursts that met a login that had run out; it was made again.
+    `not_let_in`: bursts that met a login that had run out; it was made again. `senseless`: requests of bursts whose
+    stamps cannot be right.
     """
 
     place: Place
@@ -54,6 +55,7 @@ class Site:
     link: None = None
     about: Mapping[str, Any] = field(default_factory=dict)
     not_let_in: int = 0
+    senseless: int = 0
     _incarnation: Any = None
 
     async def open(self) -> None:

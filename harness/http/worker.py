@@ -343,14 +343,22 @@ class HttpWorker:
             found |= await self._again(performer, (who,))
         return {"logins": found}
 
-    async def rest(self, cell: Cell, load: Load, keys: list[str]) -> dict[str, Any]:
-        """Read the state at rest; None where the service has no way to."""
+    async def rest(self, cell: Cell, load: Load, keys: list[str], *, untouched: bool = False) -> dict[str, Any]:
+        """Read the state at rest; None where the service has no way to.
+
+        Of keys that are yet `untouched` it may have nothing to tell that could be read.
+        """
         performer = self.performer(cell, load)
         found: dict[str, Any] = {}
 
         def read(names: Sequence[str], _call: Call, answer: Answer) -> None:
             on_wire = performer.on_wire(tuple(names))
-            values = performer.clean(performer.service.values(on_wire, answer), on_wire)
+            try:
+                values = performer.clean(performer.service.values(on_wire, answer), on_wire)
+            except Exception:
+                if untouched:
+                    return
+                raise
             found.update({name: values.get(wire) for name, wire in zip(names, on_wire, strict=True)})
 
         known, again = await self._each(performer, keys, performer.service.rest, read)
@@ -429,7 +437,7 @@ class HttpWorker:
             case "renew":
                 return await self.renew(cell, load, data["whose"])
             case "rest":
-                return await self.rest(cell, load, data["keys"])
+                return await self.rest(cell, load, data["keys"], untouched=data.get("untouched", False))
             case "alone":
                 return await self.alone(cell, load, data["burst"])
             case _:

@@ -64,6 +64,11 @@ def service_to_do(document: Document) -> str | None:
     if meeting is None:
         return None
     if not document["violations"]["judged"] or 2 * meeting["known"] < document["violations"]["judged"]:
+        if service.get("senseless_stamps"):
+            return (
+                "mend the stamps of the service: by Race-Arrived-Ns and Race-Returned-Ns its handlers were at work"
+                " before they had the whole request, its body too, or for longer than the request took"
+            )
         return (
             "let the service send the headers Race-Arrived-Ns and Race-Returned-Ns (monotonic nanoseconds, when the"
             " request was read and when the handler was done); or give arrival_us and handler_us in [given]"

@@ -21,5 +21,6 @@ def with_service(document: Document, site: Site) -> Document:
             "target": None if target is None else str(target),
             "race_serve": bool(site.cell),
             "bursts_not_let_in": site.not_let_in,
+            "senseless_stamps": site.senseless,
         },
     }

@@ -55,7 +55,7 @@ def test_the_example(race: Callable[..., Any], tmp_path: Path, valkey: PrivateVa
         assert (broken.code, found["verdict"]) == (1, "violated"), found["reason"]
         assert found["service"] == {
             "url": url, "http": "1.1", "tls": False, "target": str(EXAMPLE / "looks-first.toml"), "race_serve": False,
-            "bursts_not_let_in": 0,
+            "bursts_not_let_in": 0, "senseless_stamps": 0,
         }  # fmt: skip
         assert found["counterexample"]["steps"][0]["command"].startswith("POST /looks-first/user-")
         assert (found["exploration"], "observed" in found["counterexample"]) == (None, False)

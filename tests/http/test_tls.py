@@ -86,7 +86,7 @@ def test_bursts_behind_tls(race: Callable[..., Ended], secure: tuple[str, str], 
     found = json.loads(broken.stdout)
     assert (broken.code, found["verdict"]) == (1, "violated"), found["reason"]
     assert found["service"] == {"url": url, "http": version, "tls": True, "target": None, "race_serve": True,
-        "bursts_not_let_in": 0,
+        "bursts_not_let_in": 0, "senseless_stamps": 0,
     }  # fmt: skip
     held = race(*RUN, "--url", f"{url}/counter/atomic", *trust)
     found = json.loads(held.stdout)
