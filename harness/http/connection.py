@@ -145,7 +145,7 @@ class Line:
         try:
             inner = await connection.hold(call, head=head)
         except ConnectionLost:
-            if anew is None:
+            if anew is None or connection.usable:  # over another one it would be no better
                 raise
             return await anew()
         return Held(connection, inner, anew)

@@ -21,6 +21,7 @@ from harness.http.one import MOST_BODY, cookies_of
 from harness.http.wire import Wire
 from harness.model import ConnectionLost
 
+_HELLO_S = 5.0
 _OWN = frozenset({"host", "connection", "transfer-encoding", "keep-alive", "upgrade"})
 """Headers that HTTP/2 has other ways for."""
 
@@ -50,13 +51,30 @@ class HttpTwo:
         self._streams: dict[int, _Stream] = {}
         self._reading: asyncio.Task[None]
         self._left = False
+        self._greeted = False
+        self._moved = asyncio.Event()
+        self._why = "the connection was closed without an answer"
 
     async def open(self) -> HttpTwo:
-        """Say hello; answers are read from now on."""
+        """Say hello, and wait for that of the other side: it says how much may be sent. Raises ConnectionLost."""
         self._protocol.initiate_connection()
         await self._flush()
         self._reading = asyncio.create_task(self._read())
+        try:
+            async with asyncio.timeout(_HELLO_S):
+                while not self._greeted:
+                    self._moved.clear()
+                    await self._news()
+        except TimeoutError:
+            await self.close()
+            raise ConnectionLost("it does not greet as HTTP/2 does") from None
         return self
+
+    async def _news(self) -> None:
+        """Until the other side says something, since `_moved` was cleared. Raises ConnectionLost."""
+        if self.wire.closed:
+            raise ConnectionLost(self._why)
+        await self._moved.wait()
 
     @property
     def usable(self) -> bool:
@@ -68,9 +86,30 @@ class HttpTwo:
         stream = _Stream(call, whole=head or not call.body)
         if not stream.whole:
             self._begin(stream)
-            self._data(stream, call.body[:-1], end=False)
-            await self._flush()
+            await self._most(stream)
         return stream
+
+    async def _most(self, stream: _Stream) -> None:
+        """All of a body but its last byte, as fast as the service takes it, and until it takes that byte, too."""
+        data = stream.call.body[:-1]
+        while True:
+            await self._flush()
+            self._moved.clear()
+            room = self._room(stream)
+            if not data and room:
+                return
+            if part := data[:room]:
+                self._data(stream, part, end=False)
+                data = data[len(part) :]
+            else:
+                await self._news()
+
+    def _room(self, stream: _Stream) -> int:
+        """How much the service takes of this body now."""
+        try:
+            return max(0, self._protocol.local_flow_control_window(stream.number))
+        except h2.exceptions.ProtocolError:
+            raise ConnectionLost("the request was reset without an answer") from None
 
     def end(self, held: list[_Stream]) -> bytes:
         """The sealed frames that complete all these requests."""
@@ -94,6 +133,11 @@ class HttpTwo:
         try:
             stream.number = self._protocol.get_next_available_stream_id()
             self._protocol.send_headers(stream.number, headers, end_stream=not call.body)
+        except h2.exceptions.TooManyStreamsError:
+            most = self._protocol.remote_settings.max_concurrent_streams
+            raise ConnectionLost(
+                f"it takes {most} at a time over a connection of HTTP/2; --http 1.1 gives each its own"
+            ) from None
         except (h2.exceptions.ProtocolError, UnicodeError):  # its text may repeat headers, and so secrets
             raise ConnectionLost("what is to be sent is no HTTP/2") from None
         self._streams[stream.number] = stream
@@ -119,20 +163,22 @@ class HttpTwo:
 
     async def _read(self) -> None:
         """Read until the connection ends."""
-        reason = "the connection was closed without an answer"
         try:
             while data := await self.wire.receive():
                 for event in self._protocol.receive_data(data):
                     self._take(event)
+                    self._greeted = self._greeted or isinstance(event, h2.events.RemoteSettingsChanged)
                 await self._flush()
+                self._moved.set()
         except ConnectionLost as lost:
-            reason = str(lost)
+            self._why = str(lost)
         except h2.exceptions.ProtocolError:
-            reason = "the answer is no HTTP/2"
+            self._why = "the answer is no HTTP/2"
         finally:
             self.wire.close()
+            self._moved.set()
             for number in list(self._streams):
-                self._fail(number, reason)
+                self._fail(number, self._why)
 
     def _take(self, event: h2.events.Event) -> None:
         stream = self._streams.get(getattr(event, "stream_id", 0) or 0)

@@ -104,7 +104,11 @@ class HttpWorker:
         for burst in range(orders.first, orders.first + orders.count):
             performer = performers[orders.cell_of(burst)]
             mine = self._share(draw(performer.scenario, load.seed, burst, load.size), burst)
-            at = await self._burst(performer, burst, mine, give_up)
+            try:
+                at = await self._burst(performer, burst, mine, give_up)
+            except BaseException:  # nobody waits for this process any more
+                self.rendezvous.stop()
+                raise
             if not at:
                 await self._hang_up()  # what was held would be taken for the beginning of another request
                 break
@@ -155,13 +159,7 @@ class HttpWorker:
             tasks.append(asyncio.create_task(self._item(performer, session, index, burst, item)))
         parts: list[Part] = []
         if tasks:
-            try:
-                await gate.wait(performer.service.timeout_s)
-            except TimeoutError:
-                if any(session.gate is not None and not session.request for session in self.sessions):
-                    raise UsageError("the scenario's flow does not begin with a request") from None
-                raise ConnectionLost("a request could not be sent in time") from None
-            self._not_reached(performer, tasks)
+            await self._all_held(performer, gate, tasks)
             settle_s = max(_SETTLE_S, 2 * self._round_trip_s(gate))
             await asyncio.sleep(settle_s)
             if any([await held.renewed() for held in gate.held]):
@@ -175,6 +173,18 @@ class HttpWorker:
         else:
             await self._drop(tasks)
         return at
+
+    async def _all_held(self, performer: HttpPerformer, gate: Gate, tasks: Sequence[asyncio.Task[None]]) -> None:
+        """Until all is sent but the ends. Raises ConnectionLost, UsageError."""
+        try:
+            await gate.wait(performer.service.timeout_s)
+        except TimeoutError:
+            for task in tasks:
+                task.cancel()
+            if any(session.gate is not None and not session.request for session in self.sessions):
+                raise UsageError("the scenario's flow does not begin with a request") from None
+            raise ConnectionLost("it takes a request only in part, and not the rest in time") from None
+        self._not_reached(performer, tasks)
 
     async def _item(
         self, performer: HttpPerformer, session: HttpSession, index: int, burst: int, item: Request | Attempt
@@ -221,12 +231,10 @@ class HttpWorker:
         for task in tasks:
             error = task.exception() if not task.cancelled() else None
             if error is not None and not isinstance(error, BrokenScript):
-                self.rendezvous.stop()
                 raise error
 
     def _blame(self, performer: HttpPerformer) -> None:
         if performer.broken:
-            self.rendezvous.stop()
             raise UsageError(performer.broken)
 
     @staticmethod
@@ -249,8 +257,7 @@ class HttpWorker:
         for item in draw(performer.scenario, load.seed, burst, load.size):
             session.gate = gate = Gate(1)
             task = asyncio.create_task(self._item(performer, session, 0, burst, item))
-            await gate.wait(performer.service.timeout_s)
-            self._not_reached(performer, [task])
+            await self._all_held(performer, gate, [task])
             if gate.held:
                 await asyncio.wait([task], timeout=_EARLY_S)
                 if performer.early - performer.heads:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import h2.config
 import h2.connection
 import h2.events
+import h2.settings
 import pytest
 
 from harness.http.calls import Answer, Call
@@ -28,12 +30,21 @@ async def _one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seen:
     writer.close()
 
 
-async def _two(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ended: list[list[int]]) -> None:
+async def _two(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ended: list[list[int]], **settings: int
+) -> None:
     protocol = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
+    codes = h2.settings.SettingCodes
+    protocol.local_settings = h2.settings.Settings(
+        client=False, initial_values={codes[name]: value for name, value in settings.items()}
+    )
     protocol.initiate_connection()
     writer.write(protocol.data_to_send())
     while data := await reader.read(65536):
         events = protocol.receive_data(data)
+        for event in events:
+            if isinstance(event, h2.events.DataReceived) and event.flow_controlled_length:
+                protocol.acknowledge_received_data(event.flow_controlled_length, event.stream_id or 0)
         streams = [event.stream_id or 0 for event in events if isinstance(event, h2.events.StreamEnded)]
         if streams:
             ended.append(streams)
@@ -60,10 +71,11 @@ async def _held(
     shared = Shared()
     lines = [Line(place, None, shared) for _ in calls]
     together = (line.hold(call, head=head) for line, call in zip(lines, calls, strict=True))
-    held: list[Held] = await asyncio.gather(*together)
-    await asyncio.sleep(0.05)
-    before = list(seen)
     try:
+        async with asyncio.timeout(20):
+            held: list[Held] = await asyncio.gather(*together)
+        await asyncio.sleep(0.05)
+        before = list(seen)
         release(prepared(held))
         answers = [await one.answer() for one in held]
     finally:
@@ -94,6 +106,47 @@ def test_http_2_completes_all_in_one_packet() -> None:
     assert len(after[0]) == len(set(after[0])) == 5
     assert [answer.status for answer in answers] == [200] * 5
     assert len({answer.headers["x-seen"] for answer in answers}) == 5
+
+
+@pytest.mark.parametrize("window", [1, 7, 60])
+def test_http_2_sends_as_much_as_the_service_takes(window: int) -> None:
+    """A few bytes at a time before the release; what is left for it is one byte of each, in one packet, as ever."""
+    long = Call("POST", "/u/1", (), b"x" * 200)
+    before, after, answers = asyncio.run(_held([long] * 4, "2", partial(_two, INITIAL_WINDOW_SIZE=window)))
+    assert (before, len(after), len(after[0])) == ([], 1, 4)
+    assert [answer.status for answer in answers] == [200] * 4
+
+
+def test_http_2_says_how_many_the_service_takes() -> None:
+    """The second of two has no place on the connection."""
+    with pytest.raises(ConnectionLost, match=r"it takes 1 at a time over a connection of HTTP/2; --http 1\.1 gives"):
+        asyncio.run(_held([POST, POST], "2", partial(_two, MAX_CONCURRENT_STREAMS=1)))
+
+
+@pytest.mark.parametrize(("version", "serve"), [("1.1", _one), ("2", _two)])
+def test_what_cannot_be_sent_is_not_sent_anew(version: Literal["1.1", "2"], serve: Any) -> None:
+    """Only what fails for the connection is: an idle one may be closed."""
+    serving: list[asyncio.Task[Any]] = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.append(asyncio.current_task())  # type: ignore[arg-type]
+        await serve(reader, writer, [])
+
+    async def asked() -> None:
+        server = await asyncio.start_server(handle, "127.0.0.1", 0)
+        shared = Shared()
+        line = Line(Place("127.0.0.1", server.sockets[0].getsockname()[1], version=version), None, shared)
+        try:
+            assert (await line.ask(POST)).status == 200
+            await line.ask(Call("POST", "/", ((":x", "y"),), b"{}"))
+        finally:
+            await line.drop()
+            await shared.close()
+            server.close()
+            await asyncio.wait(serving)
+
+    with pytest.raises(ConnectionLost, match="what is to be sent is no HTTP"):
+        asyncio.run(asked())
 
 
 async def _rude(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _seen: list[Any]) -> None:
