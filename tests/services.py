@@ -69,12 +69,14 @@ value = "/value"
 
 
 @contextlib.contextmanager
-def listening(command: list[str], port: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def listening(
+    command: list[str], port: int, folder: Path, host: str = "127.0.0.1"
+) -> Iterator[subprocess.Popen[bytes]]:
     """A process that serves on this port, until the end; what it started ends with it."""
     with (folder / "service.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, start_new_session=True)
     try:
-        until(lambda: process.poll() is not None or _listens(port))
+        until(lambda: process.poll() is not None or _listens(host, port))
         assert process.poll() is None, (folder / "service.log").read_text()
         yield process
     finally:
@@ -101,7 +103,7 @@ def counter(folder: Path, *options: str) -> Iterator[int]:
         yield port
 
 
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
+def _listens(host: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.settimeout(0.2)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((host, port)) == 0

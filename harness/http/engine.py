@@ -18,10 +18,11 @@ from harness.burst.plan import Cell, Load
 from harness.burst.tally import Tally
 from harness.http.bench import HttpBench
 from harness.http.decisions import check_decisions
+from harness.http.schemes import speaks_other
 from harness.http.site import HttpOptions, Site, find_site
 from harness.http.strategy import OverHttp
 from harness.judge import Header, Recording
-from harness.model import UsageError
+from harness.model import RaceError, StoreUnavailable, UsageError
 from harness.strategy.loader import find_scenario
 
 BUDGET_S = 60.0
@@ -67,7 +68,10 @@ async def run(
         tally = Tally(bound, beside, recording)
         service = site.service
         tally.door = Door(service.arrival_us, service.handler_us)
-        await bench.alone(site, tally, load)
+        try:
+            await bench.alone(site, tally, load)
+        except RaceError as error:
+            raise await _explained(site, error) from None
         if recording is not None:
             stack.enter_context(recording)
             recording.begin(Header(scenario, bound.cell.rule, title, load.seed, load.mode), bound.scenario.operations)
@@ -82,6 +86,14 @@ async def run(
             recording.end(closing(tally, lost, complete=whole))
         found = measured(tally, load, site.infos, lost, started_at, time.monotonic() - started, complete=whole)
         return dataclasses.replace(found, others=bench.others()), site
+
+
+async def _explained(site: Site, error: RaceError) -> RaceError:
+    """The same, and where a service did not understand HTTP because it speaks HTTPS, that it does."""
+    if site.place.tls or not (isinstance(error, StoreUnavailable) or "answered 400" in str(error)):
+        return error
+    other = await speaks_other(site.place)
+    return StoreUnavailable(f"{error}; {other}") if other else error
 
 
 def _bound(scenario: str, title: str, rule: str, load: Load) -> Bound:

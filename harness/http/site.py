@@ -14,6 +14,7 @@ from urllib.parse import quote
 from harness.http.calls import Answer, Call, Service
 from harness.http.connection import Line, Shared
 from harness.http.place import Place, Version, parse_place
+from harness.http.schemes import speaks_other
 from harness.http.services import find_service
 from harness.http.target_file import TargetFile
 from harness.model import Claim, ConnectionLost, Signature, StoreUnavailable, UsageError
@@ -71,9 +72,11 @@ class Site:
                 product = str(getattr(self.service, "title", "") or type(self.service).name or "a service")
                 self.infos = [StoreInfo("http", product, f"HTTP/{self.version}", embedded=False, durability="its own")]
         except ConnectionLost as lost:
-            raise StoreUnavailable(
-                f"the service at {self.place.shown} cannot be reached: {lost}; start it, or name another --url"
-            ) from None
+            if "certificate" in str(lost):
+                do = "--ca-file names whom to trust, --insecure trusts anybody"
+            else:
+                do = await speaks_other(self.place) or "start it, or name another --url"
+            raise StoreUnavailable(f"the service at {self.place.shown} cannot be reached: {lost}; {do}") from None
         finally:
             await line.drop()
             await shared.close()

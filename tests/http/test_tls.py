@@ -118,7 +118,7 @@ def test_who_is_not_trusted(race: Callable[..., Ended], secure: tuple[str, str],
     for arguments, says in (
         ((f"{url}{cell}",), "its certificate is not trusted: unable to get local issuer certificate"),
         ((f"{url}{cell}", "--ca-file", other), "its certificate is not trusted: "),
-        ((f"{url.replace('https', 'http')}{cell}",), ""),
+        ((f"{url.replace('https', 'http')}{cell}",), ""),  # in words of HTTP
     ):
         ended = race(*RUN, "--url", *arguments)
         assert (ended.code, ended.stdout) == (3, "")
@@ -126,7 +126,25 @@ def test_who_is_not_trusted(race: Callable[..., Ended], secure: tuple[str, str],
             f"race: the service at {arguments[0].removesuffix(cell)} cannot be reached: {says}"
         )
         assert ended.stderr.count("\n") == 1
+        whom = "; --ca-file names whom to trust, --insecure trusts anybody\n"
+        assert ended.stderr.endswith(whom if says else f"; it speaks HTTPS there: name {url}\n")
     assert race("run", "counter", "--url", f"{url}{cell}", "--ca-file", str(tmp_path)).code == 2
+
+
+PLAIN = """
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+HTTPServer(("127.0.0.1", int(sys.argv[1])), BaseHTTPRequestHandler).serve_forever()
+"""
+
+
+def test_https_where_there_is_none(race: Callable[..., Ended], tmp_path: Path) -> None:
+    """Whoever speaks plain HTTP there is named, though it only waits for more of what it takes for a request."""
+    port = free_port()
+    with listening([sys.executable, "-c", PLAIN, str(port)], port, tmp_path):
+        ended = race(*RUN, "--url", f"https://127.0.0.1:{port}/counter/naive")
+    assert (ended.code, ended.stderr.count("\n")) == (3, 1)
+    assert ended.stderr.endswith(f"; it speaks plain HTTP there: name http://127.0.0.1:{port}\n")
 
 
 @pytest.mark.parametrize(
