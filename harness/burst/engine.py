@@ -249,6 +249,7 @@ def measured(
         overlap=overlap,
         judged_bursts=tally.judged,
         broken_bursts=tally.broken,
+        unordered_bursts=tally.order_broken,
         by_invariant=dict(tally.by_invariant),
         commands=tally.commands,
         elapsed_s=tally.elapsed_s,

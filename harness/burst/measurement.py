@@ -92,6 +92,7 @@ class Measurement:
     """One cell under one load.
 
     `distribution` counts latencies by their upper bound in milliseconds, `parts` are repeats within the load.
+    `unordered_bursts` are those whose answers no order explains.
     `endings` counts the bursts by what they came to, where the scenario has words for it.
     `others` is the share of the processors that other programs used meanwhile.
     `amounts` adds up the domain's own counts for each invariant that broke: how many too many, how much was
@@ -125,6 +126,7 @@ class Measurement:
     parts: list[Part] = field(default_factory=list)
     others: float | None = None
     endings: dict[str, int] = field(default_factory=dict)
+    unordered_bursts: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run `race` and give the exit code."""
-    signal.signal(signal.SIGTERM, _as_interrupt)
+    _take_signals()
     try:
         with Watch(_Endless()):
             code = race.main(args=list(arguments), prog_name="race", standalone_mode=False)
@@ -103,6 +103,13 @@ def _unforeseen(error: Exception) -> int:
         return bug(error)
     tell(fault)
     return WRONG_USAGE
+
+
+def _take_signals() -> None:
+    """Be told to end by both, also where a script put this into the background, with SIGINT ignored."""
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _as_interrupt(_number: int, _frame: object) -> None:

@@ -206,6 +206,7 @@ def violations_document(measured: Measurement) -> Document:
         "low": found.low if found else None,
         "high": found.high if found else None,
         "confidence": CONFIDENCE,
+        "unordered": measured.unordered_bursts,
         "by_invariant": dict(measured.by_invariant),
         "amounts": dict(measured.amounts),
     }

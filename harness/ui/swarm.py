@@ -84,6 +84,7 @@ class Swarm:
         self.size = TOLD["size"]
         self.running = False
         self.test = 0
+        self.tried: dict[str, str] = {}
         self._waiting: list[AsyncResult[None]] = []
         self._met: list[list[AsyncResult[None]]] = []
         self._some = Event()
@@ -178,6 +179,7 @@ class Swarm:
             self.stop_for(answer["error"])
             return
         self.size, self.test = int(settings["size"]), answer["test"]
+        self.tried = {name: str(value) for name, value in settings.items()}
         options.race_test, options.race_seed = answer["test"], answer["seed"]
         self.running = True
         self._waiting, self._met = [], []
@@ -402,6 +404,8 @@ def _check_form() -> Response | None:
     )  # fmt: skip
     if "error" in answer:
         return jsonify({"success": False, "message": answer["error"], "host": ""})
+    if swarm.running and {name: str(value) for name, value in asked.items()} != swarm.tried:
+        runner.stop()  # Locust would only take the number of users over: what else was asked for is another test
     return None
 
 

@@ -314,8 +314,13 @@ def test_ctrl_c_before_anything_was_measured(race: Race, engine: Engine) -> None
     assert (ended.code, ended.stderr) == (130, "\nrace: interrupted\n")
 
 
-def test_being_told_to_end_is_like_ctrl_c(race: Race, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SIGTERM interrupts as SIGINT does, so that servers are stopped."""
+@pytest.mark.parametrize("ignored", [False, True])
+def test_being_told_to_end_is_like_ctrl_c(
+    race: Race, engine: Engine, monkeypatch: pytest.MonkeyPatch, *, ignored: bool
+) -> None:
+    """SIGTERM interrupts as SIGINT does, so that servers are stopped; also where a script has SIGINT ignored."""
+    if ignored:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     async def ended_from_outside(*_arguments: Any, **_options: Any) -> None:
         os.kill(os.getpid(), signal.SIGTERM)

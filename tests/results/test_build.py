@@ -55,6 +55,7 @@ def test_a_result_names_what_was_measured() -> None:
         "low": pytest.approx(0.98979, abs=1e-5),
         "high": pytest.approx(0.99891, abs=1e-5),
         "confidence": 0.95,
+        "unordered": 0,
         "by_invariant": {"one at work": 996},
         "amounts": {},
     }

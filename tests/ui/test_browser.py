@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -51,10 +51,22 @@ def page(session: Session) -> Iterator[sync_api.Page]:
     assert errors == []
 
 
+def edited(page: sync_api.Page, change: Callable[[], object]) -> None:
+    """The form of a test that runs, filled in otherwise."""
+    page.get_by_role("button", name="Edit", exact=True).click()
+    change()
+    page.get_by_role("button", name="Update", exact=True).click()
+
+
 def test_what_breaks_is_seen_and_then_what_holds(session: Session, page: sync_api.Page, tmp_path: Path) -> None:
     """Violations appear while the test runs, with their interval and a counterexample; lua shows none."""
     assert page.locator("select[name=strategy]").input_value() == "naive"
     assert not page.locator("input[name=host]").is_visible()
+    page.locator("input[name=size]").fill("1")
+    page.get_by_role("button", name="Start").click()
+    page.get_by_role("alert").get_by_text("a burst of 1 cannot overlap: its size must be 2 or more").wait_for()
+    page.screenshot(path=tmp_path / "refused.png", full_page=True)
+    page.locator("input[name=size]").fill("4")
     page.get_by_role("button", name="Start").click()
     page.get_by_role("tab", name="Invariants").click()
     tab = page.locator("#race-invariants")
@@ -69,10 +81,9 @@ def test_what_breaks_is_seen_and_then_what_holds(session: Session, page: sync_ap
     page.get_by_role("tab", name="Failures").click()
     tab.wait_for(state="hidden")
     page.get_by_text("Broken('one at work").first.wait_for()
-    page.get_by_role("button", name="Stop", exact=True).click()
-    page.get_by_role("button", name="New", exact=True).click()
-    page.locator("select[name=strategy]").select_option("lua")
-    page.get_by_role("button", name="Start").click()
+    edited(page, lambda: page.locator("input[name=userCount]").last.fill("3"))
+    page.locator("#race-refused").get_by_text("3 users cannot meet in a burst of 4: raise the users").wait_for()
+    edited(page, lambda: page.locator("select[name=strategy]").last.select_option("lua"))  # while the other one runs
     page.get_by_role("tab", name="Invariants").click()
     tab.get_by_role("heading", name="double-submit under lua").wait_for()
     tab.get_by_text("None: no burst of this test broke anything.").wait_for()

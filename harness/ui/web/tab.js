@@ -11,6 +11,34 @@
   document.head.append(hide);
   let shown = 0, last = "", busy = false;
 
+  const note = document.createElement("div");
+  note.id = "race-refused";
+  note.setAttribute("role", "alert");
+  note.style.cssText =
+    "position: fixed; bottom: 24px; left: 50%; transform: translateX(-50%); max-width: 90vw; z-index: 2000;" +
+    " padding: 12px 20px; border-radius: 4px; background: #5f2120; color: #fff; font: 16px sans-serif;";
+  note.hidden = true;
+  document.body.append(note);
+  // Locust shows why a test cannot start, but not why a running one cannot be edited.
+  const watch = async (answer) => {
+    if (!new URL(answer.url).pathname.endsWith("/swarm")) return;
+    const told = await answer.json();
+    note.hidden = true;
+    note.textContent = "";
+    if (told.success) return;
+    await new Promise((done) => setTimeout(done, 400));
+    if (document.querySelector(".MuiAlert-root")?.textContent.includes(told.message)) return;
+    note.textContent = told.message;
+    note.hidden = false;
+    setTimeout(() => (note.hidden = true), 15000);
+  };
+  const ask = window.fetch;
+  window.fetch = async (...given) => {
+    const answer = await ask(...given);
+    watch(answer.clone()).catch(() => {});
+    return answer;
+  };
+
   const selected = () => {
     const tab = document.querySelector('[role="tab"][aria-selected="true"]');
     return tab !== null && tab.textContent.trim().toLowerCase() === "invariants" ? tab : null;
