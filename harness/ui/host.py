@@ -330,9 +330,10 @@ class Host:
         if first and tally.requests:
             assert self._link is not None
             self._link.tell({"begun": True})
-        if message.get("failure") or tally.judged + tally.apart >= gathered.test.load.bursts:
+        failure = message.get("failure") or gathered.refused
+        if failure or tally.judged + tally.apart >= gathered.test.load.bursts:
             assert self._link is not None
-            self._link.tell({"stop": message.get("failure") or ""})
+            self._link.tell({"stop": failure})
 
     def _lose(self, worker: str) -> None:
         if self._gathered is not None:

@@ -21,7 +21,7 @@ from harness.judge.history import MalformedError
 from harness.results.build import Document, result_document
 from harness.results.environment import environment
 from harness.stores import StoreInfo
-from harness.ui.wire import unknown, unpack, unpack_step
+from harness.ui.wire import tried, unknown, unpack, unpack_step
 
 _BUDGET = Budget(seconds=20.0, explain_s=0.0)
 
@@ -90,12 +90,16 @@ class _Worker:
 
 
 class Gathered:
-    """A test whose bursts are made elsewhere: histories arrive, and are judged here."""
+    """A test whose bursts are made elsewhere: histories arrive, and are judged here.
+
+    `refused`: why a worker is not heard at all, if one is not.
+    """
 
     def __init__(self, test: Trial) -> None:
         """Nobody has said anything yet."""
         self.test = test
         self.workers: defaultdict[str, _Worker] = defaultdict(_Worker)
+        self.refused = ""
         self._signatures = test.bound.scenario.operations
 
     @property
@@ -118,6 +122,10 @@ class Gathered:
     def _take(self, name: str, worker: _Worker, message: Mapping[str, Any]) -> None:
         match message["tell"]:
             case "begun":
+                mine, its = tried(self.test.bound), message.get("tried", {})
+                if differs := [name for name, value in mine.items() if its.get(name) != value]:
+                    self._refuse(name, worker, differs[0], mine, its)
+                    return
                 known = {store.title for store in self.test.stores}
                 told = [StoreInfo(**store) for store in message["stores"]]
                 self.test.stores += [store for store in told if store.title not in known]
@@ -133,6 +141,13 @@ class Gathered:
                 worker.done = True
                 if message["failure"]:
                     self.test.doubt(f"worker {name}: {message['failure']}")
+
+    def _refuse(self, name: str, worker: _Worker, what: str, mine: Mapping[str, str], its: Mapping[str, Any]) -> None:
+        """A worker that tries something else would be judged by a rule that is not its own."""
+        worker.lost = True
+        versions = f": {its.get(what, 'an old one')}, and here {mine[what]}" if what == "race" else " than the master"
+        self.refused = f"worker {name} has another version of {what}{versions}"
+        self.test.doubt(self.refused)
 
     def _made(self, worker: _Worker, message: Mapping[str, Any]) -> None:
         test, tally = self.test, self.test.tally

@@ -15,7 +15,7 @@ from harness.judge import Finding
 from harness.model import Evidence, Operation, Step
 from harness.stores import Stores
 from harness.ui.judging import Trial
-from harness.ui.wire import pack, pack_step, pack_store
+from harness.ui.wire import pack, pack_step, pack_store, tried
 
 FAR_APART = 1 << 24
 """Bursts of one worker at most: their numbers are its own."""
@@ -61,7 +61,7 @@ class Loading:
         test.stores = self._stores.infos
         first = self._index * FAR_APART
         self._bench = Bench(self._stores, fleet, lambda _progress: None, first, observer=self)
-        self._say("begun", stores=[pack_store(info) for info in test.stores])
+        self._say("begun", stores=[pack_store(info) for info in test.stores], tried=tried(test.bound))
         return self
 
     async def bursts(self, count: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from importlib.resources import files
 from itertools import count
 from typing import Any
@@ -29,9 +30,11 @@ MESSAGE, FINISH = "race", "race-finish"
 _MOST = 500
 _LOOK_S = 0.5
 _PATIENCE_S = 60.0
+_SILENT_S = 20
 _LOCAL = {"localhost", "127.0.0.1", "::1", "[::1]"}
 log = logging.getLogger("race")
 TABLES = logging.getLogger("locust.stats_logger")
+RETRIES = logging.getLogger("locust.util.exception_handler")
 
 
 class Link:
@@ -83,6 +86,7 @@ class Swarm:
         self.environment: Any = None
         self.size = TOLD["size"]
         self.running = False
+        self.starting = False
         self.test = 0
         self.tried: dict[str, str] = {}
         self._waiting: list[AsyncResult[None]] = []
@@ -175,6 +179,7 @@ class Swarm:
         else:
             more = {"users": runner.target_user_count, "workers": runner.worker_count}
         answer = link.ask("start", index=max(0, getattr(runner, "worker_index", 0)), **settings, **more)
+        self.starting = False
         if "error" in answer:
             self.stop_for(answer["error"])
             return
@@ -258,6 +263,16 @@ class Swarm:
                 self.stop_for("no worker is left")
             gevent.sleep(_LOOK_S)
 
+    def listen(self) -> None:
+        """At a worker: notice that the master is gone. Locust would wait for a minute, and tell of each heartbeat."""
+        RETRIES.setLevel(logging.CRITICAL)
+        while True:
+            gevent.sleep(_LOOK_S)
+            heard = self.environment.runner.last_heartbeat_timestamp
+            if heard is not None and heard < time.time() - _SILENT_S:
+                link.tell("failed", why=f"nothing was heard of the master for {_SILENT_S} s: it is gone, or cut off")
+                os._exit(1)
+
 
 def complain(why: str) -> None:
     """In the web UI's log. Without one, race itself ends with it."""
@@ -315,6 +330,7 @@ def _ready(environment: Any, runner: Any, web_ui: Any, **_more: Any) -> None:
         gevent.spawn(swarm.look)
     if isinstance(runner, WorkerRunner):
         runner.register_message(FINISH, swarm.asked_to_finish)
+        gevent.spawn(swarm.listen)
     gevent.spawn(_tell_up, web_ui, url)
 
 
@@ -378,6 +394,12 @@ def _extend(web_ui: Any) -> None:
         if request.endpoint == "locust.index" and response.status_code == 200:
             page = response.get_data(as_text=True)
             response.set_data(page.replace("</body>", '<script src="./race/tab.js"></script></body>'))
+        if request.endpoint == "locust.swarm" and not (response.get_json(silent=True) or {}).get("success"):
+            swarm.starting = False
+        if request.endpoint == "locust.request_stats" and response.status_code == 200:
+            # While one test ends for another, and until race is ready for it, Locust calls it stopped: no Stop then.
+            state = "running" if swarm.starting else swarm.environment.runner.state
+            response.set_data(json.dumps({**response.get_json(), "state": state}))
         return response
 
 
@@ -404,7 +426,9 @@ def _check_form() -> Response | None:
     )  # fmt: skip
     if "error" in answer:
         return jsonify({"success": False, "message": answer["error"], "host": ""})
+    swarm.starting = not swarm.running
     if swarm.running and {name: str(value) for name, value in asked.items()} != swarm.tried:
+        swarm.starting = True
         runner.stop()  # Locust would only take the number of users over: what else was asked for is another test
     return None
 

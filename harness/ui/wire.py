@@ -6,10 +6,14 @@ those of two machines.
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+from harness.burst.cells import Bound
 from harness.judge.history import (
     MalformedError,
     Signatures,
@@ -21,9 +25,25 @@ from harness.judge.history import (
     operation_of,
 )
 from harness.model import Attempt, Evidence, Operation, Request, Status, Step
+from harness.results.environment import race_version
 from harness.stores import StoreInfo
 
 Packed = Mapping[str, Any]
+
+
+def tried(bound: Bound) -> dict[str, str]:
+    """What master and worker must have in common, or one would judge what the other never meant."""
+    return {
+        "race": race_version(),
+        "the scenario's script": _fingerprint(type(bound.scenario)),
+        "the strategy's script": _fingerprint(type(bound.strategy)),
+    }
+
+
+def _fingerprint(kind: type) -> str:
+    """Of the file that a class is from."""
+    path = inspect.getsourcefile(kind)
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16] if path else ""
 
 
 def pack(number: int, evidence: Evidence, signatures: Signatures, *, control: bool) -> dict[str, Any]:

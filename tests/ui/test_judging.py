@@ -13,7 +13,7 @@ from harness.burst.plan import draw
 from harness.model import Effect, Evidence, Operation, Reply, Request, Status
 from harness.stores import StoreInfo
 from harness.ui.judging import Gathered, Trial
-from harness.ui.wire import pack, pack_store, unpack
+from harness.ui.wire import pack, pack_store, tried, unpack
 
 VALKEY = StoreInfo("redis", "Valkey", "9", embedded=True, durability="memory only")
 FOUND = Load(size=2, bursts=1000, seed=3)
@@ -49,9 +49,14 @@ def made(first: int, bursts: Sequence[tuple[Evidence, bool]], **more: Any) -> di
     return received
 
 
+def begun(test: Gathered, **other: str) -> dict[str, Any]:
+    """What a worker tells first; `other` is what differs from the master's."""
+    return {"tell": "begun", "test": 1, "stores": [pack_store(VALKEY)], "tried": {**tried(test.test.bound), **other}}
+
+
 def tell_of(test: Gathered, worker: str, first: int, *, right: int, control_broken: int) -> None:
     """A worker that begins, makes bursts that are right, with a control that breaks, and is done."""
-    test.hear(worker, {"tell": "begun", "test": 1, "stores": [pack_store(VALKEY)]})
+    test.hear(worker, begun(test))
     test.hear(worker, {"tell": "ordered", "test": 1, "first": first, "count": right + control_broken})
     bursts = [(counted(first + place, 1, 2), False) for place in range(right)]
     bursts += [(counted(first + right + place, 1, 1), True) for place in range(control_broken)]
@@ -109,7 +114,7 @@ def test_what_a_lost_worker_had_open_is_unknown(scenario: str) -> None:
     Nobody got in, says a history of nothing but unknown requests: judged, that would be a violation.
     """
     test = Gathered(Trial(1, Cell(scenario, "lua"), FOUND))
-    test.hear("a", {"tell": "begun", "test": 1, "stores": [pack_store(VALKEY)]})
+    test.hear("a", begun(test))
     test.hear("a", {"tell": "ordered", "test": 1, "first": 0, "count": 10})
     test.lose("a")
     document = test.test.conclude(complete=True)
@@ -139,10 +144,30 @@ def test_a_lost_worker_that_comes_back_is_not_counted_twice() -> None:
 
 
 @pytest.mark.parametrize(
+    ("what", "says"),
+    [
+        ("race", "worker b has another version of race: 0.0.1, and here "),
+        ("the scenario's script", "worker b has another version of the scenario's script than the master"),
+        ("the strategy's script", "worker b has another version of the strategy's script than the master"),
+    ],
+)
+def test_who_tries_something_else_is_not_heard(what: str, says: str) -> None:
+    """What it breaks is no violation of the master's rule, and what it keeps holds nothing."""
+    test = gathered()
+    tell_of(test, "a", 0, right=8, control_broken=2)
+    test.hear("b", begun(test, **{what: "0.0.1"}))
+    test.hear("b", made(1 << 24, [(counted(1 << 24, 1, 1), False)]))
+    document = test.test.conclude(complete=True)
+    assert (document["verdict"], document["counts"]["bursts"]) == ("inconclusive", 8)
+    assert says in document["reason"]
+    assert (test.refused, test.waiting) == (document["reason"].removeprefix("the run was disturbed: "), [])
+
+
+@pytest.mark.parametrize(
     "nonsense",
     [
         {"tell": "made", "first": 0},
-        {"tell": "begun", "stores": [{"kind": "redis"}]},
+        {**begun(Gathered(Trial(1, Cell("counter", "lua"), FOUND))), "stores": [{"kind": "redis"}]},
         {**made(0, []), "bursts": [{"burst": 1, "control": False}]},
         {**made(0, []), "steps": {"1": [{"caller": "a"}]}},
         {"tell": "ordered", "first": "x", "count": 1},
