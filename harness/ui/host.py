@@ -324,8 +324,10 @@ class Host:
         if gathered is None or message.get("test") != gathered.test.number:
             return
         tally = gathered.test.tally
-        first = not tally.requests
+        first, refused = not tally.requests, gathered.refused
         gathered.hear(worker, message)
+        if gathered.refused != refused:
+            self.say(gathered.refused)
         self._heard.set()
         if first and tally.requests:
             assert self._link is not None

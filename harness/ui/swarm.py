@@ -22,7 +22,7 @@ from flask import Blueprint, Response, jsonify, make_response, request
 from gevent import socket
 from gevent.event import AsyncResult, Event
 from locust import User, constant, events, task
-from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
+from locust.runners import STATE_MISSING, STATE_RUNNING, STATE_SPAWNING, MasterRunner, WorkerRunner
 
 TOLD = json.loads(os.environ["RACE_SWARM"])
 ASKED = ("scenario", "strategy", "rule", "size")
@@ -31,6 +31,7 @@ _MOST = 500
 _LOOK_S = 0.5
 _PATIENCE_S = 60.0
 _SILENT_S = 20
+_AT_WORK = {STATE_SPAWNING, STATE_RUNNING}
 _LOCAL = {"localhost", "127.0.0.1", "::1", "[::1]"}
 log = logging.getLogger("race")
 TABLES = logging.getLogger("locust.stats_logger")
@@ -388,6 +389,7 @@ def _extend(web_ui: Any) -> None:
     web_ui.app.register_blueprint(tab)
     web_ui.app.before_request(_refuse_others)
     web_ui.app.before_request(_check_form)
+    web_ui.app.before_request(_begin_first)
 
     @web_ui.app.after_request
     def ours(response: Response) -> Response:
@@ -431,6 +433,15 @@ def _check_form() -> Response | None:
         swarm.starting = True
         runner.stop()  # Locust would only take the number of users over: what else was asked for is another test
     return None
+
+
+def _begin_first() -> None:
+    """Locust forgets to stop what has not begun: whoever stops a test waits until race is ready for it."""
+    if request.endpoint != "locust.stop":
+        return
+    with gevent.Timeout(_PATIENCE_S, exception=False):
+        while swarm.starting or (swarm.running and swarm.environment.runner.state not in _AT_WORK):
+            gevent.sleep(0.05)
 
 
 signal.signal(signal.SIGINT, signal.SIG_IGN)  # race decides what Ctrl-C means, and tells
