@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.request import Request, urlopen
 
 from bench.environments import BESIDE, answered, said
+from bench.peers import PeerFailed
 
 _PATIENCE_S = 60.0
 
@@ -81,6 +82,8 @@ def _start(lines: Iterable[str]) -> Start:
             case ["pair", number, status, arrived_ns]:
                 pairs[number].append((int(status), int(arrived_ns)))
     whole = [pair for pair in pairs.values() if len(pair) == 2]
+    if not whole:
+        raise PeerFailed("of two requests on a key never were both answered in time")
     arrived = sorted(at for pair in whole for _status, at in pair)
     return Start(
         (len(arrived) - 1) / (arrived[-1] - arrived[0]) * 1e9,

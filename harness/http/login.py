@@ -97,9 +97,11 @@ class Logins:
             headers[COOKIE] = f"{mine}; {known[COOKIE]}"
         return replace(call, headers=tuple(headers.items()))
 
-    def secrets(self, keys: Sequence[str]) -> list[str]:
-        """What must never be shown of an answer about these keys."""
-        return [secret for secret in (*secrets_of(self.of(keys)), *self._spent) if len(secret) > 2]
+    def secrets(self, keys: Sequence[str] | None) -> list[str]:
+        """What must never be shown of an answer about these keys, or about any."""
+        known = self._known.values() if keys is None else [self.of(keys)]
+        mine = (secret for headers in known for secret in secrets_of(headers))
+        return [secret for secret in (*mine, *self._spent) if len(secret) > 2]
 
 
 def pointers(text: str) -> list[str]:

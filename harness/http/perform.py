@@ -174,7 +174,7 @@ class HttpPerformer(Performer):
             # An answer that nobody understands is none: it is told so, and nothing is concluded from it.
             recorder.end_badly(mark, status, told.error, now_ms, now_max_ms, returned_ns if told.failed else 0)
             raise NotUnderstood(told.error)
-        reply = Reply(told.reply.decision, self.clean(told.reply.values, on_wire))
+        reply = Reply(self.clean(told.reply.decision, on_wire), self.clean(told.reply.values, on_wire))
         recorder.end(mark, reply, now_ms, now_max_ms, returned_ns)
         return reply
 
@@ -250,8 +250,8 @@ class HttpPerformer(Performer):
         now_ms, now_max_ms = (_unix_ms(began_ns), _unix_ms(time.monotonic_ns())) if timed else (0, 0)
         self.recorder.end_badly(mark, Status.UNKNOWN, code, now_ms, now_max_ms, 0)
 
-    def clean(self, value: Any, keys: Sequence[str] = ()) -> Any:
-        """What the service said of these keys, without what was told in secret, by us or by it."""
+    def clean(self, value: Any, keys: Sequence[str] | None = None) -> Any:
+        """What the service said of these keys, or of any, without what was told in secret, by us or by it."""
         return scrubbed(value, [*self._secrets, *self.logins.secrets(keys)])
 
     def why(self, answer: Answer) -> str:

@@ -58,13 +58,17 @@ def check(text: str, where: str, args: Mapping[str, Any] | None) -> None:
 
 
 def words_of(request: Request, run: str) -> dict[str, Any]:
-    """What fills in the places of a request's texts. `number` is new for every key of every run."""
+    """What fills in the places of a request's texts. `number` is new for every key of every run.
+
+    A request that is no part of an attempt is one by itself.
+    """
     keys = request.keys
     counted = int(run, 16) % 1_000_000_000 + int(keys[0].rpartition("-")[2] or 0) if keys else 0
     return {
         "key": keys[0] if keys else "", "keys": ",".join(keys), "key1": keys[0] if keys else "",
-        "key2": keys[1] if len(keys) > 1 else "", "number": counted, "run": run, "attempt": request.attempt,
-        "id": request.id, "role": request.role, "operation": request.operation, **request.args,
+        "key2": keys[1] if len(keys) > 1 else "", "number": counted, "run": run,
+        "attempt": request.attempt or request.id, "id": request.id, "role": request.role,
+        "operation": request.operation, **request.args,
     }  # fmt: skip
 
 

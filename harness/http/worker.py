@@ -21,7 +21,7 @@ from harness.http.perform import Gate, HttpPerformer, HttpSession
 from harness.http.place import Place, is_loopback
 from harness.http.services import find_service
 from harness.http.strategy import OverHttp
-from harness.model import Attempt, ConnectionLost, Request, StoreUnavailable, UsageError
+from harness.model import Attempt, ConnectionLost, RaceError, Request, StoreUnavailable, UsageError, described
 from harness.strategy.loader import find_scenario
 
 _PATIENCE_S = 0.005
@@ -425,6 +425,15 @@ class HttpWorker:
             return await self._carried_out(json.loads(line))
         except ConnectionLost as lost:
             raise StoreUnavailable(f"the service was lost during the run: {lost}") from None
+        except RaceError as error:
+            raise type(error)(self._without_secrets(str(error))) from None
+        except Exception as error:  # of a script, whose text may hold what it was given in secret
+            raise UsageError(self._without_secrets(described(error))) from None
+
+    def _without_secrets(self, text: str) -> str:
+        for performer in self._performers.values():
+            text = performer.clean(text)
+        return text
 
     async def _carried_out(self, data: dict[str, Any]) -> dict[str, Any]:
         if data["do"] == "bursts":

@@ -139,3 +139,40 @@ def test_nobody_is_followed(race: Callable[..., Any], port: int) -> None:
     ended = asked(race, port, "moved")
     says = "race: add was answered 307, even alone; [operations.add] replies of odd.toml says what a status means\n"
     assert (ended.code, ended.stderr) == (2, says)
+
+
+TALKATIVE = """
+import os
+from harness import Call, Reply, Service
+
+class Mine(Service):
+    url = "http://[::1]:{port}"
+    def secrets(self):
+        return [os.environ["MY_TOKEN"]]
+    def said(self, where):
+        if where == "{where}":
+            raise ValueError("no luck with " + os.environ["MY_TOKEN"])
+    def call(self, request):
+        self.said("call")
+        return Call("POST", f"/right/{{request.key}}", (("authorization", os.environ["MY_TOKEN"]),))
+    def reply(self, request, answer):
+        self.said("reply")
+        return Reply("added", {{"value": answer.json()["value"]}})
+    def rest(self, keys):
+        self.said("rest")
+        return Call("GET", f"/right/{{keys[0]}}")
+    def values(self, keys, answer):
+        self.said("values")
+        return {{keys[0]: answer.json()["value"]}}
+"""
+
+
+@pytest.mark.parametrize("where", ["call", "reply", "rest", "values"])
+def test_what_a_script_raises_tells_no_secret(
+    race: Callable[..., Any], port: int, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """One line with its place, and in its text what was given in secret is hidden."""
+    monkeypatch.setenv("MY_TOKEN", "t0p-s3cret")
+    Path("mine.py").write_text(TALKATIVE.format(port=port, where=where))
+    ended = race("run", "counter", "--target", "mine.py", "--bursts", "10", "--quiet")
+    assert (ended.code, ended.stdout, ended.stderr) == (2, "", "race: mine.py:11: ValueError: no luck with ***\n")

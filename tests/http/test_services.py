@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -47,6 +48,17 @@ def document(ended: Any) -> dict[str, Any]:
     return found
 
 
+def rows(screen: str) -> list[str]:
+    """What a screen tells of, but for what has to be minded, which is another on every machine."""
+    return [name for name in re.findall(r"^  ([A-Z][A-Za-z]+)  +\S", screen, re.MULTILINE) if name != "Mind"]
+
+
+def shown_by_docs(target: str) -> str:
+    """The screen that docs/http.md has for a target of the example."""
+    page = (EXAMPLE.parents[1] / "docs" / "http.md").read_text(encoding="utf-8")
+    return page.split(f"$ race run double-submit --target {target}.toml --bursts 300\n")[1].split("```")[0]
+
+
 def test_the_example(race: Callable[..., Any], tmp_path: Path, valkey: PrivateValkey) -> None:
     """GET, IF, SET breaks; one command holds, by overlap that was measured; nothing does where none can be known."""
     with example(tmp_path, valkey.url) as (url, _process):
@@ -60,12 +72,14 @@ def test_the_example(race: Callable[..., Any], tmp_path: Path, valkey: PrivateVa
         assert found["counterexample"]["steps"][0]["command"].startswith("POST /looks-first/user-")
         assert (found["exploration"], "observed" in found["counterexample"]) == (None, False)
         screen = result_screen(found, 1)
+        assert rows(screen) == rows(shown_by_docs("looks-first"))
         assert "  Compare  race explore double-submit --strategy naive\n" in screen
 
         target = EXAMPLE / "sets-if-absent.toml"
         right = race("run", "double-submit", "--target", str(target), "--url", url, "--history", "h.jsonl", *BOUND)
         found = document(right)
         assert (right.code, found["verdict"]) == (0, "held"), found["reason"]
+        assert rows(result_screen(found, 0)) == rows(shown_by_docs("sets-if-absent"))
         meeting = found["overlap"]["meeting"]
         assert (meeting["known"], meeting["given"]) == (found["violations"]["judged"], False)
         assert 2 * meeting["met"] >= meeting["known"] > 0

@@ -98,6 +98,9 @@ def test_a_request_is_made_of_its_templates(tmp_path: Path, monkeypatch: pytest.
     assert call is not None
     assert (call.method, call.path) == ("POST", "/pay/pay%2F1-ab12-3?by=0-a1")
     assert call.body == b'{"amount": 5, "note": "refund 5"}'
+    alone = target.call(request._replace(attempt=""))
+    assert alone is not None
+    assert alone.path.endswith("?by=0-1")  # a request that is no part of an attempt is one by itself
     headers = dict(call.headers)
     assert (headers["authorization"], headers["x-key"]) == ("Bearer s3cret", "Api s3cret")
     assert set(target.secrets()) == {"s3cret"}
