@@ -36,3 +36,10 @@ def test_the_snippets_are_read(tmp_path: Path) -> None:
     replies, given = (next(text for _, text in BLOCKS if text.startswith(start)) for start in ("replies", "[given]"))
     path.write_text(f'url = "http://127.0.0.1:9"\n[operations.start]\nrequest = "GET /"\n{replies}{given}')
     assert TargetFile(path).handler_us == 2000
+
+
+def test_the_readme_shows_the_same_screen() -> None:
+    """As far as it goes."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    part = readme.split("<!-- over http -->\n```text\n")[1].split("```")[0]
+    assert f"$ race run double-submit --target looks-first.toml --bursts 300\n{part}" in DOCS
