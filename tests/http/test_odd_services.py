@@ -57,6 +57,8 @@ async def one(reader, writer):
         writer.write(b"HTTP/1.1 103 Early Hints\\r\\nLink: </x>\\r\\n\\r\\n")
     if odd == "cookies":
         headers.append("Set-Cookie: session=n0t-yours")
+    if odd == "closes":
+        headers.append("Connection: close")
     writer.write(answer(200, {"value": value}, *headers, chunked=odd == "chunked"))
     if odd == "closes":
         writer.close()
