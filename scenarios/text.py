@@ -72,6 +72,8 @@ class Text(Scenario):
         "put": Signature({"value": str}),
         "append": Signature({"value": str}),
     }
+    looking = ("get",)
+    blind = {"put": True, "append": False}
     values = ValueLayout(str, str)
     rows = RowLayout({"value": "text"}, lambda text: (text,), lambda row: row[0], "texts")
     forms = {
@@ -119,14 +121,37 @@ class Text(Scenario):
         if request.operation != "get":
             return True
         seen = reply.values["value"]
-        return seen.startswith(state[request.key] or "") or any(
-            other.operation == "put" and seen.startswith(other.args["value"]) for other in between
+        text = state[request.key] or ""
+        if seen.startswith(text) and (len(seen) == len(text) or made_of(seen, len(text), appended(between))):
+            return True
+        return any(
+            other.operation == "put"
+            and seen.startswith(other.args["value"])
+            and made_of(seen, len(other.args["value"]), appended(between))
+            for other in between
         )
 
     def burst(self, rng: Random, size: int) -> Sequence[Request]:
         """Two that append at once, then anything; alone, anything."""
         first = [Request("append", ("text",), {"value": letter}) for letter in "ab"] if size > 1 else []
         return [*first, *(anything(rng) for _ in range(size - len(first)))]
+
+
+def appended(requests: Sequence[Request]) -> list[str]:
+    """What these append."""
+    return [request.args["value"] for request in requests if request.operation == "append"]
+
+
+def made_of(text: str, start: int, parts: list[str]) -> bool:
+    """Whether the text from `start` on may be some of these parts, one after the other; True where in doubt."""
+    while start < len(text):
+        next_ones = {part for part in parts if part and text.startswith(part, start)}
+        if len(next_ones) != 1:
+            return bool(next_ones)
+        (part,) = next_ones
+        parts.remove(part)
+        start += len(part)
+    return True
 
 
 def anything(rng: Random) -> Request:

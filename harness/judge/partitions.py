@@ -15,6 +15,7 @@ from typing import Any
 
 from harness.judge.connected import Connected
 from harness.judge.depth_first import met_depth_first
+from harness.judge.foresight import Foreseeing
 from harness.judge.few import few_have_order
 from harness.judge.states import Entry, Rest, States, entries_of
 from harness.judge.timeline import Timeline, Traits
@@ -23,6 +24,7 @@ from harness.judge.wing_gong import Outcome, Search
 from harness.model import Operation, Spec
 
 _FIRST_TURN, _GROWTH = 2_048, 4
+_EXPLAINED_STEPS = 65_536
 _SMALLEST_BYTES = 8 << 20
 
 
@@ -177,10 +179,31 @@ def _begun(
     if ordered is False and budget.explain_s <= 0:
         return OrderFound("illegal", keys=keys)
     states = States(spec, keys, entries, initial, rest)
-    if ordered is None and met_depth_first(entries, states, _soon(until)):
+    if ordered is None and not states.foresees and met_depth_first(entries, states, _soon(until)):
         return OrderFound("legal", keys=keys)
     search = Search(Timeline(entries, rest=rest is not None), states, traits)
+    if ordered is None and states.foresees:
+        own = States(spec, keys, entries, initial, rest)
+        return _Open(keys, search, _looking_ahead(Foreseeing(entries, own), search, budget), rest)
     return _Open(keys, search, search.run(), rest)
+
+
+def _looking_ahead(first: Foreseeing, search: Search, budget: Budget) -> Generator[int, None, Outcome]:
+    """Search by looking ahead; as far as that gives no answer, or one that is to be explained, by the other search."""
+    first.limit_bytes = budget.memory_bytes // 2
+    outcome = yield from first.run()
+    if outcome == "unknown":
+        return (yield from search.run())
+    if outcome == "illegal" and budget.explain_s > 0:
+        running, spent = search.run(), 0
+        try:
+            while spent < _EXPLAINED_STEPS:
+                taken = next(running)
+                spent += taken
+                yield taken
+        except StopIteration:
+            pass
+    return outcome
 
 
 def _soon(until: float) -> float:
@@ -209,5 +232,7 @@ def _why(search: Search) -> str:
 
 
 def _illegal(opened: _Open, spec: Spec, traits: Traits, budget: Budget, total: int) -> OrderFound:
-    found: Unordered = explain_illegal(opened.search, spec, opened.rest, traits, budget.explain_s)
+    found = Unordered((), ())
+    if opened.search.outcome == "illegal":
+        found = explain_illegal(opened.search, spec, opened.rest, traits, budget.explain_s)
     return OrderFound("illegal", found.operations, found.longest, "", opened.keys, total)

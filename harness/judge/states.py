@@ -6,10 +6,10 @@ once, by content, and the search works with its number.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from harness.model import Operation, Reply, Request, Spec, State
+from harness.model import NOTHING, Operation, Reply, Request, Spec, State
 
 _STATE_BYTES = 300
 _PLAIN = frozenset({str, int, type(None), bytes})
@@ -65,6 +65,13 @@ class Entry(NamedTuple):
     guessed: bool = False
 
 
+def twin_key(entry: Entry) -> Any:
+    """Equal for entries that ask for the same, and are answered the same."""
+    request, reply = entry.request, entry.reply
+    answer = (reply.decision, freeze(reply.values)) if reply else None
+    return (request.operation, request.keys, freeze(request.args), request.role, answer)
+
+
 class Rest(NamedTuple):
     """What was read once everything had come to rest, and when (Unix ms)."""
 
@@ -117,6 +124,8 @@ class States:
         self.size_bytes = 0
         self._spec = spec
         self._entries = entries
+        self.blind: Mapping[str, bool] = getattr(spec, "blind", NOTHING)
+        self.looking: Collection[str] = getattr(spec, "looking", ())
         self._reach: Reach | None = getattr(spec, "within_reach", None)
         self._next = 0
         self._ids: dict[Any, int] = {}

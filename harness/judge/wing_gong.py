@@ -71,7 +71,7 @@ class _MistrustedError(Exception):
 class Search:
     """The search for one order. `run` is a generator, so that partitions can take turns.
 
-    Afterwards `stuck_level` is the first return that nothing explains, and `checkpoint` a level
+    Afterwards `outcome` is set, `stuck_level` is the first return that nothing explains, and `checkpoint` a level
     some way before it with its frontier.
     """
 
@@ -98,6 +98,7 @@ class Search:
         self.traits = traits
         self.checkpoint: tuple[int, list[Configuration]] = (0, [])
         self.limit_bytes = limit_bytes
+        self.outcome: Outcome | None = None
         self.parents: dict[Reached, Reached | None] = {}
         self._traced = traced
         self._most = breadth
@@ -127,9 +128,11 @@ class Search:
         """Search. Yields the number of steps taken, every now and then."""
         while True:
             try:
-                return (yield from self._run())
+                self.outcome = yield from self._run()
             except _MistrustedError:
                 self._reset()
+            else:
+                return self.outcome
 
     def _run(self) -> Generator[int, None, Outcome]:
         level, frontier = yield from self._breadth()

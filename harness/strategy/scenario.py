@@ -96,6 +96,11 @@ class Scenario:
     within_reach: Callable[[State, Request, Reply, Sequence[Request]], bool] | None = None
     """Optional, `within_reach(state, request, reply, between)`: whether `reply` can still come true after some of the
     requests `between`, in some order. False cuts the judge's search short; True where in doubt."""
+    looking: Collection[str] = ()
+    """Optional: operations that never change anything, so that the judge need not find that out."""
+    blind: Mapping[str, bool] = {}
+    """Optional: operations that are possible in any state and whose answer tells nothing of it; each with whether what
+    it leaves behind is the same whatever was there. The judge tells states apart only where somebody looks."""
 
     def rule(self, state: State, request: Request, now_ms: int) -> Outcome:
         """The business rule, where there is only one."""

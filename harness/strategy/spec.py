@@ -23,6 +23,7 @@ class RuleSpec:
         self._rule: Rule = scenario.spec(rule)
         self._strategy = strategy
         self.within_reach = scenario.within_reach
+        self.looking, self.blind = scenario.looking, scenario.blind
 
     def allowed(self, state: State, request: Request, now_ms: int, reply: Reply | None) -> Iterable[State]:
         """The states in which the request may leave `state` with this reply."""
