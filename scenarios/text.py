@@ -120,16 +120,15 @@ class Text(Scenario):
         """A text grows at its end, unless one is put in its place."""
         if request.operation != "get":
             return True
-        seen = reply.values["value"]
-        text = state[request.key] or ""
-        if seen.startswith(text) and (len(seen) == len(text) or made_of(seen, len(text), appended(between))):
+        seen, text = reply.values["value"], state[request.key] or ""
+        if seen == text or (seen.startswith(text) and made_of(seen, len(text), between)):
             return True
-        return any(
-            other.operation == "put"
-            and seen.startswith(other.args["value"])
-            and made_of(seen, len(other.args["value"]), appended(between))
-            for other in between
-        )
+        for other in between:
+            if other.operation == "put":
+                put = other.args["value"]
+                if seen.startswith(put) and made_of(seen, len(put), between):
+                    return True
+        return False
 
     def burst(self, rng: Random, size: int) -> Sequence[Request]:
         """Two that append at once, then anything; alone, anything."""
@@ -137,18 +136,16 @@ class Text(Scenario):
         return [*first, *(anything(rng) for _ in range(size - len(first)))]
 
 
-def appended(requests: Sequence[Request]) -> list[str]:
-    """What these append."""
-    return [request.args["value"] for request in requests if request.operation == "append"]
-
-
-def made_of(text: str, start: int, parts: list[str]) -> bool:
-    """Whether the text from `start` on may be some of these parts, one after the other; True where in doubt."""
+def made_of(text: str, start: int, requests: Sequence[Request]) -> bool:
+    """Whether the text from `start` on may be what some of these append, one after the other; True where in doubt."""
+    parts = [request.args["value"] for request in requests if request.operation == "append"]
     while start < len(text):
-        next_ones = {part for part in parts if part and text.startswith(part, start)}
-        if len(next_ones) != 1:
-            return bool(next_ones)
-        (part,) = next_ones
+        next_ones = [part for part in parts if part and text.startswith(part, start)]
+        if not next_ones:
+            return False
+        part = next_ones[0]
+        if len(next_ones) > 1 and any(other != part for other in next_ones):
+            return True
         parts.remove(part)
         start += len(part)
     return True

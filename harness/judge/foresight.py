@@ -16,7 +16,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Generator, Iterator, Sequence
 from random import Random
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from harness.judge.states import Entry, States, twin_key
 from harness.judge.wing_gong import Outcome
@@ -24,7 +24,6 @@ from harness.model import Request
 
 _STRIDE, _STEP_COST = 16, 4
 _VISIT_BYTES, _NODE_BYTES = 300, 1_500
-_LOOKS = 3
 _HIDDEN = -1
 _MARK_BITS = 128
 """What has been ordered is remembered as a sum of random marks: two that are the same are rarer than broken memory."""
@@ -54,6 +53,7 @@ class Foreseeing:
     """
 
     def __init__(self, entries: Sequence[Entry], states: States) -> None:
+        """Of one partition. `states` must foresee."""
         self.limit_bytes = 256 << 20
         self._entries = entries
         self._states = states
@@ -61,7 +61,7 @@ class Foreseeing:
         # Whether what an entry leaves behind is the same whatever was there; None where its answer may tell.
         self._replaces = [states.blind.get(entry.request.operation) for entry in entries]
         events = [(entry.invoked_ns, 0, place) for place, entry in enumerate(entries)]
-        events += [(entry.returned_ns, 1, place) for place, entry in enumerate(entries) if entry.returned_ns is not None]
+        events += [(entry.returned_ns, 1, at) for at, entry in enumerate(entries) if entry.returned_ns is not None]
         events.sort()
         self._starts = [0] * len(entries)
         self._ends = [0] * len(entries)
@@ -93,13 +93,12 @@ class Foreseeing:
         self._left = sum(entry.returned_ns is not None for entry in entries)
         self._done = [False] * len(entries)
         self._hidden = False
+        self._visited: set[tuple[int, int, int]] = set()
         draw = Random(0).getrandbits
         self._marks = [draw(_MARK_BITS) for _entry in entries]
-        self._twins: dict[int, Any] = {}
 
     def run(self) -> Generator[int, None, Outcome]:
         """Search. Yields what was spent, in steps of the other search, every now and then."""
-        visited: set[tuple[int, int, int]] = set()
         start = _Move(len(self._entries), self._states.start, 0)
         if not self._within_reach(start.state, 0):
             return "illegal"
@@ -107,35 +106,45 @@ class Foreseeing:
             return "legal"
         way = [_Node(None, 0, 0, self._moves(start))]
         spent = 0
-        while True:
+        while way:
             spent += 1
             if not spent % _STRIDE:
                 yield _STRIDE * _STEP_COST
-                size = self._states.size_bytes + len(visited) * _VISIT_BYTES + len(way) * _NODE_BYTES
+                size = self._states.size_bytes + len(self._visited) * _VISIT_BYTES + len(way) * _NODE_BYTES
                 if size > self.limit_bytes:
                     return "unknown"
             node = way[-1]
             move = next(node.others, None)
             if move is None:
-                if node.moved is None:
-                    return "unknown" if self._states.guessed else "illegal"
-                self._undo(node.moved.place)
                 way.pop()
+                if node.moved is not None:
+                    self._undo(node.moved.place)
                 continue
-            ordered = node.ordered ^ self._marks[move.place]
             self._do(move.place)
-            looks = node.looks
-            while looks < len(self._looks) and self._done[self._looks[looks]]:
-                looks += 1
-            if self._within_reach(move.state, looks):
-                if self._ends_here(move.state):
-                    return "legal"
-                reached = (ordered, _HIDDEN if self._hidden else move.state, move.since)
-                if reached not in visited:
-                    visited.add(reached)
-                    way.append(_Node(move, ordered, looks, self._moves(move)))
-                    continue
-            self._undo(move.place)
+            following = self._arrived(node, move)
+            if following is None:
+                self._undo(move.place)
+            elif self._ends_here(move.state):
+                return "legal"
+            else:
+                way.append(following)
+        return "unknown" if self._states.guessed else "illegal"
+
+    def _arrived(self, node: _Node, move: _Move) -> _Node | None:
+        """Where a move leads to; None where that is out of reach, or has been tried."""
+        looks = node.looks
+        while looks < len(self._looks) and self._done[self._looks[looks]]:
+            looks += 1
+        if looks == node.looks and self._looking[move.place]:
+            self._hidden = False  # it has just been seen; for the next who looks nothing has changed
+        elif not self._within_reach(move.state, looks):
+            return None
+        ordered = node.ordered ^ self._marks[move.place]
+        reached = (ordered, _HIDDEN if self._hidden else move.state, move.since)
+        if reached in self._visited:
+            return None
+        self._visited.add(reached)
+        return _Node(move, ordered, looks, self._moves(move))
 
     def _ends_here(self, state: int) -> bool:
         return self._left == 0 and self._states.fits(state)
@@ -164,9 +173,8 @@ class Foreseeing:
 
     def _moves(self, here: _Move) -> Iterator[_Move]:
         """What may come next: taken one after the other, each time with the list of events as it is now."""
-        events, after_it, replaces, ask = self._events, self._after_it, self._replaces, self._states.after
+        events, after_it, ask, hidden = self._events, self._after_it, self._states.after, self._hidden
         _place, state, since = here
-        hidden = self._hidden
         pending: list[int] = []
         at = after_it[0]
         while 0 <= (place := events[at]) < len(self._entries):
@@ -178,61 +186,60 @@ class Foreseeing:
                 return
             at = after_it[at]
         pending.sort(key=self._ends.__getitem__)
-        if pending and place == ~pending[0] and replaces[pending[0]] is not None:
-            first = pending[0]
-            if (hidden and not replaces[first]) or self._starts[first] < since:
-                yield _Move(first, state, since)
+        if pending and place == ~pending[0] and self._comes_free(pending[0], since, hidden=hidden):
+            yield _Move(pending[0], state, since)
         unknown = [one for one in self._unknown[: bisect_left(self._unknown_from, at)] if not self._done[one]]
-        tried = set()
+        tried: list[int] = []
         for place in [*pending, *unknown]:
-            if hidden and not replaces[place]:
+            if hidden and not self._replaces[place]:
                 continue
-            twin = (self._twin(place), replaces[place] is not None and self._starts[place] < since)
-            if twin in tried:  # of those that ask for the same the first to return comes first
-                continue
-            tried.add(twin)
+            if tried and any(self._twins(place, other, since) for other in tried):
+                continue  # of those that ask for the same the first to return comes first
+            tried.append(place)
             for following in ask(place, state):
                 if following != state or self._ends[place]:
-                    yield _Move(place, following, at if replaces[place] else since)
+                    yield _Move(place, following, at if self._replaces[place] else since)
 
-    def _twin(self, place: int) -> Any:
-        twin = self._twins.get(place)
-        if twin is None:
-            twin = self._twins[place] = twin_key(self._entries[place])
-        return twin
+    def _comes_free(self, place: int, since: int, *, hidden: bool) -> bool:
+        """Whether an entry may be ordered without a trace: nobody looks here, or something came in its place since."""
+        replaces = self._replaces[place]
+        return replaces is not None and (self._starts[place] < since or (hidden and not replaces))
+
+    def _twins(self, place: int, other: int, since: int) -> bool:
+        """Whether two entries may change places."""
+        one, two = self._entries[place], self._entries[other]
+        if one.request.operation != two.request.operation or one.request.args != two.request.args:
+            return False
+        if self._replaces[place] is None:
+            if one.instants != two.instants:
+                return False
+        elif (self._starts[place] < since) != (self._starts[other] < since):
+            return False
+        return bool(twin_key(one) == twin_key(two))
 
     def _within_reach(self, state: int, looks: int) -> bool:
-        """Whether the next to be answered may still see what they saw; notes whether anybody sees this state."""
+        """Whether the next who looks may still see what it saw; notes whether anybody sees this state."""
         self._hidden = False
         if looks == len(self._looks):
             return True
         entries, events, after_it, within_reach = self._entries, self._events, self._after_it, self._states.within_reach
         between: list[Request] = []
-        known_from = asked = 0
         seers: list[int] = []
-        at, last = after_it[0], len(events) - 1
-        while at != last:
-            place = events[at]
+        at, look = after_it[0], ~self._looks[looks]
+        while (place := events[at]) != look:
             if place >= 0:
-                if not self._looking[place]:
-                    between.append(entries[place].request)
-                elif not asked:
+                if self._looking[place]:
                     seers.append(place)
-            elif self._looking[~place]:
-                known_to = bisect_left(self._unknown_from, at)
-                between += [entries[one].request for one in self._unknown[known_from:known_to] if not self._done[one]]
-                known_from = known_to
-                if not within_reach(state, ~place, between):
-                    return False
-                if not asked:
-                    blind = self._states.blind
-                    keeping = [request for request in between if not blind.get(request.operation)]
-                    # Before the state is replaced, which is before this one is answered, who else might see it?
-                    self._hidden = len(keeping) < len(between) and not any(
-                        within_reach(state, seer, keeping) for seer in seers
-                    )
-                asked += 1
-                if asked == _LOOKS:
-                    break
+                else:
+                    between.append(entries[place].request)
             at = after_it[at]
+        if self._unknown:
+            unknown = self._unknown[: bisect_left(self._unknown_from, at)]
+            between += [entries[one].request for one in unknown if not self._done[one]]
+        if not within_reach(state, ~look, between):
+            return False
+        blind = self._states.blind
+        keeping = [request for request in between if not blind.get(request.operation)]
+        # Before the state is replaced, which is before this one is answered, who else might see it?
+        self._hidden = len(keeping) < len(between) and not any(within_reach(state, seer, keeping) for seer in seers)
         return True

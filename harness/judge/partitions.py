@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.judge.connected import Connected
 from harness.judge.depth_first import met_depth_first
-from harness.judge.foresight import Foreseeing
 from harness.judge.few import few_have_order
+from harness.judge.foresight import Foreseeing
 from harness.judge.states import Entry, Rest, States, entries_of
 from harness.judge.timeline import Timeline, Traits
 from harness.judge.unordered import Unordered, explain_illegal
@@ -24,7 +25,7 @@ from harness.judge.wing_gong import Outcome, Search
 from harness.model import Operation, Spec
 
 _FIRST_TURN, _GROWTH = 2_048, 4
-_EXPLAINED_STEPS = 65_536
+_EXPLAINED_STEPS, _STRIDE = 65_536, 64
 _SMALLEST_BYTES = 8 << 20
 
 
@@ -53,14 +54,62 @@ class OrderFound:
     partitions: int = 0
 
 
-@dataclass(slots=True)
 class _Open:
-    """A partition whose search has begun."""
+    """A partition whose search has begun: ahead, where the specification foresees, then from return to return."""
 
-    keys: tuple[str, ...]
-    search: Search
-    running: Generator[int, None, Outcome]
-    rest: Rest | None
+    def __init__(self, keys: tuple[str, ...], states: States, entries: Sequence[Entry], rest: Rest | None) -> None:
+        self.keys = keys
+        self.rest = rest
+        self.limit_bytes = 0
+        self.search: Search | None = None
+        self._states = states
+        self._entries = entries
+        self._running: Generator[int, None, Outcome] | None = None
+
+    def turn(self, steps: int, until: float, traits: Traits, *, explain: bool) -> Outcome | None:
+        """Search for a number of steps; None while there is no answer."""
+        if self._running is None:
+            self._running = self._run(traits, explain=explain)
+        try:
+            while steps > 0:
+                steps -= next(self._running)
+                if time.monotonic() > until:
+                    return None
+        except StopIteration as done:
+            outcome: Outcome = done.value
+            return outcome
+        return None
+
+    def _run(self, traits: Traits, *, explain: bool) -> Generator[int, None, Outcome]:
+        known: Outcome = "unknown"
+        if self._states.looks_ahead:
+            ahead = Foreseeing(self._entries, self._states)
+            known = yield from self._limited(ahead)
+            if known == "legal" or (known == "illegal" and not explain):
+                return known
+            del ahead
+            self._states = self._states.anew()
+        search = self.search = Search(Timeline(self._entries, rest=self.rest is not None), self._states, traits)
+        if known == "unknown":
+            return (yield from self._limited(search))
+        # Only the reason is asked for.
+        running, spent = search.run(), 0
+        with suppress(StopIteration):
+            while spent < _EXPLAINED_STEPS:
+                spent += next(running)
+                yield _STRIDE
+        return known
+
+    def _limited(self, search: Search | Foreseeing) -> Generator[int, None, Outcome]:
+        running = search.run()
+        while True:
+            search.limit_bytes = self.limit_bytes
+            try:
+                spent = next(running)
+            except StopIteration as done:
+                outcome: Outcome = done.value
+                return outcome
+            yield spent
 
 
 _Part = tuple[tuple[str, ...], list[Operation]]
@@ -118,12 +167,10 @@ def check_order(
         again: list[_Open | _Part] = []
         share = max(_SMALLEST_BYTES, budget.memory_bytes // len(waiting))
         for number, item in enumerate(waiting):
-            opened = (
-                item if isinstance(item, _Open) else _begun(*item, spec, initial, rest, unix_ns, traits, budget, until)
-            )
+            opened = item if isinstance(item, _Open) else _begun(*item, spec, initial, rest, unix_ns, budget, until)
             if isinstance(opened, _Open):
-                opened.search.limit_bytes = share
-                outcome = _turn(opened, turn, until)
+                opened.limit_bytes = share
+                outcome = opened.turn(turn, until, traits, explain=budget.explain_s > 0)
             else:
                 outcome = opened.outcome
             if outcome == "illegal":
@@ -144,7 +191,7 @@ def check_order(
         waiting = again
         turn *= _GROWTH
     if unknown is not None:
-        return OrderFound("unknown", why=_why(unknown.search), keys=unknown.keys, partitions=total)
+        return OrderFound("unknown", why=_why(unknown), keys=unknown.keys, partitions=total)
     return OrderFound("legal", partitions=total)
 
 
@@ -163,7 +210,6 @@ def _begun(
     initial: Mapping[str, Any],
     rest: Rest | None,
     unix_ns: int,
-    traits: Traits,
     budget: Budget,
     until: float,
 ) -> _Open | OrderFound:
@@ -179,31 +225,9 @@ def _begun(
     if ordered is False and budget.explain_s <= 0:
         return OrderFound("illegal", keys=keys)
     states = States(spec, keys, entries, initial, rest)
-    if ordered is None and not states.foresees and met_depth_first(entries, states, _soon(until)):
+    if ordered is None and not states.looks_ahead and met_depth_first(entries, states, _soon(until)):
         return OrderFound("legal", keys=keys)
-    search = Search(Timeline(entries, rest=rest is not None), states, traits)
-    if ordered is None and states.foresees:
-        own = States(spec, keys, entries, initial, rest)
-        return _Open(keys, search, _looking_ahead(Foreseeing(entries, own), search, budget), rest)
-    return _Open(keys, search, search.run(), rest)
-
-
-def _looking_ahead(first: Foreseeing, search: Search, budget: Budget) -> Generator[int, None, Outcome]:
-    """Search by looking ahead; as far as that gives no answer, or one that is to be explained, by the other search."""
-    first.limit_bytes = budget.memory_bytes // 2
-    outcome = yield from first.run()
-    if outcome == "unknown":
-        return (yield from search.run())
-    if outcome == "illegal" and budget.explain_s > 0:
-        running, spent = search.run(), 0
-        try:
-            while spent < _EXPLAINED_STEPS:
-                taken = next(running)
-                spent += taken
-                yield taken
-        except StopIteration:
-            pass
-    return outcome
+    return _Open(keys, states, entries, rest)
 
 
 def _soon(until: float) -> float:
@@ -212,27 +236,14 @@ def _soon(until: float) -> float:
     return now + (until - now) / 4
 
 
-def _turn(opened: _Open, steps: int, until: float) -> Outcome | None:
-    """Let one partition search for a number of steps; None while it has no answer."""
-    try:
-        while steps > 0:
-            steps -= next(opened.running)
-            if time.monotonic() > until:
-                return None
-    except StopIteration as done:
-        outcome: Outcome = done.value
-        return outcome
-    return None
-
-
-def _why(search: Search) -> str:
-    if search.states.guessed:
+def _why(opened: _Open) -> str:
+    if opened.search is not None and opened.search.states.guessed:
         return "the order depends on the instant of an operation whose outcome nobody knows"
     return "no answer within the memory allowed"
 
 
 def _illegal(opened: _Open, spec: Spec, traits: Traits, budget: Budget, total: int) -> OrderFound:
     found = Unordered((), ())
-    if opened.search.outcome == "illegal":
+    if opened.search is not None and opened.search.outcome == "illegal":
         found = explain_illegal(opened.search, spec, opened.rest, traits, budget.explain_s)
     return OrderFound("illegal", found.operations, found.longest, "", opened.keys, total)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from harness.model import NOTHING, Operation, Reply, Request, Spec, State
+from harness.model import NOTHING, Operation, Reply, Request, Rule, Spec, State
 
 _STATE_BYTES = 300
 _PLAIN = frozenset({str, int, type(None), bytes})
@@ -119,6 +119,7 @@ class States:
         rest: Rest | None,
     ) -> None:
         """`initial` may lack keys: their value is None. `rest` is checked by `fits`."""
+        self._made_of = (spec, keys, entries, initial, rest)
         self.keys = tuple(keys)
         self.guessed = False
         self.size_bytes = 0
@@ -127,6 +128,7 @@ class States:
         self.blind: Mapping[str, bool] = getattr(spec, "blind", NOTHING)
         self.looking: Collection[str] = getattr(spec, "looking", ())
         self._reach: Reach | None = getattr(spec, "within_reach", None)
+        self._decides: Rule | None = getattr(spec, "decides", None)
         self._next = 0
         self._ids: dict[Any, int] = {}
         self._values: dict[int, Any] = {}
@@ -138,6 +140,10 @@ class States:
             key: freeze(spec.view(rest.values[key], rest.at_ms)) for key in self.keys if rest and key in rest.values
         }
         self.start = self.number(initial)
+
+    def anew(self) -> States:
+        """The same, as it was at first: nothing has been asked yet."""
+        return States(*self._made_of)
 
     def __len__(self) -> int:
         """How many states are remembered."""
@@ -175,6 +181,11 @@ class States:
         return all(freeze(view(state[key], self._rest_ms)) == found for key, found in self._rest.items())
 
     @property
+    def looks_ahead(self) -> bool:
+        """Whether it can also tell who looks."""
+        return self._reach is not None and bool(self.looking)
+
+    @property
     def foresees(self) -> bool:
         """Whether the specification can tell what is out of reach."""
         return self._reach is not None
@@ -184,6 +195,8 @@ class States:
         entry = self._entries[place]
         if self._reach is None or entry.reply is None:
             return True
+        if self._only is not None:
+            return self._reach({self._only: self._values[number]}, entry.request, entry.reply, between)
         state = self.state(number)
         mine = {key: state[key] for key in entry.request.keys}
         return self._reach(mine, entry.request, entry.reply, between)
@@ -202,6 +215,16 @@ class States:
     def _ask(self, entry: Entry, number: int, now_ms: int) -> tuple[int, ...]:
         key = self._only
         values = self._values[number]
+        if key is not None and self._decides is not None:
+            # What `allowed` would say, in half the time: most of the judge's time is spent here.
+            changes, answer = self._decides({key: values}, entry.request, now_ms)
+            if entry.reply is not None and not answer.same(entry.reply):
+                return ()
+            if key not in changes or (value := changes[key]) is values:
+                return (number,)
+            frozen = value if type(value) in _PLAIN else freeze(value, exact=True)
+            known = self._ids.get(frozen)
+            return (self._intern(frozen, value) if known is None else known,)
         found: list[int] = []
         if key is not None:
             for after in self._spec.allowed({key: values}, entry.request, now_ms, entry.reply):

@@ -13,9 +13,9 @@ def alike(one: Any, other: Any) -> bool:
     kind, kind_of_other = type(one), type(other)
     if kind in _PLAIN and kind_of_other in _PLAIN:
         return bool(one == other)
-    if bool in {kind, kind_of_other}:
+    if kind is bool or kind_of_other is bool:
         return one is other
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
+    if (kind is kind_of_other is dict) or (isinstance(one, Mapping) and isinstance(other, Mapping)):
         return len(one) == len(other) and all(key in other and alike(one[key], other[key]) for key in one)
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
         return len(one) == len(other) and all(map(alike, one, other))

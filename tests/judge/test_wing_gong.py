@@ -1,6 +1,7 @@
 """The search for an order: against the definition, and on histories with a known answer."""
 
 import time
+from collections import Counter
 from collections.abc import Iterable
 from random import Random
 from typing import Any
@@ -10,11 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.judge import Budget, Rest, check_order, few, freeze, partition, partitions
+from harness.judge.foresight import Foreseeing
 from harness.judge.partitions import OrderFound
+from harness.judge.states import States, entries_of
+from harness.judge.timeline import Timeline, Traits
+from harness.judge.wing_gong import Outcome, Search
 from harness.model import Operation, Reply, Request, State, Status
+from harness.strategy import RuleSpec
+from harness.strategy.loader import find_scenario
 from tests.judge.histories import Counters, Odd, Register, Text, operation, orderable
 
 KEYS = ("a", "b", "c")
+TEXT = RuleSpec(find_scenario("text")(), "default")
+"""It says who looks, and what is still in reach."""
 
 
 def outcome(expected: bool) -> str:
@@ -28,7 +37,8 @@ def histories(draw: st.DrawFn) -> tuple[Any, list[Operation], State, State | Non
     seed = draw(st.integers(0, 1 << 30))
     rng = Random(seed)
     name = draw(st.sampled_from(["register", "text", "counters", "odd"]))
-    spec = {"register": Register(), "text": Text(), "counters": Counters(), "odd": Odd(seed)}[name]
+    text = draw(st.sampled_from([Text(), TEXT]))
+    spec = {"register": Register(), "text": text, "counters": Counters(), "odd": Odd(seed)}[name]
     operations = []
     for number in range(draw(st.integers(1, 7))):
         invoked = rng.randrange(14)
@@ -96,6 +106,50 @@ def test_agrees_with_the_definition(
         assert expected == judged(spec, operations, initial, rest).outcome
 
 
+def texts(rng: Random) -> tuple[list[Operation], State | None]:
+    """A history of one text in which everything took effect in order, but for a get or two that saw something else."""
+    parts = rng.choice([["x"], ["x", "y", "xy", ""], list("abcdef")])
+    operations, value = [], ""
+    for number, at in enumerate(sorted(rng.uniform(0, 30) for _ in range(rng.randint(3, 8)))):
+        what, took = rng.choice(["get", "put", "append", "append"]), rng.choice([2, 8, 20])
+        times = (int(at - rng.random() * took), int(at + rng.random() * took) + 1)
+        args, values = ({}, {"value": value}) if what == "get" else ({"value": rng.choice(parts)}, {})
+        lost = rng.random() < 0.2
+        if not lost or rng.random() < 0.5:
+            value = {"put": "", "append": value}.get(what, value) + args.get("value", "")
+        if what == "get" and rng.random() < 0.2:
+            values = {"value": rng.choice([value[:-1], value[::-1], rng.choice(parts)])}
+        status = Status.UNKNOWN if lost else Status.OK
+        operations.append(
+            operation(what, args=args, times=times, values=None if lost else values, id=str(number), status=status)
+        )
+    return operations, rng.choice([None, None, {"k": value}, {"k": value[1:]}])
+
+
+def test_looking_ahead_agrees_with_the_definition() -> None:
+    """What is hidden, comes free or is out of reach leaves no order out, and adds none."""
+    found = Counter[str]()
+    for seed in range(1_500):
+        operations, rest = texts(Random(seed))
+        expected = outcome(orderable(TEXT, operations, {"k": ""}, rest))
+        entries = entries_of(operations, 0)
+        states = States(TEXT, ("k",), entries, {"k": ""}, None if rest is None else Rest(rest, 0))
+        assert (seed, expected) == (seed, ended(Foreseeing(entries, states)))
+        found[expected] += 1
+    assert min(found.values()) > 300
+
+
+def ended(search: Foreseeing | Search) -> Outcome:
+    """The answer of a search that may take as long as it needs."""
+    running = search.run()
+    while True:
+        try:
+            next(running)
+        except StopIteration as done:
+            answer: Outcome = done.value
+            return answer
+
+
 @settings(max_examples=200, deadline=None)
 @given(histories())
 def test_unordered_operations_contradict_each_other(
@@ -119,10 +173,6 @@ def test_unordered_operations_contradict_each_other(
 @given(st.integers(0, 1 << 30))
 def test_best_first_agrees_with_breadth_first(seed: int) -> None:
     """A search that may not go breadth first at all comes to the same answer."""
-    from harness.judge.states import States, entries_of
-    from harness.judge.timeline import Timeline, Traits
-    from harness.judge.wing_gong import Search
-
     rng = Random(seed)
     operations = [
         operation("abc"[number % 3], times=(at, at + 9), values={"answer": rng.randrange(2)}, id=str(number))
@@ -133,12 +183,7 @@ def test_best_first_agrees_with_breadth_first(seed: int) -> None:
     for breadth in (1_000, -1_000):
         entries = entries_of(operations, 0)
         states = States(Odd(seed), ("k",), entries, {"k": 0}, None)
-        running = Search(Timeline(entries, rest=False), states, Traits(), breadth=breadth).run()
-        try:
-            while True:
-                next(running)
-        except StopIteration as done:
-            answers.append(done.value)
+        answers.append(ended(Search(Timeline(entries, rest=False), states, Traits(), breadth=breadth)))
     assert answers[0] == answers[1]
 
 
