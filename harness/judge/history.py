@@ -151,9 +151,17 @@ _WORDS: Mapping[type, str] = {
 }  # fmt: skip
 
 
-def operation_of(line: Mapping[str, Any], signatures: Signatures) -> Operation:
-    """The operation of a line. Raises MalformedError."""
-    return _ordinary(line, signatures) or _any_operation(line, signatures)
+def operation_of(line: Mapping[str, Any], signatures: Signatures, *, foreign: bool = False) -> Operation:
+    """The operation of a line. Raises MalformedError, in a `foreign` history for values that nobody declared, too.
+
+    To leave them out would be to judge something else than what was asked and answered.
+    """
+    operation = _ordinary(line, signatures)
+    if operation is None:
+        operation = _any_operation(line, signatures)
+        if foreign:
+            _all_declared(operation, signatures.get(operation.request.operation))
+    return operation
 
 
 _ORDINARY = frozenset(
@@ -180,7 +188,8 @@ def _ordinary(line: Mapping[str, Any], signatures: Signatures) -> Operation | No
         type(name) is not str or type(caller) is not str or type(keys) is not list or len(keys) != 1
         or type(keys[0]) is not str or type(invoked_ns) is not int or type(returned_ns) is not int
         or returned_ns < invoked_ns or type(reply) is not dict or "decision" in reply or not known.decision
-        or len(request) != len(known.args) + 1 or type(attempt) is not str or type(now_ms) is not int
+        or len(request) != len(known.args) + 1 or len(reply) != len(known.reply)
+        or type(attempt) is not str or type(now_ms) is not int
     ):  # fmt: skip
         return None
     for wanted, values in ((known.args, request), (known.reply, reply)):
@@ -358,6 +367,19 @@ def _check(values: Mapping[str, Any], wanted: Mapping[str, type], where: str) ->
             raise MalformedError(f"'{name}' is missing in '{where}'")
         if kind is not object and type(values[name]) is not kind:
             raise _wrong(name, values[name], kind)
+
+
+def _all_declared(operation: Operation, known: Signature | None) -> None:
+    if known is None:
+        return
+    request, reply = operation.request, operation.reply
+    places = [("request", request.args, known.args)]
+    if reply is not None and reply.decision == known.decision:
+        places.append(("reply", reply.values, known.reply))
+    for where, values, wanted in places:
+        for name in values.keys() - wanted.keys():
+            there = f"there are: {', '.join(wanted)}" if wanted else "there are none"
+            raise MalformedError(f"unknown value {shown(name)} in the {where} of {request.operation}; {there}")
 
 
 def _wrong(name: str, value: Any, kind: type) -> MalformedError:

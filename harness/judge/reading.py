@@ -81,7 +81,7 @@ class HistoryFile:
 
     def read(self, signatures: Signatures, told: Told | None = None) -> History:
         """Read all of it. `signatures` say what can be asked of the scenario."""
-        lines = _Lines(signatures)
+        lines = _Lines(signatures, foreign=self.header is None)
         for text in self._texts():
             try:
                 lines.take(decode(text), self._number)
@@ -140,8 +140,9 @@ def _unpacked(raw: Any) -> IO[bytes]:
 class _Lines:
     """Sorts lines by their kind."""
 
-    def __init__(self, signatures: Signatures) -> None:
+    def __init__(self, signatures: Signatures, *, foreign: bool) -> None:
         self.collector = Collector()
+        self._foreign = foreign
         self.closing: Closing | None = None
         self._signatures = signatures
 
@@ -150,7 +151,7 @@ class _Lines:
         burst = optional(line, "burst", int, None)
         if "op" in line:
             probe = optional(line, "probe", bool, False)
-            self.collector.operation(operation_of(line, self._signatures), burst, probe=probe)
+            self.collector.operation(operation_of(line, self._signatures, foreign=self._foreign), burst, probe=probe)
         elif "effect" in line:
             self.collector.effect(effect_of(line), burst, number)
         elif "rest" in line:
