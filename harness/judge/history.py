@@ -349,9 +349,9 @@ def keys_of(line: Mapping[str, Any]) -> tuple[str, ...]:
     if not keys:
         raise MalformedError("'keys' is empty")
     for key in keys:
-        if type(key) is not str:
-            raise MalformedError(f"'keys' must hold texts, not {shown(key)}")
-    return tuple(keys)
+        if type(key) is not str and type(key) is not int:
+            raise MalformedError(f"'keys' must hold texts or whole numbers, not {shown(key)}")
+    return tuple(map(str, keys))
 
 
 def _apart(line: Mapping[str, Any], values: dict[str, Any], name: str) -> tuple[Any, dict[str, Any]]:

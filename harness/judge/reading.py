@@ -31,6 +31,11 @@ _TELL_EVERY = 4_096
 _LONGEST = 16 << 20
 """Bytes of a line: a file without line ends would be read until the memory is full."""
 _GZIP = b"\x1f\x8b"
+_OTHERS = {
+    b"\x28\xb5\x2f\xfd": "compressed by zstd", b"\xfd7zXZ": "compressed by xz", b"BZh": "compressed by bzip2",
+    b"PK\x03\x04": "a ZIP archive", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16",
+}  # fmt: skip
+"""How files begin that are not read, and what they are."""
 
 Told = Callable[[int, int], None]
 """Is told how many bytes of how many have been read."""
@@ -63,6 +68,9 @@ class HistoryFile:
             self._first = next(self._lines, None)
             if self._first is None:
                 raise UsageError(f"{self.path}:1: the file is empty")
+            for begins, what in _OTHERS.items():
+                if self._first.startswith(begins):
+                    raise UsageError(f"{self.path}:1: this is {what}; a history is UTF-8, plain or compressed by gzip")
             try:
                 self._first = self._first.removeprefix(BOM_UTF8)  # as editors on Windows leave it
                 line = decode(self._first)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import lzma
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -75,11 +76,11 @@ def written(path: Path, *lines: Any) -> Path:
 
 
 def test_the_form_of_the_design(tmp_path: Path) -> None:
-    """Ids and callers may be numbers; what a scenario does not need may be left out."""
-    lines = [line(1, caller=3, attempt=None), line(2, keys=["other"], status="unknown", returned_ns=None, reply=None)]
+    """Ids, callers and keys may be numbers; what a scenario does not need may be left out."""
+    lines = [line(1, caller=3, attempt=None), line(2, keys=[7], status="unknown", returned_ns=None, reply=None)]
     history = read(written(tmp_path / "h.jsonl", *lines))
     found = sorted((piece.keys, [one.request.id for one in piece.operations()]) for piece in history.pieces)
-    assert found == [(("k",), ["1"]), (("other",), ["2"])]
+    assert found == [(("7",), ["2"]), (("k",), ["1"])]
     assert (history.header, history.statuses) == (None, {"ok": 1, "unknown": 1})
 
 
@@ -102,7 +103,7 @@ MALFORMED: list[tuple[Any, str]] = [
     (line(op=None), "'op' must be a text or a whole number, not null"),
     (line(keys=[]), "'keys' is empty"),
     (line(keys="k"), "'keys' must be a list, not \"k\""),
-    (line(keys=[1]), "'keys' must hold texts, not 1"),
+    (line(keys=[None]), "'keys' must hold texts or whole numbers, not null"),
     (line(request={}), "'operation' is missing in 'request'"),
     (line(request={"operation": 1}), "'operation' must be a text, not 1"),
     (line(request={"operation": "raed"}), 'unknown operation "raed"; there are: read, write'),
@@ -164,6 +165,9 @@ def test_other_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "bytes").write_bytes(b'{"op": "\xff"}\n')
     with pytest.raises(UsageError, match="bytes:1: not UTF-8"):
         read(tmp_path / "bytes")
+    (tmp_path / "xz").write_bytes(lzma.compress(b"{}"))
+    with pytest.raises(UsageError, match="xz:1: this is compressed by xz; a history is UTF-8, plain or compressed"):
+        read(tmp_path / "xz")
     packed = gzip.compress(b"".join(json.dumps(line(n)).encode() + b"\n" for n in range(100)))
     (tmp_path / "cut.gz").write_bytes(packed[:-20])
     with pytest.raises(UsageError, match=r"cut\.gz:\d+: cannot be unpacked"):
