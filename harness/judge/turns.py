@@ -13,9 +13,11 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from harness.judge.findings import Finding, judge_evidence
 from harness.judge.history import Signatures
@@ -97,17 +99,13 @@ def take_turns(pieces: Sequence[Piece], subject: Subject, until: float) -> Itera
     waiting, most_s = list(range(len(pieces))), _FIRST_S
     before: dict[int, Judged] = {}
     with ExitStack() as stack:
-        pool = None
-        if hands > 1:
-            # Forked: they share the history, and the user's script need not be found again.
-            fork = multiprocessing.get_context("fork")
-            pool = stack.enter_context(fork.Pool(hands, _begin, (bench,)))
+        hands_of = stack.enter_context(_Hands(bench)) if hands > 1 else None
         while waiting:
             count = len(waiting)
             alone = count == 1
             turns = [_Turn(place, count - n, float("inf") if alone else most_s) for n, place in enumerate(waiting)]
             again: list[int] = []
-            found = map(bench.take, turns) if pool is None or alone else pool.imap_unordered(_take, turns, _AT_A_TIME)
+            found = map(bench.take, turns) if hands_of is None or alone else hands_of.take(turns)
             for judged in found:
                 if judged.again and time.monotonic() < until:
                     again.append(judged.place)
@@ -116,6 +114,44 @@ def take_turns(pieces: Sequence[Piece], subject: Subject, until: float) -> Itera
                     yield judged if judged.asked else before.get(judged.place, judged)
             waiting = sorted(again)
             most_s *= _GROWTH
+
+
+class _Hands:
+    """Several processes that take turns. Where one of them is killed, for want of memory perhaps, this one goes on."""
+
+    def __init__(self, bench: _Bench) -> None:
+        """They are forked, once they are needed: they share the history, and the user's script need not be found."""
+        self._bench = bench
+        self._others = set(multiprocessing.active_children())
+        fork = multiprocessing.get_context("fork")
+        self._pool: ProcessPoolExecutor | None = ProcessPoolExecutor(bench.hands, fork, _begin, (bench,))
+
+    def __enter__(self) -> Self:
+        """Nothing yet."""
+        return self
+
+    def take(self, turns: Sequence[_Turn]) -> Iterator[Judged]:
+        """All turns, in any order."""
+        left = {turn.place: turn for turn in turns}
+        if self._pool is not None:
+            try:
+                for judged in self._pool.map(_take, turns, chunksize=_AT_A_TIME):
+                    del left[judged.place]
+                    yield judged
+            except BrokenProcessPool:
+                self._end()
+        yield from map(self._bench.take, left.values())
+
+    def __exit__(self, *_error: object) -> None:
+        """End them, whatever they are at."""
+        self._end()
+
+    def _end(self) -> None:
+        if self._pool is not None:
+            for child in set(multiprocessing.active_children()) - self._others:
+                child.terminate()
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
 
 
 def _hands(pieces: Sequence[Piece]) -> int:

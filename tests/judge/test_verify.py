@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Iterable, Sequence
 from random import Random
@@ -212,6 +214,25 @@ def test_several_processes_come_to_the_same(monkeypatch: pytest.MonkeyPatch) -> 
     found = verified(history([*operations, stale, *explodes("a", 40, Random(2))]), budget_s=1.0, spec=Blind())
     assert (found.score.judged, found.score.broken, found.score.unjudged) == (51, 1, 1)
     assert found.conclusion.verdict is Verdict.VIOLATED
+
+
+def test_a_process_that_is_killed_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For want of memory, say: the others' pieces are judged all the same."""
+    monkeypatch.setattr("harness.judge.turns._hands", lambda _pieces: 2)
+    parent = os.getpid()
+
+    class Killed(Register):
+        def allowed(self, state: State, request: Request, now_ms: int, reply: Reply | None) -> Iterable[State]:
+            if os.getpid() != parent and request.key == "k7":
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().allowed(state, request, now_ms, reply)
+
+    reads = [
+        operation("read", (f"k{number}",), times=(0, 1), values={"value": number == 9 or None}, id=f"r{number}")
+        for number in range(50)
+    ]
+    found = verified(history(reads), budget_s=60.0, spec=Killed())
+    assert (found.score.judged, found.score.broken, found.score.unjudged) == (50, 1, 0)
 
 
 def test_effects_find_their_keys_by_their_attempt() -> None:
