@@ -41,7 +41,7 @@ def contradict(evidence: Evidence, ask: Ask, seconds: float = 20.0) -> Contradic
     finding, rest_needed = ask(evidence, replace(budget, explain_s=0.0)), False
     if finding.order == "illegal":
         without = ask(replace(evidence, rest=None), budget)
-        rest_needed = without.order != "illegal"
+        rest_needed = evidence.rest is not None and without.order == "legal"
         explained = ask(evidence, budget) if rest_needed else without
         finding = replace(finding, unordered=explained.unordered, longest=explained.longest)
     by_id = {operation.request.id: operation for operation in evidence.operations}

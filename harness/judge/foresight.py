@@ -93,6 +93,7 @@ class Foreseeing:
         self._left = sum(entry.returned_ns is not None for entry in entries)
         self._done = [False] * len(entries)
         self._hidden = False
+        self._furthest = 0
         self._visited: set[tuple[int, int, int]] = set()
         draw = Random(0).getrandbits
         self._marks = [draw(_MARK_BITS) for _entry in entries]
@@ -130,6 +131,11 @@ class Foreseeing:
                 way.append(following)
         return "unknown" if self._states.guessed else "illegal"
 
+    @property
+    def stuck(self) -> str:
+        """The id of the operation that looked and that no order came past; empty where none looked."""
+        return self._entries[self._looks[self._furthest]].id if self._furthest < len(self._looks) else ""
+
     def _arrived(self, node: _Node, move: _Move) -> _Node | None:
         """Where a move leads to; None where that is out of reach, or has been tried."""
         looks = node.looks
@@ -138,6 +144,7 @@ class Foreseeing:
         if looks == node.looks and self._looking[move.place]:
             self._hidden = False  # it has just been seen; for the next who looks nothing has changed
         elif not self._within_reach(move.state, looks):
+            self._furthest = max(self._furthest, looks)
             return None
         ordered = node.ordered ^ self._marks[move.place]
         reached = (ordered, _HIDDEN if self._hidden else move.state, move.since)

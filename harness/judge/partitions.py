@@ -25,7 +25,7 @@ from harness.judge.wing_gong import Outcome, Search
 from harness.model import Operation, Spec
 
 _FIRST_TURN, _GROWTH = 2_048, 4
-_EXPLAINED_STEPS, _STRIDE = 65_536, 64
+_EXPLAINED_STEPS, _STRIDE = 8_192, 64
 _SMALLEST_BYTES = 8 << 20
 
 
@@ -62,6 +62,8 @@ class _Open:
         self.rest = rest
         self.limit_bytes = 0
         self.search: Search | None = None
+        self.illegal = False
+        self.stuck = ""
         self._states = states
         self._entries = entries
         self._running: Generator[int, None, Outcome] | None = None
@@ -85,6 +87,8 @@ class _Open:
         if self._states.looks_ahead:
             ahead = Foreseeing(self._entries, self._states)
             known = yield from self._limited(ahead)
+            self.illegal = known == "illegal"  # whether or not the other search finds out why
+            self.stuck = ahead.stuck
             if known == "legal" or (known == "illegal" and not explain):
                 return known
             del ahead
@@ -173,7 +177,8 @@ def check_order(
                 outcome = opened.turn(turn, until, traits, explain=budget.explain_s > 0)
             else:
                 outcome = opened.outcome
-            if outcome == "illegal":
+            late = time.monotonic() > until
+            if outcome == "illegal" or (late and isinstance(opened, _Open) and opened.illegal):
                 return (
                     _illegal(opened, spec, traits, budget, total)
                     if isinstance(opened, _Open)
@@ -183,7 +188,7 @@ def check_order(
                 again.append(opened)
             elif isinstance(opened, _Open) and outcome == "unknown":
                 unknown = unknown or opened
-            if time.monotonic() > until and (again or number + 1 < len(waiting)):
+            if late and (again or number + 1 < len(waiting)):
                 why = f"no answer within {budget.seconds:g} s"
                 return OrderFound("unknown", why=why, keys=opened.keys, partitions=total)
             if progress is not None and turn == _FIRST_TURN:
@@ -243,7 +248,7 @@ def _why(opened: _Open) -> str:
 
 
 def _illegal(opened: _Open, spec: Spec, traits: Traits, budget: Budget, total: int) -> OrderFound:
-    found = Unordered((), ())
+    found = Unordered((opened.stuck,) if opened.stuck else (), ())
     if opened.search is not None and opened.search.outcome == "illegal":
         found = explain_illegal(opened.search, spec, opened.rest, traits, budget.explain_s)
     return OrderFound("illegal", found.operations, found.longest, "", opened.keys, total)

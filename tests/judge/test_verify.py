@@ -15,6 +15,8 @@ from harness.judge import Closing, Header, Subject, Verification, verify
 from harness.judge.history import Left
 from harness.judge.pieces import Collector, History
 from harness.model import Breach, Effect, Evidence, Invariant, Operation, Reply, Request, State, Status, Verdict
+from harness.strategy import RuleSpec
+from harness.strategy.loader import find_scenario
 from tests.judge.histories import Register, Text, operation
 
 HEADER = Header("register", "default", "lua", 7, "burst")
@@ -233,6 +235,28 @@ def test_a_process_that_is_killed_is_not_waited_for(monkeypatch: pytest.MonkeyPa
     ]
     found = verified(history(reads), budget_s=60.0, spec=Killed())
     assert (found.score.judged, found.score.broken, found.score.unjudged) == (50, 1, 0)
+
+
+def test_where_nobody_looked_at_rest_it_is_not_blamed() -> None:
+    """No order, and no time to say why: the answer that none explains is named."""
+    text = find_scenario("text")()
+    free, value, operations = [0] * 20, "", list[Operation]()
+    rng = Random(4)
+    for number in range(300):
+        caller = min(range(20), key=free.__getitem__)
+        times = (free[caller] + 1, free[caller] + rng.randrange(20, 60))
+        free[caller] = times[1]
+        if number % 2:
+            value += f"{number},"
+            operations.append(operation("append", args={"value": f"{number},"}, times=times, values={}, id=f"{number}"))
+        else:
+            operations.append(operation("get", times=times, values={"value": value}, id=str(number)))
+    operations[-2] = operations[-2]._replace(reply=Reply("done", {"value": value[:-4] + "?" + value[-3:]}))
+    found = verified(history(operations), spec=RuleSpec(text, "default"))
+    assert found.conclusion.verdict is Verdict.VIOLATED
+    assert found.contradiction is not None
+    assert not found.contradiction.rest_needed
+    assert found.contradiction.unordered
 
 
 def test_effects_find_their_keys_by_their_attempt() -> None:
