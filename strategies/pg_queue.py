@@ -48,6 +48,7 @@ class PgQueue(Strategy):
     enforces = "owner"
     tables = TABLES
     statements = frozenset({PUT, ANSWER, FIRST, FOR_UPDATE, SKIP_LOCKED, END, END_WITH})
+    one_of = frozenset({PUT, END, END_WITH})
     variants = {
         "skip-locked": "two consumers, each takes the first request that the other has not locked",
         "first-row": "two consumers, each waits for the lock of the first request's row",
@@ -98,10 +99,8 @@ class PgQueue(Strategy):
         message = [request.operation, request.keys, dict(request.args), request.id, request.attempt, request.role]
         queue = session.own_key(self.title)
         await session.sql(PUT, queue, id_, json.dumps(message, separators=(",", ":")))
-        async for _ in session.polls():
-            if found := (await session.sql(ANSWER, id_)).rows:
-                break
-        decision, values, now_ms = json.loads(found[0][0])
+        ((answer,),) = (await session.found(ANSWER, id_)).rows
+        decision, values, now_ms = json.loads(answer)
         session.decided_at(now_ms)
         return Reply(decision, values)
 
@@ -109,14 +108,10 @@ class PgQueue(Strategy):
         """Work on the first request there is, for ever."""
         queue = session.own_key(self.title)
         while True:
-            async for _ in session.polls():
-                if await self._handle_first(session, rule, queue):
-                    break
+            await session.found(FIRST, queue)  # without a lock, or two would wait for each other's looking
+            await self._handle_first(session, rule, queue)
 
-    async def _handle_first(self, session: Session, rule: Rule, queue: str) -> bool:
-        """False where nothing waits. Where two look, they do so without a lock first, or would wait for nothing."""
-        if len(self.daemons()) > 1 and not (await session.sql(FIRST, queue)).rows:
-            return False
+    async def _handle_first(self, session: Session, rule: Rule, queue: str) -> None:
         first = {"skip-locked": SKIP_LOCKED, "first-row": FOR_UPDATE}.get(self.variant, FIRST)
         answer = ""
         async with session.transaction("read committed") as tx:
@@ -124,7 +119,7 @@ class PgQueue(Strategy):
                 await tx.sql(LOCK, queue)
             found = (await tx.sql(first, queue)).rows
             if not found:
-                return False
+                return
             ((id_, message),) = found
             if self.variant == "ack-first":
                 await tx.sql(END, queue, id_)
@@ -136,7 +131,6 @@ class PgQueue(Strategy):
             async with session.transaction("read committed") as tx:
                 answer = answer or await self._decide(session, tx, rule, message)
                 await tx.sql(END_WITH, queue, id_, answer)
-        return True
 
     async def _decide(self, session: Session, tx: Transaction, rule: Rule, message: str) -> str:
         """Make the change of one request; its answer."""

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.explore.session import WORK, ExploreSession, Pending
+from harness.explore.statement import Held, Statement
 from harness.explore.touch import NOWHERE, Touch
 from harness.model import Operation, Outcome, Reply, Request, Status
 
 if TYPE_CHECKING:
-    from harness.explore.event import Event, Statement
+    from harness.explore.event import Event
 
 Condition = Literal["ready", "blocked", "parked", "sleeping", "paused", "waiting", "idle", "done", "gone"]
 """`blocked` on a lock, `parked` after a poll, `paused` by a fault, `waiting` for an owner, `idle` with nothing to do,
@@ -64,11 +65,12 @@ class Done:
 
 @dataclass(slots=True)
 class Open:
-    """An open transaction: its statements so far, and what its COMMIT will make visible."""
+    """An open transaction: its statements so far, the rows that it holds, and what its COMMIT will make visible."""
 
     isolation: str
     fresh: bool = True
     statements: list[Statement] = field(default_factory=list)
+    held: Held = field(default_factory=Held)
     visible: dict[str, Any] = field(default_factory=dict)
 
     @property

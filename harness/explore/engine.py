@@ -46,7 +46,8 @@ _TRIES = 4
 """A schedule in which something happened that nobody chose is run again, so often in all."""
 _MOST_DIFFERED = 20
 """So often in a row a schedule is run again in which the server let another waiting statement go on first."""
-_SERVERS_CHOICE = "which of several waiting statements goes on first, the server decides"
+_MOST_OVERTAKEN = 50
+_OVERTAKES = "PostgreSQL lets a statement go on before one that has waited longer, again and again"
 _VERDICT_ONLY = Budget(explain_s=0.0)
 _SHARPER = 100
 """So many schedules more are run to find a violation that the domain has words for."""
@@ -158,6 +159,7 @@ class Explorer:
         self.caps: set[str] = set()
         self.disturbed = ""
         self.crowded = False
+        self.overtaken = False
         self._differing = 0
         self.abandoned: list[Event] = []
 
@@ -267,7 +269,7 @@ class Explorer:
         why = ""
         for _ in range(_TRIES):
             try:
-                found = await self.play(search, without)
+                found = await self._in_order(search, without)
                 if not self.disturbed:
                     return found
                 why = self.disturbed
@@ -279,6 +281,15 @@ class Explorer:
             except (StoreFault, RaceError) as fault:
                 raise Disturbed(unusable(fault)) from None
         raise Disturbed(why)
+
+    async def _in_order(self, search: Search, without: Collection[str]) -> Schedule | None:
+        """One schedule in which no statement overtook one that had asked before it. Raises Disturbed."""
+        for _ in range(_MOST_OVERTAKEN):
+            found = await self.play(search, without)
+            if not self.overtaken:
+                return found
+            search.again()
+        raise Disturbed(_OVERTAKES)
 
     async def play(self, search: Search, without: Collection[str] = ()) -> Schedule | None:
         """One schedule, judged; None where the search gave it up: what happened is then in `abandoned`.
@@ -301,9 +312,9 @@ class Explorer:
             return found
         finally:
             self.disturbed = machine.disturbed or _too_slow(machine)
+            self.overtaken = machine.overtaken
             if machine.crowded:
                 self.crowded = True
-                self.caps.add(_SERVERS_CHOICE)
             await machine.clean()
 
     async def smallest(self, found: Exploration) -> tuple[Exploration, Schedule | None]:

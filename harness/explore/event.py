@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from harness.burst.shown import reply as shown_reply
 from harness.explore.caller import Caller, Open
-from harness.explore.touch import NOWHERE, StatementKind, Touch, statement_kind, statement_touch
+from harness.explore.statement import Names, Statement
+from harness.explore.touch import NOWHERE, Touch
 from harness.model import Outcome, Request, Step
 
 
@@ -18,35 +19,11 @@ class Choice(NamedTuple):
     caller: str
 
 
-class Statement:
-    """What a statement touched: known when somebody notes it, or where its text declares it."""
-
-    __slots__ = ("first", "isolation", "keys", "kind", "text")
-
-    def __init__(self, text: str, kind: StatementKind, isolation: str, keys: set[str] | None, *, first: bool) -> None:
-        """`keys` None: nobody has said yet."""
-        self.text = text
-        self.kind = kind
-        self.isolation = isolation
-        self.keys = keys
-        self.first = first
-
-    @property
-    def only_reads(self) -> bool:
-        """Whether it leaves nothing behind that its transaction would have to give back."""
-        kind = self.kind
-        return kind.selects and not (kind.locks or kind.advisory or kind.draws or kind.calls) and self.keys is not None
-
-    @property
-    def touch(self) -> Touch:
-        """By what is known now."""
-        return statement_touch(self.kind, self.keys, self.isolation, first=self.first)
-
-
 class Clock(Protocol):
     """Who knows the time of an event."""
 
     caps: set[str]
+    rows_moved: bool
 
     def at_ns(self, index: int) -> int:
         """On the schedule's own monotonic clock."""
@@ -56,7 +33,10 @@ class Clock(Protocol):
 class Event:
     """One event. `index` counts from 1; 0 for what nobody else can notice."""
 
-    __slots__ = ("_base", "_clock", "_statements", "at", "blocked", "choice", "index", "steps", "waits_for", "woke")
+    __slots__ = (
+        "_base", "_clock", "_statements", "at", "blocked", "choice", "index", "released", "steps",
+        "waits_for", "woke",
+    )  # fmt: skip
 
     def __init__(self, index: int, choice: Choice, clock: Clock) -> None:
         """Nothing has been done yet."""
@@ -66,6 +46,8 @@ class Event:
         self.woke: list[str] = []
         self.waits_for: tuple[str, ...] = ()
         self.blocked = False
+        self.released = choice.kind != "step"
+        """Whether it may have given something back that statements wait for."""
         self.at = clock.at_ns(index)
         self._clock = clock
         self._base = NOWHERE
@@ -141,15 +123,12 @@ class Event:
 
     # PostgreSQL
 
-    def statement(
-        self, caller: Caller, open_: Open, text: str, args: Sequence[Any], declared: Collection[str],
-        resource: Callable[[str], bool],
-    ) -> None:  # fmt: skip
-        """A statement is sent. `resource`: whether an argument names what it touches."""
-        named = (
-            {caller.plain(arg) for arg in args if isinstance(arg, str) and resource(arg)} if text in declared else None
-        )
-        statement = Statement(text, _kind(text), open_.isolation, named or None, first=open_.fresh)
+    def statement(self, caller: Caller, open_: Open, text: str, args: Sequence[Any], names: Names) -> None:
+        """A statement is sent."""
+        statement = Statement(text, args, names, caller.plain, open_.isolation, first=open_.fresh)
+        statement.held = open_.held.covers(statement)
+        self.released = self.released or statement.unknown or statement.kind.advisory
+        self._clock.rows_moved = self._clock.rows_moved or statement.moves
         open_.fresh = False
         open_.statements.append(statement)
         caller.statement = statement
@@ -161,33 +140,12 @@ class Event:
 
     def end(self, open_: Open, *, committed: bool) -> None:
         """COMMIT or ROLLBACK: it touches all that the transaction wrote or locked."""
-        touched = {"ssi"} if open_.isolation == "serializable" else set()
+        self.released = True
+        self.add(Touch(frozenset({"pg"}), frozenset({"ssi"} if open_.isolation == "serializable" else ())))
         for statement in open_.statements:
-            touched |= _given_back(statement, committed=committed)
-            if statement.kind.calls:
-                body = statement.kind.calls[0]
-                self._clock.caps.add(f"what {body}() does inside the server is not seen step by step")
-            elif statement.keys is None and not statement.kind.only_advisory:
-                short = " ".join(statement.text.split())[:40]
-                self._clock.caps.add(f"nobody notes what '{short}' touches")
-        self.add(Touch(reads=frozenset({"pg"}), writes=frozenset(touched)))
-
-
-def _given_back(statement: Statement, *, committed: bool) -> set[str]:
-    """What the end of its transaction touches on account of a statement."""
-    kind = statement.kind
-    touched = {"adv"} if kind.advisory else set()
-    changes = not kind.selects
-    if statement.keys is None or kind.calls:
-        if not kind.only_advisory and (changes or kind.locks or kind.calls):
-            touched.add("pg")
-        return touched
-    if changes or kind.locks:
-        touched.update(f"lock:{key}" for key in statement.keys)
-    if changes and committed:
-        touched.add("commits")
-        touched.update(f"data:{key}" for key in statement.keys)
-    return touched
+            self.add(statement.given_back(committed=committed))
+            if why := statement.unseen():
+                self._clock.caps.add(why)
 
 
 def differs(before: Sequence[object], after: Sequence[object]) -> str:
@@ -197,15 +155,3 @@ def differs(before: Sequence[object], after: Sequence[object]) -> str:
 
 def _words(did: Sequence[object]) -> str:
     return f"'{' '.join(map(str, did))[:80]}'" if did else "nothing"
-
-
-_KINDS: dict[str, StatementKind] = {}
-
-
-def _kind(text: str) -> StatementKind:
-    known = _KINDS.get(text)
-    if known is None:
-        if len(_KINDS) > 1_000:
-            _KINDS.clear()
-        known = _KINDS[text] = statement_kind(text)
-    return known

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from harness.explore.blocking import either, foreseen
+from harness.explore.blocking import foreseen
 from harness.explore.caller import Caller, Open
 from harness.explore.event import Choice, Event
 from harness.explore.faults import crash, possible, start_again
@@ -16,9 +16,11 @@ from harness.explore.leases import Leases
 from harness.explore.passing import TIME_MOVES, later, let_time_pass, pause, sleep_on
 from harness.explore.program import REPLICA, Cast
 from harness.explore.search import Search
-from harness.explore.session import Pending
+from harness.explore.session import FOUND, Pending
+from harness.explore.statement import kind_of
 from harness.explore.steps import end_reading, finish_redis, finish_sql, grant, redis_step, take_step
 from harness.explore.touch import EVERYTHING, LOCAL, NOWHERE, Touch, disturbs
+from harness.explore.waiting import answered, wake_statements
 from harness.explore.world import World
 from harness.model import ConnectionLost, RaceError, StoreFault, UsageError, described
 
@@ -29,7 +31,7 @@ class Machine:
     """Runs one schedule. `events` is what happened, `caps` is what keeps it from being a proof.
 
     `disturbed` says what happened that nobody chose: the schedule then shows nothing. `crowded`: several statements
-    waited for rows at once, and which of them goes on first is the server's choice.
+    waited for rows at once; `overtaken`: one that asked later went on first, so that the schedule is another one.
     """
 
     def __init__(self, world: World, cast: Cast, faults: Sequence[str], most_faults: int) -> None:
@@ -46,6 +48,8 @@ class Machine:
         self.abandoned = False
         self.disturbed = ""
         self.crowded = False
+        self.overtaken = False
+        self.rows_moved = False
         self.leases = Leases()
         self._began = time.monotonic()
         self.rows_ran_out = False
@@ -79,6 +83,9 @@ class Machine:
                 self.abandoned = True
                 return
             await self.take(choice)
+            if self.overtaken:
+                self.abandoned = True
+                return
 
     # Choices
 
@@ -199,10 +206,14 @@ class Machine:
             await self._over(caller, event)
 
     async def _unserved(self, caller: Caller, pending: Pending) -> bool:
-        """Whether a command would only wait. A request that begins with it has begun with that: it is sent at once."""
+        """Whether a step would only wait. A request that begins with it has begun with that: it is taken at once."""
         begins = caller.current is not None and caller.current.invoked_ns == 0
+        if begins or self.faults:
+            return False
+        if pending.kind == "sql" and pending.name == FOUND and kind_of(pending.words[0]).only_looks:
+            return not await self.world.finds(caller.place, pending.words)
         looks = foreseen(pending.words) if pending.kind == "redis" and caller.queued is None else None
-        if looks is None or begins or self.faults:
+        if looks is None:
             return False
         waits = await self.world.would_wait(caller.place, *looks)
         if waits is None:
@@ -270,22 +281,7 @@ class Machine:
 
     async def answered(self, caller: Caller, event: Event) -> bool:
         """Whether a statement ends; False once the server says that it waits for somebody."""
-        assert caller.task is not None
-        if not any(other.transaction is not None for other in self.callers if other is not caller):
-            await asyncio.wait([caller.task])
-            return True
-        pid = self.world.pid(caller.place)
-        while True:
-            over, blocked = await either(caller.task, lambda: self.world.blocked_by([pid]))
-            if over:
-                return True
-            if blockers := blocked[pid]:
-                caller.waits_for = event.waits_for = self._names(blockers)
-                return False
-
-    def _names(self, pids: Sequence[int]) -> tuple[str, ...]:
-        known = {self.world.pid(caller.place): caller.name for caller in self.callers}
-        return tuple(dict.fromkeys(known[pid] for pid in pids if pid in known))
+        return await answered(self, caller, event)
 
     async def wake(self, event: Event) -> None:
         """After a step: polls that it disturbed, statements that waited for what it gave back."""
@@ -301,40 +297,26 @@ class Machine:
                 event.woke.append(caller.name)
                 await self.settle(caller, event)
         if self.world.store == "redis":
+            await self._serve(event)
             await self._wake_commands(event)
-        else:
-            await self._wake_statements(event)
+        elif event.released:
+            await self._serve(event)
+            await wake_statements(self, event)
 
-    async def _wake_commands(self, event: Event) -> None:
+    async def _serve(self, event: Event) -> None:
+        """Those whose next step would only have waited, and those for whom it would now."""
         for caller in self.callers:
             pending = caller.pending
             if caller.condition == "ready" and pending is not None and caller.name != event.choice.caller:
                 before, caller.unserved = caller.unserved, await self._unserved(caller, pending)
                 if before and not caller.unserved:
                     event.woke.append(caller.name)
+
+    async def _wake_commands(self, event: Event) -> None:
         for caller, task in self.inside():
             if not await self.world.waits_inside(caller.place, task):
                 event.woke.append(caller.name)
                 await finish_redis(self, caller, event)
-
-    async def _wake_statements(self, event: Event) -> None:
-        while waiting := self.inside():
-            ring = self.cycle()  # who waits for each other is ended by a choice of ours
-            outside = sum(_for_a_row(caller) for caller, _task in waiting if caller not in ring)
-            self.crowded = self.crowded or outside + bool(ring) > 1
-            blockers = await self.world.blocked_by([self.world.pid(caller.place) for caller, _task in waiting])
-            stays = True
-            for caller, task in waiting:
-                caller.waits_for = self._names(blockers[self.world.pid(caller.place)])
-                if task.done():
-                    event.woke.append(caller.name)
-                    await finish_sql(self, caller, event)
-                    stays = False
-                elif not blockers[self.world.pid(caller.place)]:
-                    stays = False
-            if stays:
-                return
-            await asyncio.sleep(0)
 
     def inside(self) -> list[tuple[Caller, asyncio.Future[Any]]]:
         """Callers whose statement or command waits inside the server, and what will tell its end."""
@@ -422,8 +404,3 @@ class Machine:
             for caller in self.callers:
                 if caller.condition != "done":
                     caller.bury()
-
-
-def _for_a_row(caller: Caller) -> bool:
-    """Whether a statement waits for a row's lock: those of advisory locks are given in the order of asking."""
-    return caller.statement is None or not caller.statement.kind.only_advisory

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from harness.explore.caller import Caller, Done, Performed
+from harness.explore.catalog import Catalog
 from harness.explore.session import SHORTEST_MS, ExploreSession, Pending, step
 from harness.explore.world import OWNERS
 from harness.model import (
@@ -36,6 +37,7 @@ class Namespace(Protocol):
 
     prefix: str
     base_ms: int
+    catalog: Catalog
 
     @property
     def mark(self) -> str:
@@ -70,6 +72,8 @@ class Cell:
         self.clock_steps = clock_steps
         forms = (form.statement for form in strategy.forms.values() if isinstance(form, StatementForm))
         self.declared = {*strategy.rows.statements, *strategy.statements, *forms}
+        self.one_row = {text for text in self.declared - strategy.statements if strategy.rows.touches_one_row(text)}
+        self.one_of = strategy.one_of
         self.leases_ms = max(scenario.leases_ms, scenario.lock_lease_ms, SHORTEST_MS)
 
 
@@ -100,7 +104,8 @@ class Cast:
         self.cell = cell
         self.names = names
         self.keys = frozenset(names.values())
-        self.declared = cell.declared
+        self.declared, self.one_row, self.one_of = cell.declared, cell.one_row, cell.one_of
+        self.catalog = world.catalog
         self.leases_ms = cell.leases_ms
         self.callers: list[Caller] = []
         self.owners: set[str] = set()

@@ -19,6 +19,8 @@ from harness.strategy import OWN, Isolation, Rows, Scenario, Session, Transactio
 
 WORK = "work"
 """What a sleep is for, where a request's own work takes so long."""
+FOUND = "found"
+"""What a statement is for that only waits for others where it finds nothing."""
 SHORTEST_MS = 2_000
 """A lock's lease in the store runs out by the store's clock: where it is short, it is stretched, and work with it."""
 _PAUSE_MS = 8.0
@@ -208,6 +210,15 @@ class ExploreSession(Session):
             yield
             await step(Pending("retry", ms=math.inf))
 
+    async def found(self, statement: str, *args: Any) -> Rows:
+        """As by `polls`; what finds nothing leaves nothing behind, so that it is looked for once there is something."""
+        async for _ in self.polls():
+            async with _ExploreTransaction(self, "read committed", FOUND) as tx:
+                rows = await tx.sql(statement, *args)
+            if rows.rows:
+                return rows
+        raise AssertionError
+
     async def decide(self, rule: Rule, state: State, request: Request) -> Outcome:
         """Read the clock, apply the rule."""
         now = await self.now_ms()
@@ -227,9 +238,10 @@ class ExploreSession(Session):
 class _ExploreTransaction(Transaction):
     """BEGIN at a named level; COMMIT on leaving, ROLLBACK on an exception: each a step."""
 
-    def __init__(self, session: ExploreSession, isolation: Isolation) -> None:
+    def __init__(self, session: ExploreSession, isolation: Isolation, name: str = "") -> None:
         self._session = session
         self._isolation: Isolation = isolation
+        self._name = name
 
     async def __aenter__(self) -> Transaction:
         await step(Pending("begin", isolation=self._isolation))
@@ -249,7 +261,7 @@ class _ExploreTransaction(Transaction):
             await step(Pending("rollback"))
 
     async def sql(self, statement: str, *args: Any) -> Rows:
-        rows: Rows = await step(Pending("sql", (statement, *args), isolation=self._isolation))
+        rows: Rows = await step(Pending("sql", (statement, *args), name=self._name, isolation=self._isolation))
         return rows
 
     def note(self, *, reads: State | None = None, writes: State | None = None) -> None:

@@ -302,7 +302,7 @@ async def _sql(stage: Stage, caller: Caller, pending: Pending, event: Event, *, 
     if pending.kind == "sql":
         statement, *args = pending.words
         running = asyncio.ensure_future(connection.sql(statement, *args))
-        event.statement(caller, open_, statement, args, stage.cast.declared, stage.cast.resource)
+        event.statement(caller, open_, statement, args, stage.cast)
     else:
         committing = pending.kind == "commit"
         running = asyncio.ensure_future(connection.commit() if committing else connection.rollback())  # type: ignore[arg-type] # both are awaited alike
@@ -312,7 +312,6 @@ async def _sql(stage: Stage, caller: Caller, pending: Pending, event: Event, *, 
         await finish_sql(stage, caller, event)
     else:
         caller.condition, event.blocked = "blocked", True
-        event.add(writes("pg"))  # what a waiting statement has seen already is not known yet
 
 
 async def finish_sql(stage: Stage, caller: Caller, event: Event) -> None:
@@ -337,9 +336,12 @@ async def finish_sql(stage: Stage, caller: Caller, event: Event) -> None:
         if caller.victim and error.code == CANCELLED:
             error = StatementRefused("40P01", "deadlock detected")
         caller.victim = False
+        event.released = True
         event.show(caller, "sql", shown, f"! {error.code}", sent=sent)
         await _failed(stage, caller, event, error)
         return
+    if not ending and open_ is not None and caller.statement is not None:
+        open_.held.add(caller.statement, task.result().count)
     event.show(caller, "sql", shown, "" if ending else task.result(), sent=sent, lost=lost)
     if pending.kind == "commit" and open_ is not None and open_.visible:
         event.made_visible(open_.visible)

@@ -6,13 +6,13 @@ what is not known to be narrow touches everything in its store.
 
 Resources are named by strings: `redis:<key>`, `lock:<key>` and `data:<key>` of PostgreSQL
 (who holds a row, what is committed in it), `adv` (advisory locks), `commits` (what a snapshot
-above read committed sees), `ssi`, `pg` (all of PostgreSQL), `mutex:<name>`, `owner:<name>`,
-`effects`, `clock`. `ends:<key>`: when a key of Redis ends.
+above read committed sees), `sequences`, `tied` (what constraints tie to other rows), `ssi`, `pg`
+(all of PostgreSQL), `mutex:<name>`, `owner:<name>`, `effects`, `clock`. `ends:<key>`: when a key of
+Redis ends.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -23,6 +23,9 @@ _EMPTY: frozenset[str] = frozenset()
 class Touch(NamedTuple):
     """Resources read and written. `invokes`, `returns`: a request begins, or is answered, with this step.
 
+    `adds`: something of its own was done to what many share, as a COMMIT adds to all that is committed. Two who add
+    may change places, one who adds and one who reads or writes may not.
+
     An answer and somebody else's invocation do not change places: whether one request was over
     before another began is what the judge goes by.
     """
@@ -32,6 +35,7 @@ class Touch(NamedTuple):
     everything: bool = False
     invokes: bool = False
     returns: bool = False
+    adds: frozenset[str] = _EMPTY
 
     def conflicts(self, other: Touch) -> bool:
         """Whether the order of two steps of different callers may matter."""
@@ -39,7 +43,9 @@ class Touch(NamedTuple):
             return True
         if (self.invokes and other.returns) or (self.returns and other.invokes):
             return True
-        return disturbs(self, other) or not self.reads.isdisjoint(other.writes)
+        if disturbs(self, other) or not self.reads.isdisjoint(other.writes):
+            return True
+        return bool(other.adds) and not (other.adds.isdisjoint(self.reads) and other.adds.isdisjoint(self.writes))
 
     def with_(self, other: Touch) -> Touch:
         """Both together."""
@@ -53,6 +59,7 @@ class Touch(NamedTuple):
             self.everything or other.everything,
             self.invokes or other.invokes,
             self.returns or other.returns,
+            self.adds | other.adds,
         )
 
 
@@ -64,8 +71,12 @@ def disturbs(step: Touch, poll: Touch) -> bool:
     """Whether a step may change what a poll would find."""
     if step.everything:
         return True
-    writes = step.writes
-    return bool(writes) and not (writes.isdisjoint(poll.writes) and writes.isdisjoint(poll.reads))
+    writes, adds = step.writes, step.adds
+    if writes and not (writes.isdisjoint(poll.writes) and writes.isdisjoint(poll.reads)):
+        return True
+    if writes and poll.adds and not writes.isdisjoint(poll.adds):
+        return True
+    return bool(adds) and not (adds.isdisjoint(poll.reads) and adds.isdisjoint(poll.writes))
 
 
 def reads(*resources: str) -> Touch:
@@ -159,81 +170,3 @@ def command_touched(words: tuple[str, ...], before: Touch, reply: object) -> Tou
     if reply != nothing or (name == "SET" and "GET" in (word.upper() for word in words[3:])):
         return before
     return Touch(reads=before.reads | before.writes)
-
-
-# SQL
-
-_LOCKING = re.compile(r"\bfor\s+(?:update|share|no\s+key\s+update|key\s+share)\b", re.IGNORECASE)
-_WRITING = re.compile(r"\b(?:insert|update|delete|merge)\b", re.IGNORECASE)
-_ADVISORY = re.compile(r"\bpg_(?:try_)?advisory\w*\s*\(", re.IGNORECASE)
-_DRAWING = re.compile(r"\bnextval\s*\(", re.IGNORECASE)
-"""A number from a sequence, which no ROLLBACK gives back: others see at once that it is gone."""
-_CALL = re.compile(r"\b([a-z_][a-z0-9_.]*)\s*\(", re.IGNORECASE)
-_LIST = re.compile(r"\binto\s+[\w.\"]+\s*\(", re.IGNORECASE)
-"""A list of columns is no call."""
-_PLAIN = frozenset({
-    "coalesce", "count", "sum", "max", "min", "avg", "nullif", "greatest", "least", "length", "lower", "upper",
-    "any", "all", "in", "values", "exists", "cast", "md5", "hashtext", "hashtextextended", "unnest", "and", "or",
-    "not", "on", "key", "returning", "where", "select", "from", "as", "over", "abs", "array", "bool_or", "bool_and",
-    "concat", "set", "insert", "update", "delete", "into", "conflict", "then", "when", "else", "case", "using",
-    "with", "union", "interval", "row_number", "to_jsonb", "jsonb_build_object", "json_build_object",
-    "generate_series", "pg_sleep", "nextval", "cardinality", "array_append", "array_remove",
-})  # fmt: skip
-"""Words before a parenthesis that run no statements of their own."""
-
-
-@dataclass(frozen=True, slots=True)
-class StatementKind:
-    """What the text of a statement tells. `calls`: functions whose bodies may do anything."""
-
-    selects: bool
-    locks: bool
-    advisory: bool
-    only_advisory: bool
-    draws: bool
-    calls: tuple[str, ...]
-
-
-def statement_kind(statement: str) -> StatementKind:
-    """Read a statement, as cautiously as one can without a parser."""
-    text = statement.strip()
-    word = text.split(None, 1)[0].lower() if text else ""
-    advisory = _ADVISORY.search(text) is not None
-    table = re.search(r"\bfrom\b", text, re.IGNORECASE) is not None
-    selects = word == "select" and _WRITING.search(_LOCKING.sub("", text)) is None
-    calls = tuple(
-        name for name in dict.fromkeys(found.lower() for found in _CALL.findall(_LIST.sub(" (", text)))
-        if name not in _PLAIN and not name.startswith(("pg_advisory", "pg_try_advisory"))
-    )  # fmt: skip
-    return StatementKind(
-        selects=selects,
-        locks=_LOCKING.search(text) is not None,
-        advisory=advisory,
-        only_advisory=advisory and selects and not table,
-        draws=_DRAWING.search(text) is not None,
-        calls=calls,
-    )
-
-
-def statement_touch(kind: StatementKind, keys: Iterable[str] | None, isolation: str, *, first: bool) -> Touch:
-    """What a statement touched. `keys`: those that it noted, None where nobody said; `first`: it took the snapshot."""
-    seen: set[str] = set()
-    taken: set[str] = set()
-    if kind.advisory:
-        taken.add("adv")
-    if kind.draws:
-        taken.add("sequences")
-    if not kind.only_advisory:
-        if keys is None or kind.calls:
-            taken.add("pg")
-        else:
-            seen.update(f"data:{key}" for key in keys)
-            if kind.locks or not kind.selects:
-                taken.update(f"lock:{key}" for key in keys)
-    if isolation != "read committed" and first:
-        seen.add("commits")
-    if isolation == "serializable":
-        # What one has read is held against who writes; two that only read have nothing against each other.
-        (seen if kind.selects and not kind.locks and not kind.calls and not kind.draws else taken).add("ssi")
-    seen.add("pg")
-    return Touch(frozenset(seen), frozenset(taken))

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from harness.explore.blocking import either
+from harness.explore.catalog import Catalog, look_at
 from harness.explore.touch import CommandKind, Touch
 from harness.model import CommandRefused, ConnectionLost, StatementRefused
 from harness.stores import (
@@ -65,6 +66,7 @@ class World:
         self.number = 0
         self._own = next(_WORLDS)
         self.base_ms = BASE_MS
+        self.catalog = Catalog()
         self.kinds: dict[str, CommandKind | None] = {}
         self.seen: dict[tuple[str, ...], tuple[str, Touch, bool]] = {}
         """Commands without names of one schedule: the name, what it may touch, whether it sets a time to live."""
@@ -101,6 +103,7 @@ class World:
             self._monitor = await PostgresConnection.open(self.stores.postgres, self.stores.schema)
             for statement in self._schema:
                 await self._monitor.sql(statement)
+            self.catalog = await look_at(self._monitor.sql)
         else:
             assert self.stores.redis is not None
             self._helper = await connect(self.stores.redis)
@@ -193,6 +196,16 @@ class World:
             return answer is None
         kind = answer if isinstance(answer, bytes) else str(answer).encode()
         return True if kind == b"none" else False if kind == served else None
+
+    async def finds(self, place: int, words: tuple[Any, ...]) -> bool:
+        """Whether a caller's SELECT would find something now; one with fewer rights than we is told by its own."""
+        assert self._monitor is not None
+        if self._guarded and place < OWNERS:
+            return True
+        try:
+            return bool((await self._monitor.sql(*words)).rows)
+        except StatementRefused:
+            return True
 
     async def end_wait(self, place: int) -> None:
         """End what a caller waits for inside its server: a statement is cancelled, a command finds nothing."""

@@ -8,6 +8,7 @@ spreads a key over several rows (`child_rows`).
 from __future__ import annotations
 
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,13 @@ Sql = Callable[..., Awaitable[Rows]]
 Versions = dict[Any, int]
 """The versions of the rows that were read: by key, or by key and member."""
 Command = tuple[str | int | float | bytes, ...]
+_NESTED = re.compile(r"\b(?:select|with)\b", re.IGNORECASE)
+_ELSEWHERE = re.compile(r"\b(?:join|using|union)\b|;|\bfrom\b.*\bfrom\b|^update\b.*\bfrom\b", re.IGNORECASE)
+_BRACKETS, _OR = re.compile(r"\([^()]*\)"), re.compile(r"\bor\b", re.IGNORECASE)
+_ONE_ROW = (
+    r"(?:(?:update {table} set .+|select .+ from {table}|delete from {table}) where key = \$1(?![0-9])"
+    r"|insert into {table} \(key,[^()]*\) values \(\$1,[^()]*\))"
+)
 
 
 def _to_json(value: Any) -> str:
@@ -91,6 +99,10 @@ class TableLayout(ABC):
     @abstractmethod
     def statements(self) -> frozenset[str]:
         """All that `load` and `save` send: each touches the rows of the keys among its arguments, and no others."""
+
+    def touches_one_row(self, statement: str) -> bool:
+        """Whether a statement whose $1 is a key touches that key's only row, and reads no other, by its text."""
+        return False
 
     @abstractmethod
     async def load(self, tx: Transaction, keys: Sequence[str], lock: Lock = "none", own: Sequence[Any] = ()) -> State:
@@ -170,6 +182,19 @@ class RowLayout(TableLayout):
             self.select(), self.select("rows"), self.update, self.insert, self.delete, self._select_versioned,
             self._update_versioned,
         })  # fmt: skip
+
+    def touches_one_row(self, statement: str) -> bool:
+        """Whether all of it is about one row of this table, with the key as $1: nothing is nested, or joined."""
+        text, flat = " ".join(statement.split()), ""
+        if _NESTED.search(text, 1) is not None or _ELSEWHERE.search(text) is not None:
+            return False
+        outside = text
+        while flat != outside:
+            flat, outside = outside, _BRACKETS.sub("", outside)
+        if _OR.search(flat) is not None:  # in brackets it only narrows down
+            return False
+        table = re.escape(self.table)
+        return re.match(_ONE_ROW.format(table=table), text, re.IGNORECASE) is not None
 
     def row(self, value: Any) -> Sequence[Any]:
         """The columns' values for a value or for None."""

@@ -85,6 +85,7 @@ class ByRole(Strategy):
         self.needs = _needed(part.needs for part in each)
         self.tables = tuple(dict.fromkeys(statement for part in each for statement in part.tables))
         self.statements = frozenset().union(*(part.statements for part in each))
+        self.one_of = frozenset().union(*(part.one_of for part in each))
         self.repeatable = all(part.repeatable for part in each)
         self.scope = "flow" if any(part.scope == "flow" for part in each) else "transition"
         owned = {part.title: part for part in each if part.owned}

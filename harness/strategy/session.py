@@ -136,6 +136,13 @@ class Session(ABC):
     def polls(self) -> AsyncIterator[None]:
         """Look for something again and again, for as long as it takes, with a growing random pause between."""
 
+    async def found(self, statement: str, *args: Any) -> Rows:
+        """What a SELECT finds, once it finds anything: looked for again and again, as by `polls`."""
+        async for _ in self.polls():
+            if (rows := await self.sql(statement, *args)).rows:
+                return rows
+        raise AssertionError  # polls have no end
+
     @abstractmethod
     def note(self, *, reads: State | None = None, writes: State | None = None) -> None:
         """Say what the last step read or wrote in the rule's own terms. No step."""

@@ -73,6 +73,8 @@ class Strategy(ABC):
     """The statements that make what a strategy keeps beside the state: a queue's table, say."""
     statements: frozenset[str] = frozenset()
     """What it sends to those: each touches what `own_key` names among its arguments, and nothing else."""
+    one_of: frozenset[str] = frozenset()
+    """Those of the statements that touch one row: the last name is the row's, the others are of what it is part of."""
 
     def __init__(self, scenario: Scenario, variant: str = "") -> None:
         """Bind to a scenario, whose layouts and forms are used."""

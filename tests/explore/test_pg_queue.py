@@ -52,11 +52,11 @@ def test_what_claims_to_hold_is_not_broken(stage: Stage, title: str, faults: tup
     assert found.schedules == 20
 
 
-@pytest.mark.long
 def test_one_consumer_is_proved(stage: Stage) -> None:
-    """Every order of two requests: hundreds of them, each of thirty steps on PostgreSQL."""
-    found, _ = stage.explore("counter", "pg-queue", Exhaustive, Options(budget_s=150))
+    """Every order of two requests: who looks in vain is left out, and rows of the queue change places."""
+    found, _ = stage.explore("counter", "pg-queue", Exhaustive, Options(budget_s=60))
     assert found.verdict is Verdict.PROVED, found.reason
+    assert found.schedules < 20
 
 
 @pytest.mark.parametrize(("strategy", "errors"), [("*=pg-queue", set()), ("*=pg-queue:credentials", {"42501"})])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.explore import Exhaustive, Options
-from harness.explore.touch import statement_kind
+from harness.explore.statement import statement_kind
 from tests.explore.conftest import Stage
 
 BOTH = [
