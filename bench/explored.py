@@ -26,8 +26,6 @@ from harness.strategy.loader import strategies
 
 SCHEMA = "race.explored/1"
 SCENARIOS = ("double-submit", "counter")
-VARIANTS = {"lua": ("resend", "remember"), "redis-lock": ("no-lease", "set-then-expire", "no-token")}
-"""What only a fault tells from the strategy itself."""
 SIZES = (2, 3)
 WORDS = {"violated": "broken", "proved": "proved", "bounded": "bounded", "inconclusive": "?"}
 
@@ -51,11 +49,15 @@ class Row:
     as_claimed: bool | None
 
 
-def titles() -> Iterator[str]:
-    """Every strategy, and the variants that only faults tell apart."""
+def titles(scenario: str) -> Iterator[str]:
+    """Every strategy, and the variants that hold as it does and claim to break under other faults."""
     for kind in strategies():
+        base = bind(Cell(scenario, kind.name), Load()).claim
         yield kind.name
-        yield from (f"{kind.name}:{variant}" for variant in VARIANTS.get(kind.name, ()))
+        for variant in kind.variants:
+            claim = bind(Cell(scenario, f"{kind.name}:{variant}"), Load()).claim
+            if claim.kind == base.kind == "holds" and set(claim.breaks_under) ^ set(base.breaks_under):
+                yield f"{kind.name}:{variant}"
 
 
 async def explored(bound: Bound, stores: Stores, size: int, fault: str, budget_s: float) -> Row:
@@ -86,7 +88,7 @@ async def everything(budget_s: float) -> list[Row]:
     rows = []
     async with Stores() as stores:
         for scenario in SCENARIOS:
-            for title in titles():
+            for title in titles(scenario):
                 bound = bind(Cell(scenario, title), Load())
                 if bound.claim.kind == "not-applicable":
                     continue
@@ -120,7 +122,7 @@ def markdown(rows: Sequence[Row], budget_s: float) -> str:
             f"| strategy | no fault | {' | '.join(FAULTS)} |",
             "|---" * (len(FAULTS) + 2) + "|",
         ]
-        for title in titles():
+        for title in titles(scenario):
             cells = [
                 [row for row in rows if (row.scenario, row.strategy, row.fault) == (scenario, title, fault)]
                 for fault in ("", *FAULTS)
