@@ -36,7 +36,8 @@ class Row(NamedTuple):
     """One printed step: its number from 1, the letter of its column, what was sent and answered.
 
     `blocked`: it was sent before, and answered after, the end of a transaction it probably waited for.
-    `outcome` is the decision that its request was answered with, on that request's last step.
+    `outcome` is the decision that its request was answered with, on that request's last step; `values` are those of
+    the answer, where what is wrong depends on them.
     """
 
     number: int
@@ -45,6 +46,7 @@ class Row(NamedTuple):
     reply: str
     blocked: bool = False
     outcome: str | None = None
+    values: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ def explain(evidence: Evidence, steps: Sequence[Step], finding: Finding) -> Expl
         return _explain_operations(evidence, finding)
     ordered = order_steps(steps, evidence.initial)
     columns = _columns(ordered.steps, evidence.operations)
-    rows = _rows(ordered.steps, columns, evidence.operations)
+    rows = _rows(ordered.steps, columns, evidence.operations, finding)
     return Explanation(
         columns=tuple(_firsts(ordered.steps, columns)),
         rows=rows,
@@ -225,7 +227,10 @@ def _firsts(steps: Sequence[Step], columns: Mapping[str, str]) -> list[tuple[str
     return sorted(firsts.items(), key=lambda one: _serves(one[0]))
 
 
-def _rows(steps: Sequence[Step], columns: Mapping[str, str], operations: Sequence[Operation]) -> tuple[Row, ...]:
+def _rows(
+    steps: Sequence[Step], columns: Mapping[str, str], operations: Sequence[Operation], finding: Finding
+) -> tuple[Row, ...]:
+    values = _telling(operations, finding)
     outcomes = {operation.request.id: _outcome(operation) for operation in operations}
     # Who is not answered learns so from what befell it.
     answered = {operation.request.id: operation.reply is not None for operation in operations}
@@ -243,9 +248,21 @@ def _rows(steps: Sequence[Step], columns: Mapping[str, str], operations: Sequenc
             step.reply,
             _blocked(step, printed),
             outcomes.get(step.request) if last[step.request] == place else None,
+            values.get(step.request, "") if last[step.request] == place else "",
         )
         for place, step in enumerate(printed)
     )
+
+
+def _telling(operations: Sequence[Operation], finding: Finding) -> dict[str, str]:
+    """The values of the answers that show what is wrong: that have no order, or name what broke the rule."""
+    named = {name for breaches in finding.breaches.values() for breach in breaches for name in breach.operations}
+    return {
+        one.request.id: " ".join(f"{name}={value}" for name, value in one.reply.values.items())
+        for one in operations
+        if one.reply is not None
+        and (finding.order == "illegal" or {one.request.id, *map(str, one.reply.values.values())} & named)
+    }
 
 
 def _outcome(operation: Operation) -> str | None:

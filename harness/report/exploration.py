@@ -53,11 +53,12 @@ def sentence(document: Document) -> str:
     """What the verdict says."""
     if document["counterexample"] is not None:
         return str(document["counterexample"]["says"])
+    errors = f"; callers are shown {' and '.join(document['errors'])}" if document["errors"] else ""
     if document["verdict"] == "proved":
         requests = plural(document["size"], "request")
-        return f"no schedule of {requests} breaks {document['scenario']} under {document['strategy']}"
+        return f"no schedule of {requests} breaks {document['scenario']} under {document['strategy']}{errors}"
     if document["verdict"] == "bounded":
-        return "no schedule that was run breaks it, but they are not all"
+        return f"no schedule that was run breaks it, but they are not all{errors}"
     return str(document["reason"])
 
 
@@ -93,7 +94,8 @@ def lines_below(document: Document) -> Iterator[tuple[str, str]]:
         yield "Overruns", f"work outlived its own lease in {number}: the risk of any lease"
     if document["errors"]:
         shown = ", ".join(f"{code} in {plural(number, 'schedule')}" for code, number in document["errors"].items())
-        yield "Errors", f"shown to callers: {shown}"
+        breaks = "" if found is not None else ": no rule breaks by them, and who is shown one has to try again"
+        yield "Errors", f"shown to callers: {shown}{breaks}"
     yield "Claim", _claim(document)
     faults = ", ".join(document["faults"]) or "none"
     yield "Search", f"{document['search']}, faults: {faults}"

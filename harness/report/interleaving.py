@@ -87,11 +87,16 @@ def _fitted(text: str, room: int) -> list[str]:
     return lines
 
 
+def answer_of(step: Mapping[str, Any]) -> str:
+    """`accepted replaced=a1`: the decision, with values where what is wrong depends on them."""
+    return " ".join(filter(None, (step["outcome"], _shortened(step.get("values") or ""))))
+
+
 def text_of(step: Mapping[str, Any]) -> str:
     """`GET user:17 -> (none)  accepted`."""
     reply = f" -> {_shortened(step['reply'])}" if step["reply"] else ""
     waited = "  (waited)" if step["blocked"] else ""
-    outcome = f"  {step['outcome']}" if step["outcome"] else ""
+    outcome = f"  {answer_of(step)}" if step["outcome"] else ""
     return f"{_shortened(step['command'])}{reply}{waited}{outcome}"
 
 

@@ -227,6 +227,7 @@ def counterexample_document(found: Explanation | None, shown: Contradiction | No
                 "reply": row.reply,
                 "blocked": row.blocked,
                 "outcome": row.outcome,
+                **({"values": row.values} if row.values else {}),
             }
             for row in found.rows
         ],

@@ -111,10 +111,13 @@ def test_a_bound_is_no_proof(stage: Stage) -> None:
         assert (found.verdict, found.exhausted) == (Verdict.BOUNDED, False)
 
 
-@pytest.mark.parametrize(("strategy", "caps"), [("pg-for-update", 1), ("pg-advisory", 0)])
-def test_a_choice_of_the_server_is_no_proof(stage: Stage, strategy: str, caps: int) -> None:
-    """Of two that wait for a row either may go on first; advisory locks are given in the order of asking."""
-    found, _ = stage.explore("counter", strategy, Exhaustive, Options(size=3))
+@pytest.mark.parametrize(
+    ("scenario", "strategy", "caps"),
+    [("last-owner", "pg-for-update", 1), ("counter", "pg-for-update", 0), ("counter", "pg-advisory", 0)],
+)
+def test_a_choice_of_the_server_is_no_proof(stage: Stage, scenario: str, strategy: str, caps: int) -> None:
+    """Of two that wait for several rows either may go on first; where each might have asked first, both are tried."""
+    found, _ = stage.explore(scenario, strategy, Exhaustive, Options(size=3))
     assert (found.verdict, found.exhausted) == (Verdict.BOUNDED if caps else Verdict.PROVED, True)
     assert [cap for cap in found.caps if "the server decides" in cap] == list(found.caps)
     assert len(found.caps) == caps
@@ -154,3 +157,11 @@ def test_replay_that_does_not_fit(stage: Stage) -> None:
     replay = Replay([*ended, ended[0]])
     assert stage.play("counter", "naive", Options(), [replay]) == [None]
     assert replay.diverged
+
+
+def test_the_values_of_an_answer(stage: Stage) -> None:
+    """Are shown where what is wrong depends on them: whom a start replaced, what an add came to."""
+    for scenario, rule, shown in (("double-submit", "replace", {"replaced=a1"}), ("counter", "", {"value=1"})):
+        _, smallest = stage.explore(scenario, "naive", Exhaustive, Options(), shrink=True, rule=rule)
+        assert smallest is not None
+        assert {row.values for row in smallest.explanation().rows} - {""} == shown

@@ -8,6 +8,7 @@ import pytest
 
 from harness.explore import Exhaustive, Options
 from harness.model import Verdict
+from harness.report.exploration import sentence
 
 if TYPE_CHECKING:
     from tests.explore.conftest import Stage
@@ -33,6 +34,9 @@ def test_a_database_ends_one_of_two(stage: Stage, strategy: str) -> None:
     """Nothing is lost, but a caller is shown 40P01."""
     found, _ = stage.explore("team-move", strategy, Exhaustive, Options())
     assert (found.verdict, set(found.errors)) == (Verdict.PROVED, {"40P01"})
+    proved = {"counterexample": None, "verdict": "proved", "size": 2, "scenario": "team-move", "strategy": "it"}
+    says = "no schedule of 2 requests breaks team-move under it; callers are shown 40P01"
+    assert sentence({**proved, "errors": found.errors}) == says
 
 
 @pytest.mark.parametrize("strategy", ["lua", "mutex", "pg-for-update", "pg-advisory"])

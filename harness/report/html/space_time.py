@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from harness.report.figures import cut, wrapped
-from harness.report.interleaving import fewer, head
+from harness.report.interleaving import answer_of, fewer, head
 
 Document = Mapping[str, Any]
 Kind = Literal["step", "effect", "decided", "fault", "crash", "pause", "error"]
@@ -178,7 +178,7 @@ def _node(step: Document, grid: _Grid, top: float, *, told: bool, above: bool) -
         waited = "  (waited)" if step["blocked"] else ""
         lines += [(words, "lost" if lost else "reply") for words in _fitted(f"→ {step['reply']}{waited}", room)]
     if step["outcome"] and _kind(step) != "crash":  # nobody is there to be told
-        lines.append((step["outcome"], "outcome"))
+        lines += [(words, "outcome") for words in _fitted(answer_of(step), room)]
     texts = tuple(Text(x, top + 4 + _LINE * place, words, of) for place, (words, of) in enumerate(lines))
     return Node(
         number=step["step"],
@@ -234,7 +234,7 @@ def _label(step: Document) -> str:
     parts = [f"Step {step['step']}, {head(step['caller'])}: {step['command']}"]
     parts += ["it had to wait"] if step["blocked"] else []
     parts += [f"reply: {step['reply']}"] if step["reply"] else []
-    parts += [f"the caller is told: {step['outcome']}"] if step["outcome"] else []
+    parts += [f"the caller is told: {answer_of(step)}"] if step["outcome"] else []
     return "; ".join(parts)
 
 
@@ -245,7 +245,7 @@ def _tip(step: Document, x: float, y: float, *, above: bool) -> Tip:
     lines += [("it had to wait for another caller", "wait")] if step["blocked"] else []
     reply = step["reply"] or "no reply: nothing was asked of a store"
     lines += [(words, "reply") for words in wrapped(f"→ {reply}", _TIP_CHARS, "  ")[:8]]
-    lines += [(f"the caller is told: {step['outcome']}", "outcome")] if step["outcome"] else []
+    lines += [(f"the caller is told: {answer_of(step)}", "outcome")] if step["outcome"] else []
     width = max(len(words) for words, _of in lines) * _CHAR + 24
     left = min(x - 8, _WIDE - width - 4)
     height = _LINE * len(lines) + 14
