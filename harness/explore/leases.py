@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from math import inf
@@ -10,6 +11,8 @@ _UNITS = {"EXPIRE": 1_000, "PEXPIRE": 1, "SETEX": 1_000, "PSETEX": 1}
 _OPTIONS = {"EX": 1_000, "PX": 1}
 _COARSE_MS = 50
 _MOST_DIGITS = 8
+_NUMBER = re.compile(r"\d+")
+"""Also within a text: what a script is told may be commands."""
 
 
 class Leases:
@@ -29,8 +32,8 @@ class Leases:
 
     def set_by_script(self, ttl_ms: int, args: Iterable[object], now_ms: int) -> None:
         """A script is run: it may set what it likes, the longest being known, and probably what it is told."""
-        told = (int(word) for arg in args if (word := str(arg)).isdecimal() and len(word) <= _MOST_DIGITS)
-        self._ends.update(now_ms + ms for ms in told if ms)
+        told = (int(word) for arg in args for word in _NUMBER.findall(str(arg)) if len(word) <= _MOST_DIGITS)
+        self._ends.update(now_ms + ms for ms in (ttl_ms, *told) if ms)
         self.left(ttl_ms)
 
     def left(self, ttl_ms: int | None) -> None:

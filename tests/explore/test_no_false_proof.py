@@ -220,3 +220,10 @@ def test_nominal_leases() -> None:
     assert leases.nominal(1_990, 1_000, 5) == 2_000
     assert leases.outlasted_by(700)
     assert not leases.outlasted_by(300)
+
+
+def test_a_lease_within_a_text_is_known() -> None:
+    """A script that is given commands: what is left of a lease is as if no real time had passed, however slow it is."""
+    leases = Leases()
+    leases.set_by_script(4_000, ['[["SET","user","a1","PX","2000"]]', 60_000], 0)
+    assert [leases.nominal(left, 0, 400) for left in (1_700, 3_800, 59_900)] == [2_000, 4_000, 60_000]
