@@ -299,7 +299,7 @@ class Machine:
         if self.world.store == "redis":
             await self._serve(event)
             await self._wake_commands(event)
-        elif event.released:
+        elif event.released or any(task.done() for _caller, task in self.inside()):
             await self._serve(event)
             await wake_statements(self, event)
 

@@ -30,9 +30,6 @@ async def answered(machine: Machine, caller: Caller, event: Event) -> bool:
     """Whether a statement that was sent ends; False once the server says that it waits for somebody."""
     assert caller.task is not None
     others = [other.transaction for other in machine.callers if other.transaction is not None and other is not caller]
-    if not others:
-        await asyncio.wait([caller.task])
-        return True
     if not any(event.touch.conflicts(one.touch) for other in others for one in other.statements):
         await asyncio.wait([caller.task], timeout=_SOON_S)  # nobody is known to be in its way: no need to ask
     pid = machine.world.pid(caller.place)

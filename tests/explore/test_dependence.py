@@ -123,6 +123,26 @@ def test_three_are_proved(stage: Stage, strategy: str) -> None:
     assert found.verdict is Verdict.PROVED, found.reason
 
 
+class Keeps(Runs):
+    """A lock of the session's, which no transaction gives back."""
+
+    needs: ClassVar[dict[str, str]] = {"postgres": "14"}
+
+    async def apply(self, session: Session, request: Request, rule: Rule) -> Reply:
+        """Lock, unlock."""
+        key = request.keys[0]
+        await session.sql("SELECT pg_advisory_lock(hashtextextended($1, 0))", key)
+        await session.sql("SELECT pg_advisory_unlock(hashtextextended($1, 0))", key)
+        return Reply("ran")
+
+
+def test_a_lock_that_outlives_its_transaction(stage: Stage) -> None:
+    """Who waits for it is known to wait, though nobody has a transaction open."""
+    found = explored(stage, Keeps, [[("lock", "x")], [("lock", "x")]], Exhaustive())
+    assert found.exhausted, found.reason
+    assert len(found.outcomes) == 1
+
+
 class _Names:
     declared = one_row = frozenset({SELECT, LOCK, UPDATE})
     one_of: frozenset[str] = frozenset()
