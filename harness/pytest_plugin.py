@@ -67,7 +67,7 @@ def race(request: pytest.FixtureRequest, race_servers: Servers) -> Race:
         unknown = [name for name in mark.kwargs if name not in MARKED]
         if mark.args or unknown:
             what = f"has no {unknown[0]}" if unknown else "takes names only"
-            raise pytest.UsageError(f"the marker race {what}; it takes: {', '.join(MARKED)}")
+            _fail(f"race: the marker race {what}; it takes: {', '.join(MARKED)}")
         defaults |= mark.kwargs
     seed = request.config.getoption("--race-seed")
     words = ["pytest", request.node.nodeid] + ([f"--race-seed={seed}"] if seed != SEED else [])

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import uvloop
 
@@ -80,11 +80,18 @@ def serve(begin: Begin) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # the parent decides what Ctrl-C means, and ends its workers
         signal.signal(number, signal.SIG_IGN)
     keep_answers_apart()
-    with Watch(_endless):
-        uvloop.run(_run(begin))
+    try:
+        with Watch(_endless):
+            uvloop.run(_run(begin))
+    except SystemExit as error:  # by a script: the answer to whatever was asked
+        _refuse(described(error))
 
 
 def _endless(blame: str) -> None:
     """A script holds this process for ever: that is the answer to whatever was asked."""
+    _refuse(blame)
+
+
+def _refuse(blame: str) -> NoReturn:
     say({"error": blame, "exit": UsageError.exit_code})
     os._exit(UsageError.exit_code)

@@ -321,8 +321,9 @@ class Fleet:
         asking = {asyncio.create_task(process.answer()): number for number, process in enumerate(self._workers)}
         interrupted = False
         killing = asyncio.create_task(self._kill(kill)) if kill is not None else None
+        owner = None
         try:
-            await asyncio.wait(asking, return_when=asyncio.FIRST_EXCEPTION)
+            owner = await self._first_failure(asking, self._owning if owned is not None else ())
         except asyncio.CancelledError:
             interrupted = True
         killed = None
@@ -331,11 +332,31 @@ class Fleet:
             killed = kill.slot if self._workers[kill.slot].killed else None
         self.meeting.stop()  # whoever still waits for a process that is gone
         answers, failure = await self._answers(asking, orders.load.timeout_s, killed)
+        failure = owner or failure
         commands = 0
         if owned is not None and failure is None:
             commands = sum(answer["commands"] for answer in await self._ask_all(self._owning, {"do": "count"}))
         found = self._round(answers, failure, interrupted=interrupted, owner_commands=commands)
         return dataclasses.replace(found, killed=killed)
+
+    @staticmethod
+    async def _first_failure(
+        asking: Iterable[asyncio.Task[dict[str, Any]]], owning: Sequence[Process]
+    ) -> RaceError | None:
+        """Wait until all workers have answered, or one says why it cannot; or an owner, unasked, why it is at its end.
+
+        Else workers would go on asking an owner whom a script holds, or has ended, until each has lost its patience.
+        """
+        working = asyncio.ensure_future(asyncio.wait(asking, return_when=asyncio.FIRST_EXCEPTION))
+        ends = [asyncio.create_task(process.answer()) for process in owning]
+        try:
+            await asyncio.wait([working, *ends], return_when=asyncio.FIRST_COMPLETED)
+            failures = [end.exception() for end in ends if end.done()]
+        finally:
+            for task in (working, *ends):
+                task.cancel()
+            await asyncio.wait([working, *ends])
+        return next((failure for failure in failures if isinstance(failure, RaceError)), None)
 
     async def _answers(
         self, asking: Mapping[asyncio.Task[dict[str, Any]], int], timeout_s: float, killed: int | None

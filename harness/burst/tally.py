@@ -23,7 +23,7 @@ from harness.judge import (
     overlapped,
     weight_of,
 )
-from harness.model import STUCK, Evidence, Operation, Status
+from harness.model import STUCK, Evidence, Operation, RaceError, Status
 
 
 @dataclass(slots=True)
@@ -82,6 +82,8 @@ class Tally(Score):
                 self.overruns += self.bound.scenario.overruns(evidence)
                 if burst is not None and evidence.rest is not None and (end := self.bound.scenario.ending(evidence)):
                     self.endings[end] += 1
+            except RaceError:
+                raise  # it never lets go: nobody need ask it again
             except Exception as error:
                 self.checker_error = self.checker_error or failed("overruns and endings", error)
         self.count(evidence.operations, None if burst is None else self.judged + self.apart)

@@ -102,7 +102,7 @@ async def ask(port: int, **asked: Any) -> dict[str, Any]:
     """Ask the service. Raises ConnectionLost: it may have done so, or not."""
     try:
         async with asyncio.timeout(_PATIENCE_S):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 24)
             try:
                 writer.write(json.dumps(asked).encode() + b"\n")
                 await writer.drain()

@@ -24,6 +24,7 @@ from harness.gate.failures import Failures
 from harness.gate.plan import check_value
 from harness.gate.replaying import Replayed, replay
 from harness.model import RaceError, UsageError, Verdict
+from harness.model.endless import Watch
 from harness.report import exploration_screen, result_screen
 from harness.report.interleaving import draw
 from harness.results.build import result_document
@@ -156,7 +157,8 @@ class Race:
         """What cannot be, or a store that cannot be used, fails the test in one line."""
         try:
             _refuse_patched()
-            return work()
+            with _watched():
+                return work()
         except RaceError as error:
             told = str(error)
         self.fail(f"race: {told}")
@@ -164,9 +166,10 @@ class Race:
     def _explore(self, scenario: ScenarioSpec, strategy: StrategySpec, expect: str, how: Exploring) -> Found:
         asked = self._asked(
             "explore", how, rule="", size=2, faults=(), search="exhaustive", processes=2, max_schedules=100_000,
-            max_switches=None, budget=self.budget_s or EXPLORE_S, seed=self.seed,
+            max_switches=None, budget=EXPLORE_S if self.budget_s is None else self.budget_s, seed=self.seed,
         )  # fmt: skip
         good = _good(expect, "bounded", "proved", "violated")
+        _refuse_others(scenario, strategy)
         options = Options(
             size=asked["size"], processes=asked["processes"], faults=asked["faults"], search=asked["search"],
             most_schedules=asked["max_schedules"], most_switches=asked["max_switches"], seed=asked["seed"],
@@ -190,10 +193,11 @@ class Race:
 
     def _run(self, scenario: ScenarioSpec, strategy: StrategySpec, expect: str, how: Loading) -> Found:
         asked = self._asked(
-            "run", how, rule="", bursts=500, size=4, processes=2, think=0.0, budget=self.budget_s or RUN_S,
-            seed=self.seed,
+            "run", how, rule="", bursts=500, size=4, processes=2, think=0.0,
+            budget=RUN_S if self.budget_s is None else self.budget_s, seed=self.seed,
         )  # fmt: skip
         good = _good(expect, "held", "violated")
+        _refuse_others(scenario, strategy)
         load = Load(
             processes=asked["processes"], connections=asked["size"], bursts=asked["bursts"], size=asked["size"],
             think_ms=asked["think"], seed=asked["seed"],
@@ -219,7 +223,8 @@ class Race:
             if name not in known:
                 raise UsageError(f"there is no {name} to choose; there are: {', '.join(known)}")
         marked = {name: value for name, value in (self.defaults or {}).items() if name in known}
-        return known | {name: check_value(place, name, value) for name, value in {**marked, **how}.items()}
+        options = {name: known[name] for name in ("budget", "seed")}  # the command line's, perhaps
+        return known | {name: check_value(place, name, value) for name, value in {**options, **marked, **how}.items()}
 
     def _keep(self, asked: Cell, cell: Cell, options: Options, smallest: Schedule) -> str:
         """A gate's file names its cells otherwise, and leaves these alone."""
@@ -236,6 +241,20 @@ def _refuse_patched() -> None:
         )
 
 
+@contextmanager
+def _watched() -> Iterator[None]:
+    """A script that never lets go fails the test; where tests run in another thread, a time-out of theirs has to."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with Watch(_endless):
+        yield
+
+
+def _endless(blame: str) -> NoReturn:
+    raise UsageError(blame)
+
+
 def _wanted(expect: str, document: Document) -> str:
     what = f"{document['scenario']} under {document['strategy']}"
     reason = f": {document['reason']}" if document["verdict"] in {"inconclusive", "bounded"} else ""
@@ -250,6 +269,13 @@ def _good(expect: str, *known: str) -> tuple[str, ...]:
 
 def _spec(given: type[Scenario | Strategy] | str | Path) -> str:
     return spec_of(given) if inspect.isclass(given) else str(given)
+
+
+def _refuse_others(scenario: ScenarioSpec, strategy: StrategySpec) -> None:
+    """Refuse what is neither a name, a script nor such a class. Raises UsageError."""
+    for what, given, base in (("scenario", scenario, Scenario), ("strategy", strategy, Strategy)):
+        if not (issubclass(given, base) if inspect.isclass(given) else isinstance(given, str | Path)):
+            raise UsageError(f"a {what} is given by its name, its script or its class, not by {given!r:.60}")
 
 
 def _bound(scenario: ScenarioSpec, strategy: StrategySpec, rule: str, processes: int) -> tuple[Bound, bool]:

@@ -9,7 +9,7 @@ from typing import Literal
 from harness.judge.partitions import Budget, OrderFound, check_order
 from harness.judge.states import Rest
 from harness.judge.wing_gong import Outcome
-from harness.model import NOTHING, STUCK, Breach, Evidence, Invariant, Spec, described
+from harness.model import NOTHING, STUCK, Breach, Evidence, Invariant, RaceError, Spec, described
 
 Kind = Literal["burst", "sustained", "probe"]
 
@@ -50,6 +50,8 @@ def judge_evidence(
     errors: list[str] = []
     try:
         order = _order(evidence, spec, budget)
+    except RaceError:
+        raise  # it never lets go: nobody need ask it again
     except Exception as error:  # the rule is the user's
         errors.append(f"the rule failed: {described(error)}")
         order = OrderFound("unknown", why=errors[0])
@@ -59,6 +61,8 @@ def judge_evidence(
             continue
         try:
             breaches[invariant.name] = breaches_of(invariant, evidence)
+        except RaceError:
+            raise  # likewise
         except Exception as error:
             errors.append(failed(invariant.name, error))
     stuck = tuple(operation.request.id for operation in evidence.operations if operation.error == STUCK)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from harness.judge.findings import Finding, breaches_of, failed
 from harness.judge.verdicts import Facts, Meeting, conclude, conclude_part
-from harness.model import ABORTED, Breach, Evidence, Invariant, Operation, Verdict
+from harness.model import ABORTED, Breach, Evidence, Invariant, Operation, RaceError, Verdict
 
 _NEVER = 1 << 63
 
@@ -94,6 +94,8 @@ class Score:
                 continue
             try:
                 breaches = breaches_of(invariant, evidence)
+            except RaceError:
+                raise  # it never lets go: nobody need ask it again
             except Exception as error:
                 self.checker_error = self.checker_error or failed(invariant.name, error)
                 continue

@@ -7,6 +7,7 @@ does; it interrupts the script, and sees by the interrupted frames whose line is
 from __future__ import annotations
 
 import contextlib
+import inspect
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -35,9 +36,14 @@ class Watch:
         self._looks = looks
         self._held: FrameType | None = None
         self._seen = 0
+        self._outside: frozenset[FrameType] = frozenset()
 
     def __enter__(self) -> Self:
-        """From now on; only in the main thread. Where somebody else uses the timer (a test's time-out), never."""
+        """From now on; only in the main thread. Where somebody else uses the timer (a test's time-out), never.
+
+        What calls from outside, a test, say, that lies in one file with the rule it tries, is not what is looked at.
+        """
+        self._outside = frozenset(_scripts(inspect.currentframe()))
         self._looking = signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
         if self._looking:
             self._before = signal.signal(signal.SIGALRM, self._look)
@@ -50,9 +56,10 @@ class Watch:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, self._before)
         self._turned()
+        self._outside = frozenset()
 
     def _look(self, _number: int, frame: FrameType | None) -> None:
-        scripts = list(_scripts(frame))
+        scripts = [frame for frame in _scripts(frame) if frame not in self._outside]
         outermost = scripts[-1] if scripts else None
         if outermost is None or sys.gettrace() is not None:
             self._turned()

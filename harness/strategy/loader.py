@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from harness.model import OWN, SCRIPT, UsageError, says
 from harness.strategy.roles import by_role, names_roles
@@ -213,7 +213,11 @@ def adopt(kind: Kind, definition: Any) -> None:
     """Make a class fit to run: without a name it gets its class's, `MyFix` is `my-fix`. Raises UsageError."""
     if not vars(definition).get("name"):
         definition.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", definition.__name__).lower()
-    _complete(kind, Path(inspect.getsourcefile(definition) or "?"), definition)
+    file = inspect.getsourcefile(definition) or "?"
+    names = vars(sys.modules.get(definition.__module__, ModuleType("?")))
+    names.setdefault(SCRIPT, os.path.relpath(file))  # so that errors in it are known as its own
+    names.setdefault(OWN, True)
+    _complete(kind, Path(file), definition)
 
 
 def spec_of(definition: type[Scenario | Strategy]) -> str:
@@ -336,6 +340,8 @@ def _execute(path: Path, whole: Path) -> ModuleType:
     own = path != whole or whole.parent not in map(_folder, _FOLDERS)
     shown = str(path) if own else f"{whole.parent.name}/{whole.name}"
     vars(module).update({SCRIPT: shown, OWN: own, "print": _print})
+    if own:
+        os._exit = _leave
     sys.modules[name] = module  # dataclasses and pickle look their module up there
     try:
         spec.loader.exec_module(module)
@@ -348,6 +354,22 @@ def _execute(path: Path, whole: Path) -> ModuleType:
 def _print(*values: object, **how: Any) -> None:
     """The `print` of a script: stdout is for results."""
     print(*values, **{"file": sys.stderr, **how})  # noqa: T201 - the user's
+
+
+_EXIT, _PROCESS = os._exit, os.getpid()
+
+
+def _leave(status: int) -> NoReturn:
+    """The `os._exit` of a process with scripts: one that used it would end race, and its status be a verdict.
+
+    A process that the script has forked ends as it likes. Raises RuntimeError.
+    """
+    frame = inspect.currentframe()
+    while frame is not None and os.getpid() == _PROCESS:
+        if frame.f_globals.get(OWN):
+            raise RuntimeError(f"os._exit({status}) would end race with the script")
+        frame = frame.f_back
+    _EXIT(status)
 
 
 def _line(error: BaseException, script: Path) -> str:

@@ -92,6 +92,10 @@ MISTAKES = {
         *(RULE.replace("return Outcome", "raise SystemExit(0)\n        return Outcome"), "naive"),
         "rule.py:7: SystemExit: 0",
     ),
+    "a rule that leaves for good": (
+        *(RULE.replace("return Outcome", "__import__('os')._exit(0)\n        return Outcome"), "naive"),
+        "rule.py:7: RuntimeError: os._exit(0) would end race with the script",
+    ),
     "a state that is no JSON": (
         *(RULE.replace("state[request.key] + 1", "{1}"), "naive"),
         "a state must be plain JSON or have its own layout, not {1}: Object of type set is not JSON serializable",
@@ -120,7 +124,7 @@ BY_WORKERS = ("a strategy that forgets to answer", "an owner that fails")
     ("command", "mistake"),
     [
         *(("explore", mistake) for mistake in MISTAKES if mistake not in BY_WORKERS),
-        *(("run", mistake) for mistake in BY_WORKERS),
+        *(("run", mistake) for mistake in (*BY_WORKERS, "a rule that ends the process")),
     ],
 )
 def test_the_script_is_blamed(command: str, mistake: str, tmp_path: Path) -> None:

@@ -140,6 +140,22 @@ def test_a_reader_that_leaves(tmp_path: Path) -> None:
     assert (ended.stdout, ended.stderr) == ("Scenarios, by what goes wrong\n0\n", "")
 
 
+def test_ctrl_c_before_anything_has_begun() -> None:
+    """Heard while race itself is still being read: one line, no trace of it."""
+    code = """
+import sys
+class Interrupting:
+    def find_spec(self, name, *_more):
+        if name == "harness.cli.entry":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupting())
+from harness.cli import main
+main(["list"])
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "race: interrupted\n")
+
+
 def test_help_starts_quickly() -> None:
     """`race --help` imports neither the engine nor rich: that is what keeps it fast."""
     code = "import sys; from harness.cli import main; main(['--help'])"

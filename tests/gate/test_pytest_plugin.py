@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -80,6 +81,18 @@ def test_local(race):
 def test_unknown(race):
     race.explore(Tickets, "nave")
 
+def test_no_scenario(race):
+    race.explore(int, Plain)
+
+class Endless(Tickets):
+    def rule(self, state, request, now_ms):
+        import signal
+        for _ in range(12):  # the looks of some seconds
+            signal.raise_signal(signal.SIGALRM)
+
+def test_endless(race):
+    race.explore(Endless, Plain)
+
 def test_other_words(race):
     race.explore(Tickets, Plain, bursts=3)
 
@@ -115,13 +128,15 @@ def test_a_loop_that_runs(race):
     assert asyncio.run(within()) == "violated"
 """
     ended = project(pytester, monkeypatch, tests).runpytest_subprocess(*FEW, "--strict-markers")
-    ended.assert_outcomes(failed=10, passed=4, errors=1)
+    ended.assert_outcomes(failed=12, passed=4, errors=1)
     text = ended.stdout.str()
     assert "test_it.py#Tickets under test_it.py#Plain is violated, not bounded\n" in text
     assert "   4  SET concert 1 -> OK  sold" in text
     assert "  Again    pytest test_it.py::test_broken" in text
     assert "counter under lua is proved, not violated" in text
     assert "race: unknown strategy 'nave'; did you mean naive?" in text
+    assert "race: a scenario is given by its name, its script or its class, not by <class 'int'>" in text
+    assert re.search(r"race: test_it\.py:\d+: still running after 10 s", text)
     assert "race: there is no bursts to choose; there are: rule, size, faults" in text
     assert "race: explore: `search` is one of exhaustive, random, pct; not 'quick'" in text
     assert "the marker race has no colour; it takes: budget, bursts" in text

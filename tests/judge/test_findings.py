@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import pytest
+
 from harness.judge import judge_evidence
-from harness.model import STUCK, Breach, Evidence, Invariant, State, Status
+from harness.model import STUCK, Breach, Evidence, Invariant, State, Status, UsageError
 from tests.judge.histories import Counters, operation
 
 
@@ -62,6 +64,16 @@ def test_a_checker_that_fails_is_no_pass() -> None:
     found = judge_evidence(evidence(1), Counters(), [FAILS, LIMIT], "burst")
     assert found.checker_error == "'fails' failed: ZeroDivisionError: division by zero"
     assert (found.breaches, found.broken) == ({"limit": ()}, False)
+
+
+def test_what_never_lets_go_is_asked_once() -> None:
+    """Whoever ended it has said why: no invariant, and no later burst, need wait for the same again."""
+
+    def endless(_evidence: Evidence) -> Iterator[Breach]:
+        raise UsageError("rule.py:3: still running")
+
+    with pytest.raises(UsageError, match="still running"):
+        judge_evidence(evidence(1, 2), Counters(), [Invariant("endless", "never told", endless), LIMIT], "burst")
 
 
 def test_a_rule_that_fails_leaves_the_order_unknown() -> None:
