@@ -15,8 +15,7 @@ async def seed(session: LoadSession, strategy: Strategy, keys: Sequence[str]) ->
     scenario = strategy.scenario
     value = scenario.initial_value
     if strategy.store == "postgres":
-        for statement in strategy.schema:
-            await session.sql(statement)
+        await strategy.make_tables(session.sql)
         await strategy.rows.seed(session.sql, keys, value)
     elif value is not None:
         await scenario.values.save(session, dict.fromkeys(keys, value), int(time.time() * 1000))

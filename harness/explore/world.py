@@ -60,7 +60,7 @@ class World:
         self.store = strategy.store
         self.scenario = strategy.scenario
         self.rows = strategy.rows
-        self._schema = strategy.schema
+        self._make_tables = strategy.make_tables
         self.base_keys = tuple(base_keys)
         self.prefix = stores.prefix
         self.number = 0
@@ -101,8 +101,7 @@ class World:
         if self.store == "postgres":
             assert self.stores.postgres is not None
             self._monitor = await PostgresConnection.open(self.stores.postgres, self.stores.schema)
-            for statement in self._schema:
-                await self._monitor.sql(statement)
+            await self._make_tables(self._monitor.sql)
             self.catalog = await look_at(self._monitor.sql)
         else:
             assert self.stores.redis is not None

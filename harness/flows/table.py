@@ -337,8 +337,7 @@ class FlowBench:
         session = await self._ground.session()
         scenario, strategy = self.bound.scenario, self.bound.strategy
         if strategy.store == "postgres":
-            for statement in strategy.schema:
-                await session.sql(statement)
+            await strategy.make_tables(session.sql)
             await strategy.rows.seed(session.sql, attempt.keys, scenario.initial_value)
         elif scenario.initial_value is not None:
             changes = dict.fromkeys(attempt.keys, scenario.initial_value)

@@ -337,6 +337,8 @@ def what_to_do(document: Document) -> str:
         return "see that nothing comes between: the store stays up, the clock is not set; then run it again"
     if refused := [_REFUSED[code] for code in counts["errors"] if code in _REFUSED]:
         return f"{refused[0]}, then run it again"
+    if wrong := [code for code in counts["errors"] if code.startswith("42") and code != "42501"]:
+        return f"mend the statement that PostgreSQL refuses ({wrong[0]}: a name or a word in it is wrong)"
     if counts["unknown"] or counts["stuck"] or not counts["requests"]:
         return "see that the store stays up and answers, then run it again"
     control = overlap["control_rate"] if overlap["control"] is not None else document["violations"]["rate"]

@@ -11,7 +11,7 @@ from itertools import combinations
 from random import Random
 from typing import Any, ClassVar, Literal
 
-from harness.model import Attempt, Claim, Conditions, Reply, Request, Rule, UsageError, where
+from harness.model import Attempt, Claim, Conditions, Reply, Request, Rule, StatementRefused, UsageError, where
 from harness.strategy.forms import Form, Forms, NotExpressible
 from harness.strategy.scenario import Scenario
 from harness.strategy.session import Session
@@ -23,6 +23,9 @@ Daemon = Callable[[Session, Rule], Coroutine[Any, Any, None]]
 
 
 _DRAWS = 16
+_MISTAKES = frozenset({"42", "22", "0A"})
+"""Classes of SQLSTATE that blame the statement: wrong words or names, wrong data, what this PostgreSQL cannot."""
+_NO_RIGHT = "42501"
 _FORMS = {
     "command": "as one Redis command",
     "multi": "as commands for MULTI",
@@ -99,6 +102,19 @@ class Strategy(ABC):
     def schema(self) -> tuple[str, ...]:
         """The statements that make all tables where there are none yet."""
         return (*self.rows.schema, *self.tables)
+
+    async def make_tables(self, sql: Callable[[str], Awaitable[object]]) -> None:
+        """Make tables and functions where there are none yet. Raises StoreFault, UsageError where they are wrong."""
+        for statement in self.schema:
+            try:
+                await sql(statement)
+            except StatementRefused as refused:
+                if refused.code[:2] not in _MISTAKES or refused.code == _NO_RIGHT:
+                    raise
+                begins = " ".join(statement.partition("(")[0].split())
+                raise UsageError(
+                    f"{self.scenario.name}: PostgreSQL refuses {begins}: {refused} ({refused.code})"
+                ) from None
 
     @property
     def owners(self) -> int:

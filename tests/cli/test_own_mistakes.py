@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+SCENARIOS = Path(__file__).resolve().parents[2] / "scenarios"
 SERVERS = {
     option: os.environ[test]
     for option, test in (("RACE_REDIS_URL", "RACE_TEST_REDIS_URL"), ("RACE_POSTGRES_URL", "RACE_TEST_POSTGRES_URL"))
@@ -141,3 +142,18 @@ def test_the_script_is_blamed(command: str, mistake: str, tmp_path: Path) -> Non
         cwd=tmp_path, env={**os.environ, **SERVERS}, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", f"race: {says}\n")
+
+
+@pytest.mark.stores
+@pytest.mark.parametrize("command", ["explore", "run"])
+def test_a_function_that_is_refused(command: str, tmp_path: Path) -> None:
+    """Neither a store that was lost nor a bug of race: what PostgreSQL says of it."""
+    for kind in ("py", "sql"):
+        text = (SCENARIOS / f"counter.{kind}").read_text()
+        (tmp_path / f"counter.{kind}").write_text(text.replace("RETURN held", "RETRUN held"))
+    ended = subprocess.run(
+        [sys.executable, "-m", "harness", command, "counter.py", "--strategy", "pg-procedure"],
+        cwd=tmp_path, env={**os.environ, **SERVERS}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    said = 'counter: PostgreSQL refuses CREATE OR REPLACE FUNCTION add_one: syntax error at or near "RETRUN" (42601)'
+    assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", f"race: {said}\n")
