@@ -46,6 +46,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run `race` and give the exit code."""
     _take_signals()
     try:
+        _refuse_bytes(arguments)
         with Watch(_Endless()):
             code = race.main(args=list(arguments), prog_name="race", standalone_mode=False)
         sys.stdout.flush()
@@ -75,6 +76,14 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:  # the last net: nothing a user sees is a traceback
         return _unforeseen(error)
     return code if isinstance(code, int) else OK
+
+
+def _refuse_bytes(arguments: Sequence[str]) -> None:
+    """Refuse what is no text: it could be neither shown nor saved. Raises UsageError."""
+    for argument in arguments:
+        if any("\ud800" <= letter <= "\udfff" for letter in argument):
+            shown = argument.encode(errors="backslashreplace").decode()
+            raise UsageError(f"'{shown}' is no text in this locale: set LC_ALL=C.UTF-8, or give the file another name")
 
 
 class _Endless:

@@ -331,7 +331,7 @@ def _execute(path: Path, whole: Path) -> ModuleType:
     """Run a script as a module of its own, once."""
     if not whole.is_file():
         raise UsageError(_missing(path))
-    digest = hashlib.sha256(str(whole).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(os.fsencode(whole)).hexdigest()[:8]
     name = f"race_script_{path.stem}_{digest}"
     spec = importlib.util.spec_from_file_location(name, whole)
     if spec is None or spec.loader is None:

@@ -410,3 +410,10 @@ def test_schema(race: Race) -> None:
     """What there is, and each as it is published."""
     assert race("schema").stdout.splitlines()[0].split()[0] == "result"
     assert json.loads(race("schema", "comparison").stdout)["$id"] == "urn:race:comparison:1"
+
+
+def test_words_that_are_no_text(race: Race) -> None:
+    """A file whose name is not in this locale's letters can be neither shown nor saved: one line says so."""
+    ended = race("run", "l\udce9t.py", "--strategy", "naive")
+    assert (ended.code, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
+    assert ended.stderr.startswith("race: 'l\\udce9t.py' is no text in this locale")
