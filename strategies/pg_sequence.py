@@ -1,7 +1,7 @@
 """nextval() in the INSERT that needs a number: a sequence gives each of them once, and makes nobody wait.
 
-It can, since what it has given is given: a number is not taken back where its transaction is
-rolled back, or its caller dies. No number comes twice, and some never come. Where gaps are
+What it has given is given: a number is not taken back where its transaction is rolled back, or
+its caller dies. No number comes twice, and some never come. Where gaps are
 forbidden, as for invoices, a row that all write does what a sequence cannot, and they queue
 up for it.
 """

@@ -74,7 +74,12 @@ class PgSerializable(Strategy):
 
 
 class PgRepeatableRead(PgSerializable):
-    """Snapshot isolation with retries."""
+    """REPEATABLE READ, and the whole transaction again when PostgreSQL refuses it: a snapshot, and a look at each write.
+
+    A transaction reads what was committed when it began, and is refused (40001) where it writes a row that
+    somebody has changed since. Who reads several rows, and writes one of them or a new one, passes others unseen:
+    only SERIALIZABLE looks at what was read.
+    """
 
     name = "pg-repeatable-read"
     family = "an isolation level"

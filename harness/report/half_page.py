@@ -100,7 +100,7 @@ def _said(picture: Document) -> Iterator[tuple[str, str]]:
 
 
 def _drawn(picture: Document, room: int, paint: Paint) -> list[str]:
-    """The diagram; where it is too long, without the last steps that no sentence names."""
+    """The diagram; where it is too long, without steps that no sentence names: such as say little, then the last."""
     whole = picture["schedule"]
     room_of_one = _ROOM.get(len(whole["columns"]), 60)
     steps = [_brief(step, room_of_one) for step in whole["steps"]]
@@ -108,24 +108,36 @@ def _drawn(picture: Document, room: int, paint: Paint) -> list[str]:
     left_out = 0
     while True:
         note = f"{note_of(picture)}; {plural(left_out, 'step')} left out" if left_out else note_of(picture)
-        lines = draw({**whole, "fits": True, "steps": steps}, WIDTH, paint, note=note)
-        spare = [place for place, step in enumerate(steps) if step["step"] not in named and place > 1]
+        drawn = {**whole, "fits": True, "steps": steps}
+        lines = draw(drawn, WIDTH, paint, note=note, most_columns=_COLUMNS)
+        unnamed = [place for place, step in enumerate(steps) if step["step"] not in named]
+        spare = [place for place in unnamed if place > 1 or _says_little(steps[place])]
         if len(lines) <= max(room, _FEWEST_DRAWN) or not spare:
             return lines
-        del steps[spare[-1]]
+        del steps[next((place for place in spare[::-1] if _says_little(steps[place])), spare[-1])]
         left_out += 1
+
+
+def _says_little(step: Mapping[str, Any]) -> bool:
+    """Whether it ends a transaction, looked in vain or was refused, and answered nobody: what others do shows more."""
+    idle = step["command"] in _ENDS or step["reply"] == "0 rows" or step["reply"].startswith("! ")
+    return idle and not step["outcome"]
 
 
 def _brief(step: Mapping[str, Any], room: int) -> dict[str, Any]:
     """A step with its tokens and instants shortened, and its command cut so that it fits on a line."""
     texts = {name: _VALUE.sub(lambda found: cut(found[0], _LONG_VALUE), step[name] or "") for name in _TEXTS}
+    texts["reply"] = cut(texts["reply"], max(_LONGEST_REPLY, room - len(texts["command"]) - len(" -> ")))
     others = len(text_of({**step, **texts, "command": ""}))
     return {**step, **texts, "command": cut(texts["command"], max(_SHORTEST_COMMAND, room - others))}
 
 
 _TEXTS = ("command", "reply")
-_SHORTEST_COMMAND = 20
-_ROOM = {1: 74, 2: 44, 3: 34}
+_SHORTEST_COMMAND, _LONGEST_REPLY = 20, 24
+_ENDS = frozenset({"COMMIT", "ROLLBACK", "UNWATCH"})
+_COLUMNS = 2
+"""With more of them, each step has a line of its own, which is told apart by its caller's name."""
+_ROOM = {1: 74, 2: 44}
 """What a column has for a step, by how many there are."""
 
 

@@ -25,7 +25,9 @@ _TOLD = re.compile(r"\b(?:at|step) (\d+)")
 """How a sentence of the explanation names a step."""
 
 
-def draw(counterexample: Mapping[str, Any], width: int = 80, paint: Paint = plain, note: str = "") -> list[str]:
+def draw(
+    counterexample: Mapping[str, Any], width: int = 80, paint: Paint = plain, note: str = "", most_columns: int = 4
+) -> list[str]:
     """The lines of the diagram; with too many or too long steps, one column with each caller's letter.
 
     Of many callers only those are drawn whom the explanation names; how many were left out is said.
@@ -39,7 +41,8 @@ def draw(counterexample: Mapping[str, Any], width: int = 80, paint: Paint = plai
         if counterexample["fits"]
         else "in the order of the answers: no order was found that fits"
     )
-    lines = _side_by_side(steps, letters, width, paint) or _one_below_the_other(steps, width)
+    beside = _side_by_side(steps, letters, width, paint) if len(letters) <= most_columns else []
+    lines = beside or _one_below_the_other(steps, width)
     lines = _with_note(lines, note, width, paint, beside=steps[-1]["caller"] != letters[-1])
     return [*lines, *(paint(f"{' ' * _NUMBER}{line}", "dim") for line in wrapped(left_out, width - _NUMBER) if line)]
 

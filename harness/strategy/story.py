@@ -7,8 +7,12 @@ import sys
 
 
 def story_of(definition: type) -> list[str]:
-    """The paragraphs of the script's docstring; of the class's, where the script has none. Empty without either."""
+    """The paragraphs of the script's docstring; of the class's, where that has several or the script has none.
+
+    Empty without either. Of two classes in one script one may have a story of its own.
+    """
     module = sys.modules.get(definition.__module__)
-    text = (module and module.__doc__) or definition.__doc__ or ""
+    own = vars(definition).get("__doc__") or ""
+    text = own if "\n\n" in own else (module and module.__doc__) or own
     paragraphs = inspect.cleandoc(text).split("\n\n")
     return [" ".join(paragraph.split()) for paragraph in paragraphs if paragraph.strip()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from jsonschema import Draft202012Validator
 
 from harness.results import costs
 from harness.results.schema import schema_text
+from harness.strategy.loader import find_strategy
+from harness.strategy.story import story_of
 
 Race = Callable[..., Any]
 
@@ -59,6 +62,25 @@ def test_half_a_page(race: Race, name: str) -> None:
         assert part in text
     held = name != "naive"
     assert [word in text for word in ("Cost measured on", "starts/s relative", " does as well")] == [held] * 3
+
+
+@pytest.mark.stores
+def test_of_many_steps_those_are_drawn_that_matter(race: Race) -> None:
+    """Both consumers read before either writes; each step has its own line, and none that only looks in vain is there."""
+    drawn = race("explain", "queue").stdout.partition("Where it stops")[2].partition("Broke")[0]
+    assert [f"{name}  GET counter -> (none)" in drawn for name in ("consumer1", "consumer2")] == [True, True]
+    assert re.search(r"consumer\d  LUA .*counter.* -> 1\n", drawn)
+    assert "BUSYGROUP" not in drawn
+
+
+def test_a_story_of_its_own() -> None:
+    """Of two levels in one script each tells its own: what serializable watches, repeatable read does not."""
+    weaker, stronger = (
+        " ".join(story_of(find_strategy(f"pg-{name}")[0])) for name in ("repeatable-read", "serializable")
+    )
+    assert "only SERIALIZABLE looks at what was read" in weaker
+    assert "Any rule over any rows is protected" in stronger
+    assert "Any rule" not in weaker
 
 
 @pytest.mark.stores
