@@ -74,7 +74,7 @@ class PgSerializable(Strategy):
 
 
 class PgRepeatableRead(PgSerializable):
-    """REPEATABLE READ, and the whole transaction again when PostgreSQL refuses it: a snapshot, and a look at each write.
+    """REPEATABLE READ, and the whole transaction again when PostgreSQL refuses it: a snapshot, and each write checked.
 
     A transaction reads what was committed when it began, and is refused (40001) where it writes a row that
     somebody has changed since. Who reads several rows, and writes one of them or a new one, passes others unseen:

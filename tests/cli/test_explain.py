@@ -66,7 +66,7 @@ def test_half_a_page(race: Race, name: str) -> None:
 
 @pytest.mark.stores
 def test_of_many_steps_those_are_drawn_that_matter(race: Race) -> None:
-    """Both consumers read before either writes; each step has its own line, and none that only looks in vain is there."""
+    """Both consumers read before either writes; a step has a line, and none is there that looks in vain."""
     drawn = race("explain", "queue").stdout.partition("Where it stops")[2].partition("Broke")[0]
     assert [f"{name}  GET counter -> (none)" in drawn for name in ("consumer1", "consumer2")] == [True, True]
     assert re.search(r"consumer\d  LUA .*counter.* -> 1\n", drawn)
