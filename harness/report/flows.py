@@ -18,8 +18,8 @@ FIELDS = ("scenario", "strategy", "rule", "flow", "fault", "end", "says", "claim
 STYLES = {"once": "green", "undone": "yellow", None: "yellow"}
 _INDENT = 14
 NOT_COVERED = (
-    "several attempts at once (race run, race explore); a second fault; a store that fails; other outside services:"
-    " this one knows keys, and does not forget them"
+    "several attempts at once (race run, race explore); a kill at any other step; a second fault; a store that fails;"
+    " other outside services: this one knows keys, and does not forget them"
 )
 _MEANING = (
     "a key at the outside service is a principle, an undo an operation, a saga a pattern, a durable workflow a tool:"
@@ -85,7 +85,7 @@ def lines_below(document: Document) -> Iterator[tuple[str, str]]:
             elif cell["as_claimed"] is None:
                 yield "Unclear", f"{one['flow']}, {fault}: {cell['reason']}"
     undisturbed = [cell for one in document["flows"] for cell in one["cells"] if not cell["fault"]]
-    whole = sum(cell["end"] == "once" for cell in undisturbed)
+    whole = sum(cell["end"] == "once" and set(cell["effects"].values()) <= {1} for cell in undisturbed)
     yield "Control", f"without a fault {whole} of {len(undisturbed)} came to their end, each effect once"
     if any(_end(one, "killed") == "twice" for one in document["flows"] if one["flow"].startswith("durable")):
         yield (
@@ -93,6 +93,14 @@ def lines_below(document: Document) -> Iterator[tuple[str, str]]:
             (
                 "a durable workflow is resumed from its last step that was written down: an effect that was done and"
                 " not written down is done again, unless the outside knows its key"
+            ),
+        )
+    if any(_end(one, "gone") == "stranded" for one in document["flows"] if one["flow"].startswith("durable")):
+        yield (
+            "Mind",
+            (
+                "DBOS by itself resumes what a process left once that process is started again, under its name: for one"
+                " that never comes back, somebody has to tell another (its Conductor does)"
             ),
         )
     yield "Mind", _MEANING

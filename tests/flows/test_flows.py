@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -168,6 +169,49 @@ def test_a_step_that_is_known_is_not_made_again(table: Table) -> None:
         return [one["name"] for one in ledger if one["attempt"] == "s2"]
 
     assert table.run(go()) == ["charge", "e-mail"]
+
+
+DIES = """
+import os, signal
+from pathlib import Path
+from harness.strategy.loader import find_strategy
+class Dies(find_strategy("pg-for-update")[0]):
+    name = "dies"
+    async def apply(self, session, request, rule):
+        reply = await super().apply(session, request, rule)
+        if request.operation == "settle" and not (died := Path(__file__).with_suffix(".died")).exists():
+            died.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return reply
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("flow", ["saga", "durable:idempotent"])
+def test_what_was_applied_and_not_logged_is_not_applied_twice(table: Table, tmp_path: Path, flow: str) -> None:
+    """Killed between the two, it is asked again under the same id, and known: one charge, one plan.
+
+    The e-mail hangs on the first answer, and is not sent.
+    """
+    script = tmp_path / "dies.py"
+    script.write_text(DIES, encoding="utf-8")
+
+    class Killed(FlowBench):
+        async def _kill(self, flow: str, attempt: Attempt) -> None:
+            worker = await self._start(flow, "one")
+            self._deliver(worker, attempt)
+            assert await asyncio.to_thread(worker.child.wait) == -signal.SIGKILL
+
+    async def go() -> FlowCell:
+        bound = bind(Cell("subscription", f"{script}#Dies", ""), Load())
+        async with Killed(bound, table.stores, 1) as bench:
+            bench._number = 1_000 + list(FLOWS).index(flow)  # the stores know others of these names
+            return await bench.cell(flow, "killed")
+
+    cell = table.run(go())
+    assert script.with_suffix(".died").exists()
+    assert [step.told for step in cell.steps if step.what == "settle"] == ["known"]
+    assert (cell.end, cell.effects, len(cell.value["known"])) == ("once", {"charge": 1}, 1)
 
 
 @pytest.mark.long
