@@ -79,8 +79,8 @@ class Counter(Scenario):
         return [ADD_ONE] * size
 
     def invariants(self) -> Sequence[Invariant]:
-        """No add is lost."""
-        return [Invariant("no add is lost", self.invariant, lost_adds)]
+        """None is lost, none counts twice."""
+        return [Invariant("every add counts once", self.invariant, lost_adds)]
 
 
 def lost_adds(evidence: Evidence) -> Iterator[Breach]:

@@ -49,7 +49,9 @@ async def explore_briefly(
         left_s = until - time.monotonic()
         if left_s <= 0:
             break
-        options = Options(size=size, processes=load.processes, seed=load.seed, budget_s=left_s)
+        # What a killed worker was not told is asked again: delivered twice.
+        faults = ("duplicate",) if load.kills else ()
+        options = Options(size=size, processes=load.processes, seed=load.seed, budget_s=left_s, faults=faults)
         try:
             brief = await explore_with(bound, stores, options)
         except StoreFault as fault:

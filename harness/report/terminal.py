@@ -139,6 +139,10 @@ def _piece(document: Document) -> str:
     return "burst" if document["load"]["mode"] == "burst" else "group of keys"
 
 
+_KILLED = ("crash", "duplicate")
+"""What it is that a worker is killed, and that its open requests are asked again."""
+
+
 def _pieces(document: Document, number: int) -> str:
     if document["load"]["mode"] == "burst":
         return f"{plural(number, 'burst')} of {document['load']['burst_size']}"
@@ -314,6 +318,9 @@ def claim(document: Document) -> str:
     """`naive breaks: as claimed`, or what is wrong with the claim."""
     said = document["claim"]
     sentence = f"{document['strategy']} {said['kind']}"
+    if said["kind"] == "holds" and document["load"].get("kills"):
+        under = [fault for fault in _KILLED if fault in said["breaks_under"]]
+        sentence += f", but not under {' and '.join(under)}" if under else ""
     if document["as_claimed"] is None:
         return f"{sentence}: neither shown nor refuted"
     if document["as_claimed"]:

@@ -91,6 +91,19 @@ def test_with_an_owner(race: Callable[..., Ended]) -> None:
     assert re.search(r"  Killed   [12] workers? in the middle of bursts;", ended.stdout)
 
 
+@pytest.mark.load
+@pytest.mark.xdist_group("load")
+def test_asked_again_is_shown(race: Callable[..., Ended], tmp_path: Path) -> None:
+    """What broke is told as what it is, step by step: one request delivered twice, which the claim leaves out."""
+    (tmp_path / "slow.py").write_text(SLOW, encoding="utf-8")
+    words = ("--kill-workers", "4", "--bursts", "24", "--size", "4", "--connections", "4", "--seed", "5")
+    ended = race("run", "counter", "--strategy", str(tmp_path / "slow.py"), *words)
+    assert ended.code == 1, ended.stdout + ended.stderr
+    text = " ".join(ended.stdout.split())
+    for told in ("(delivered twice)", "every add counts once: violated", "holds, but not under duplicate: as claimed"):
+        assert told in text, ended.stdout
+
+
 def test_not_under_sustained_load(race: Callable[..., Ended]) -> None:
     """There is no middle of a burst."""
     ended = race("run", "counter", "--strategy", "lua", "--mode", "sustained", "--kill-workers")
