@@ -176,6 +176,7 @@ class Booking(Scenario):
         "pg-conditional": Claim("breaks", "one statement looks and inserts, and others come in between"),
         "pg-for-update": Claim("breaks", NO_ROW),
         "pg-for-update:others": Claim("breaks", NO_ROW),
+        "pg-exclusion": Claim("holds", "23P01 is a refusal; those that deadlock while they insert (40P01) try again"),
         "pg-version": Claim("breaks", "a row that is not there has no version"),
         "pg-repeatable-read": Claim("breaks", SKEW),
         "pg-repeatable-read:no-retry": Claim("breaks", SKEW),

@@ -69,16 +69,16 @@ def fixed(state: State, request: Request, now_ms: int) -> Outcome:
     return Outcome({request.key: counted}, answer(request.args["limit"] - counted["count"]))
 
 
-def estimate(previous: int, count: int, into_ms: int, window_ms: int = WINDOW_MS) -> float:
-    """How many came in the last minute: those of this one, and a share of those of the one before."""
-    return previous * (window_ms - into_ms) / window_ms + count
+def weight(previous: int, count: int, into_ms: int) -> int:
+    """How many came in the last minute: those of this one, and of the one before the share that it still covers.
+
+    An estimate, counted in 1/60,000, so that it is whole: 49.5 is 2,970,000.
+    """
+    return previous * (WINDOW_MS - into_ms) + count * WINDOW_MS
 
 
 def sliding_counter(state: State, request: Request, now_ms: int) -> Outcome:
-    """Two numbers, this minute's and the last one's, which fades: an estimate, and nearly nothing to keep.
-
-    42 in the last minute and 18 in this one make 49.5 when it is 15 s old.
-    """
+    """Two numbers, this minute's and the last one's, which fades: an estimate, and nearly nothing to keep."""
     held, limit = state[request.key], request.args["limit"]
     window, into_ms = divmod(now_ms, WINDOW_MS)
     count = previous = 0
@@ -87,7 +87,7 @@ def sliding_counter(state: State, request: Request, now_ms: int) -> Outcome:
         window, count, previous = held["window"], held["count"], held["previous"]
     elif held is not None and held["window"] == window - 1:
         previous = held["count"]
-    used = previous * (WINDOW_MS - into_ms) + count * WINDOW_MS
+    used = weight(previous, count, into_ms)
     if used >= limit * WINDOW_MS:
         return Outcome({}, LIMITED)
     counted = {"window": window, "count": count + 1, "previous": previous}
@@ -340,6 +340,20 @@ class RateLimit(Scenario):
             self.values = ValueLayout(encode, lambda raw: decode(raw, rule), lambda _held, _now_ms: KEPT_MS)
             self.rows = row_layout(rule)
         return super().under(rule)
+
+    def example(self) -> str:
+        """What the estimate is, and what the rule makes of it where that is just enough, and just too much."""
+        previous, count, into_s, limit = 42, 18, 15, 50
+        state = {"user": {"window": 1, "count": count, "previous": previous}}
+        now_ms = WINDOW_MS + into_s * 1000
+        says = (
+            f"sliding-counter takes {previous} in the last minute and {count} in this one, {into_s} s into it,"
+            f" for {weight(previous, count, into_s * 1000) / WINDOW_MS:g}"
+        )
+        for at_most in (limit, limit - 1):
+            told = sliding_counter(state, Request("hit", ("user",), {"limit": at_most}), now_ms).reply.decision
+            says += f"; with a limit of {at_most} one more is {told}"
+        return says
 
     def burst(self, rng: Random, size: int) -> Sequence[Request]:
         """Twice as many as the limit; alone, the limit is far away."""

@@ -46,6 +46,7 @@ class PgExclusion(Strategy):
     variants = {
         "do-nothing": "with ON CONFLICT DO NOTHING, whose row count decides (safe)",
         "ignore-error": "23P01 is swallowed, and the caller told that all went well",
+        "no-retry": "callers are shown 40P01: of those that insert at once and wait for each other one is ended",
     }
 
     def __init__(self, scenario: Scenario, variant: str = "") -> None:
@@ -58,6 +59,8 @@ class PgExclusion(Strategy):
         """Holds, as long as the refusal is taken for one."""
         if self.variant == "ignore-error":
             return Claim("breaks", self.variants[self.variant])
+        if self.variant == "no-retry":
+            return Claim("holds", "what is ended has inserted nothing", errors=("40P01",))
         return Claim("holds", "no two rows that overlap are let in, whoever writes them")
 
     async def apply(self, session: Session, request: Request, rule: Rule) -> Reply:
@@ -68,7 +71,7 @@ class PgExclusion(Strategy):
             try:
                 rows = await session.sql(form.statement, *form.args(request, now_ms))
             except StatementRefused as refused:
-                if refused.retryable:
+                if refused.retryable and self.variant != "no-retry":
                     continue
                 if refused.code != OVERLAPS:
                     raise

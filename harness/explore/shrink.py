@@ -9,6 +9,8 @@ from typing import Protocol, TypeVar
 from harness.explore.event import Choice
 
 MOST_TRIES = 300
+MOST_STEPS = 20_000
+"""Steps of all tries together: of a schedule of thousands, as of callers that poll until they give up, a few."""
 
 
 class Tried(Protocol):
@@ -51,15 +53,15 @@ async def shrink(first: T, play: Callable[[Sequence[Choice], frozenset[str]], Aw
 
     `play(choices, without)` runs a schedule in which the callers `without` take no part.
     """
-    best, without, tries = first, frozenset[str](), 0
+    best, without, tries, steps = first, frozenset[str](), 0, 0
     improved = True
-    while improved and tries < MOST_TRIES:
+    while improved:
         improved = False
         for candidate, left_out in _candidates(best.choices, without):
-            tries += 1
-            if tries > MOST_TRIES:
+            if tries == MOST_TRIES or steps > MOST_STEPS:
                 break
             tried = await play(candidate, left_out)
+            tries, steps = tries + 1, steps + len(tried.choices)
             if tried.says and tried.sharp >= best.sharp and measure(tried.choices) < measure(best.choices):
                 best, without, improved = tried, left_out, True
                 break
@@ -87,15 +89,15 @@ def _candidates(choices: Sequence[Choice], without: frozenset[str]) -> Iterator[
 
 def _interrupted(choices: Sequence[Choice]) -> Iterator[list[Choice]]:
     """One caller's steps, with the others' between them, all or the first: what most races come down to."""
-    split = []
-    for caller in dict.fromkeys(choice.caller for choice in choices):
-        own = [choice for choice in choices if choice.caller == caller]
-        others = sorted((choice for choice in choices if choice.caller != caller), key=lambda one: one.caller)
-        split += [(own, others, place, left) for place in range(1, len(own)) for left in range(len(others))]
-    for own, others, place, left in sorted(split, key=lambda one: bool(one[3])):
-        order = [*own[:place], *others[: len(others) - left], *own[place:], *others[len(others) - left :]]
-        if switches(order) < switches(choices):
-            yield order
+    for some in (False, True):  # of the others all, then the first of them
+        for caller in dict.fromkeys(choice.caller for choice in choices):
+            own = [choice for choice in choices if choice.caller == caller]
+            others = sorted((choice for choice in choices if choice.caller != caller), key=lambda one: one.caller)
+            for place in range(1, len(own)):
+                for left in range(1, len(others)) if some else range(1):
+                    order = [*own[:place], *others[: len(others) - left], *own[place:], *others[len(others) - left :]]
+                    if switches(order) < switches(choices):
+                        yield order
 
 
 def _blocks(choices: Sequence[Choice]) -> Iterator[list[Choice]]:

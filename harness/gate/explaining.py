@@ -74,6 +74,7 @@ class Explaining:
             "symptoms": dict(named.symptoms),
             "invariant": named.invariant,
             "invariants": [{"name": one.name, "says": one.says} for one in named().under(rule).invariants()],
+            "example": named().example(),
             "interleavings": pictures,
             "cells": list(_with_costs(cells, costs)),
             "costs": _source(costs),

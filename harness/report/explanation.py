@@ -89,6 +89,8 @@ def _about(document: Document) -> Iterator[tuple[str, str]]:
             yield "Must hold", "; ".join(one["says"] for one in document["invariants"])
         else:
             yield "Must hold", document["invariant"] or "some one-at-a-time order explains every answer"
+        if document.get("example"):
+            yield "Example", document["example"]
         others = [rule for rule in document["rules"] if rule != document["rule"]]
         if others:
             yield "Other rules", ", ".join(others)

@@ -208,6 +208,8 @@ def _others(document: Document, cells: Sequence[Cell]) -> Iterator[tuple[str, st
 
 def _below(document: Document) -> Iterator[tuple[str, str]]:
     """What does not protect, where the figures are from, and what to ask next."""
+    if document.get("example"):
+        yield "Example", document["example"]
     shared = shared_faults(document)
     others = [FAULT_WORDS[fault] for fault in FAULT_WORDS if fault in shared and fault != REPEATED]
     if others:

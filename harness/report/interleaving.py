@@ -18,6 +18,8 @@ _SHARES = {1: 30, 2: 30, 3: 20, 4: 15}
 _MOST_LINES = 3
 _MOST_STEPS, _MOST_CALLERS = 24, 3
 """With more of both, only the callers that show the violation are drawn."""
+_MOST_DRAWN, _ENDS_DRAWN = 80, 30
+"""Of more steps only the first and the last are drawn: nobody reads how a caller polls for the 200th time."""
 _LONGEST_VALUE = 40
 _VALUE = re.compile(r'"(?:[^"\\]|\\.)*"|\S+')
 """What may be long in a command: a string with all its spaces, or anything without one."""
@@ -41,10 +43,23 @@ def draw(
         if counterexample["fits"]
         else "in the order of the answers: no order was found that fits"
     )
+    gap, steps = _without_middle(steps, counterexample.get("why") or "")
     beside = _side_by_side(steps, letters, width, paint) if len(letters) <= most_columns else []
     lines = beside or _one_below_the_other(steps, width)
     lines = _with_note(lines, note, width, paint, beside=steps[-1]["caller"] != letters[-1])
+    left_out = "; ".join(filter(None, (left_out, gap)))
     return [*lines, *(paint(f"{' ' * _NUMBER}{line}", "dim") for line in wrapped(left_out, width - _NUMBER) if line)]
+
+
+def _without_middle(steps: Steps, why: str) -> tuple[str, Steps]:
+    """What is left out of very many steps, in words; and the first, the last, and those that `why` names."""
+    if len(steps) <= _MOST_DRAWN:
+        return "", steps
+    told = {int(number) for number in _TOLD.findall(why)}
+    middle = steps[_ENDS_DRAWN:-_ENDS_DRAWN]
+    kept = [*steps[:_ENDS_DRAWN], *(step for step in middle if step["step"] in told), *steps[-_ENDS_DRAWN:]]
+    missing = plural(len(steps) - len(kept), "step")
+    return f"left out: {missing} between {steps[_ENDS_DRAWN - 1]['step']} and {steps[-_ENDS_DRAWN]['step']}", kept
 
 
 def fewer(steps: Steps, letters: Sequence[str], why: str) -> tuple[Steps, Sequence[str], str]:

@@ -283,7 +283,7 @@ def _unpleasant(document: Document) -> Iterator[tuple[str, str]]:
     if shown:
         named = set(document["claim"]["errors"])
         parts = [
-            f"{code} {count(number)} times" + (" (named by the claim)" if code in named else "")
+            f"{code} {_times(number)}" + (" (named by the claim)" if code in named else "")
             for code, number in shown.items()
         ]
         yield "Errors", f"shown to callers: {', '.join(parts)}"
@@ -295,7 +295,11 @@ def _unpleasant(document: Document) -> Iterator[tuple[str, str]]:
     if counts["stuck"]:
         yield "Stuck", f"{plural(counts['stuck'], 'request')} never answered"
     if counts["overruns"]:
-        yield "Overruns", f"work outlived its own lease {count(counts['overruns'])} times: the risk of any lease"
+        yield "Overruns", f"work outlived its own lease {_times(counts['overruns'])}: the risk of any lease"
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{count(number)} times"
 
 
 def _load(document: Document) -> str:

@@ -162,6 +162,10 @@ class Scenario:
         """What a burst has come to, in the domain's words, where several ends are right; "" where there is but one."""
         return ""
 
+    def example(self) -> str:
+        """A case with figures to check by hand, worked out by the rules, in a sentence; "" where none is needed."""
+        return ""
+
     def probe(self, key: str) -> Request | None:
         """A request that must get the answer of an idle key once `leases_ms` have passed in silence."""
         return None

@@ -6,6 +6,7 @@ about what is tricky but safe.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,9 +17,12 @@ from harness.results.claims import as_claimed, shown_to_callers
 from harness.strategy.loader import strategies
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from harness.burst import Measurement
     from harness.model import Claim
     from tests.burst.conftest import Loads
+    from tests.conftest import Ended
 
 pytestmark = [pytest.mark.load, pytest.mark.xdist_group("load")]
 
@@ -103,3 +107,16 @@ def test_the_in_process_lock_holds_within_one_process(alone: Loads, scenario: st
     """The same strategy that two processes break."""
     found = alone.judge(Cell(scenario, "mutex"))
     assert found.verdict is Verdict.HELD, told(found)
+
+
+@pytest.mark.long
+def test_inserts_that_deadlock_in_an_exclusion_constraint(race: Callable[..., Ended]) -> None:
+    """Each puts its row into the index and waits for the others: whoever does not try again is shown 40P01."""
+    words = ("run", "booking", "--strategy", "pg-exclusion:no-retry", "--size", "8", "--bursts", "20", "--json")
+    for _try in range(5):  # how many insert in the same instant is chance
+        ended = race(*words)
+        found = json.loads(ended.stdout)
+        assert (ended.code, found["verdict"], found["as_claimed"]) == (0, "held", True), ended.stdout
+        if found["counts"]["errors"]:
+            break
+    assert {*found["counts"]["errors"]} == {"40P01"}

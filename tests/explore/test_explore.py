@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import pytest
 
 from harness.explore import Exhaustive, Options, Replay, switches
+from harness.explore.event import Choice
 from harness.explore.pct import Pct
 from harness.explore.random_walk import RandomWalk
+from harness.explore.shrink import shrink
 from harness.model import Verdict
 from harness.strategy.loader import scenarios
 from tests.cells import strategies_for
@@ -101,6 +107,27 @@ def test_smallest(stage: Stage) -> None:
     assert len({choice.caller for choice in smallest.choices}) == 2
     assert switches(smallest.choices) == 2
     assert smallest.says == "2 adds were acknowledged but the counter shows 1"
+
+
+def test_a_very_long_schedule_is_not_played_for_ever() -> None:
+    """Callers that poll until they give up make thousands of steps: each try is as long, so there are few."""
+
+    @dataclass
+    class Long:
+        choices: list[Choice]
+        says: str = "nobody got in"
+        sharp: bool = True
+
+    played = 0
+
+    async def play(_choices: Sequence[Choice], _without: frozenset[str]) -> Long:
+        nonlocal played
+        played += 1
+        return first
+
+    first = Long([Choice("step", "AB"[number % 2]) for number in range(4_000)])
+    assert asyncio.run(shrink(first, play)) is first
+    assert 2 <= played <= 10
 
 
 def test_a_bound_is_no_proof(stage: Stage) -> None:

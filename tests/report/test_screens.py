@@ -222,6 +222,21 @@ def test_many_callers_stay_readable(size: int, why: str | None, snapshot: Snapsh
     snapshot(f"run-{size}-callers{'-told' if why else ''}.txt", in_80_columns(result_screen(document, 1)))
 
 
+def test_of_very_many_steps_the_middle_is_left_out() -> None:
+    """The first, the last, and those that the explanation names; how many are missing is said."""
+    rows = tuple(Row(number, "AB"[number % 2], f"GET k{number}", "0") for number in range(1, 2_001))
+    found = replace(
+        measurements.READ_READ_WRITE_WRITE,
+        columns=(("A", "a"), ("B", "b")),
+        rows=rows,
+        why="B decided at 1999 on what it read at 777; step 1000 had made that untrue.",
+    )
+    screen = result_screen(result_document(measurements.violated(counterexample=found), reproduce="race run"), 1)
+    assert "left out: 1,938 steps between 30 and 1971" in " ".join(screen.split())
+    drawn = {number for number in range(1, 2_001) if f"GET k{number} " in screen}
+    assert {*range(1, 31), 777, 1000, *range(1971, 2_001)} == drawn
+
+
 @pytest.mark.parametrize(
     ("strategy", "asked", "line"),
     [

@@ -110,6 +110,7 @@ CLAIMS = {
         "pg-exclusion",
         "pg-exclusion:do-nothing",
         "pg-exclusion:ignore-error",
+        "pg-exclusion:no-retry",
         "pg-skip-locked",
         "pg-skip-locked:wait",
         "pg-skip-locked:no-lock",
