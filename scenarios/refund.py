@@ -6,7 +6,7 @@ version of theirs notices, and one INSERT ... SELECT that adds up by itself does
 Refunds that come back, since the bank account is closed, give their money back to the allowance.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -22,6 +22,7 @@ from harness import (
     Reply,
     Request,
     Rows,
+    Rule,
     Scenario,
     ScriptForm,
     Signature,
@@ -33,8 +34,17 @@ from harness import (
 
 CAPTURED = 100
 
-REFUNDED, REFUSED = Reply("refunded"), Reply("refused")
+REFUNDED = Reply("refunded")
 RETURNED, NOTHING = Reply("returned"), Reply("nothing")
+
+
+def refused(left: int) -> Reply:
+    """No, and how much might still go back."""
+    return Reply("refused", {"left": left})
+
+
+FULL = Reply("refused")
+"""No; of how much is left, a statement that has changed no row says nothing."""
 
 
 def sent(refunds: Mapping[str, Sequence[Any]]) -> int:
@@ -50,10 +60,10 @@ local amount, total = tonumber(ARGV[2]), 0
 for _, refund in pairs(payment.refunds) do
   if refund[2] == 'sent' then total = total + refund[1] end
 end
-if total + amount > payment.captured then return 0 end
+if total + amount > payment.captured then return payment.captured - total end
 payment.refunds[ARGV[1]] = {amount, 'sent'}
 redis.call('SET', KEYS[1], cjson.encode(payment))
-return 1
+return false
 """
 BOUNCE = """
 local payment, count = cjson.decode(redis.call('GET', KEYS[1])), 0
@@ -109,9 +119,9 @@ def key_of(request: Request, _now_ms: int) -> tuple[str]:
     return (request.key,)
 
 
-def refunded(count: Any, _request: Request) -> Reply:
-    """Read how many refunds were sent."""
-    return REFUNDED if count else REFUSED
+def refunded(left: Any, _request: Request) -> Reply:
+    """Read what is left, where it was not enough."""
+    return REFUNDED if left is None else refused(left)
 
 
 def returned(count: Any, _request: Request) -> Reply:
@@ -119,19 +129,19 @@ def returned(count: Any, _request: Request) -> Reply:
     return RETURNED if count else NOTHING
 
 
-def row_refunded(rows: Rows, request: Request) -> Reply:
+def row_refunded(rows: Rows, _request: Request) -> Reply:
     """Read the row count."""
-    return refunded(rows.count, request)
-
-
-def row_returned(rows: Rows, request: Request) -> Reply:
-    """Read the row count."""
-    return returned(rows.count, request)
+    return REFUNDED if rows.count else FULL
 
 
 def called_refunded(rows: Rows, request: Request) -> Reply:
     """Read what a function answered."""
     return refunded(rows.rows[0][0], request)
+
+
+def row_returned(rows: Rows, request: Request) -> Reply:
+    """Read the row count."""
+    return returned(rows.count, request)
 
 
 def called_returned(rows: Rows, request: Request) -> Reply:
@@ -214,11 +224,18 @@ class Refund(Scenario):
                 return Outcome({}, NOTHING)
             failed = {name: [amount, "failed"] for name, (amount, _state) in refunds.items()}
             return Outcome({request.key: {**payment, "refunds": failed}}, RETURNED)
-        amount = request.args["amount"]
-        if sent(refunds) + amount > payment["captured"]:
-            return Outcome({}, REFUSED)
+        amount, left = request.args["amount"], payment["captured"] - sent(refunds)
+        if amount > left:
+            return Outcome({}, refused(left))
         refunds = {**refunds, request.id: [amount, "sent"]}
         return Outcome({request.key: {**payment, "refunds": refunds}}, REFUNDED)
+
+    def allowed(self, state: State, request: Request, now_ms: int, reply: Reply | None, rule: Rule) -> Iterable[State]:
+        """Who is refused may be told how much is left, and then that is right."""
+        if reply is not None and reply == FULL and rule(state, request, now_ms).reply.decision == FULL.decision:
+            yield state
+        else:
+            yield from super().allowed(state, request, now_ms, reply, rule)
 
     def burst(self, rng: Random, size: int) -> Sequence[Request]:
         """Two refunds that do not fit together, then anything; alone, anything."""

@@ -1,16 +1,16 @@
+-- Answers NULL where the money went out, else what is left of the payment.
 -- Who refunds locks the payment before it adds up what was refunded: a refund that is not there yet cannot be locked.
 -- The lock is a statement of its own, so that the sum is not older than the wait for it.
 
-CREATE OR REPLACE FUNCTION refund_payment(payment text, refund text, wanted int) RETURNS boolean LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION refund_payment(payment text, refund text, wanted int) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
   room int;
-  refunded bigint;
 BEGIN
   SELECT captured INTO room FROM payments WHERE key = payment FOR UPDATE;
-  SELECT coalesce(sum(amount), 0) INTO refunded FROM refunds WHERE key = payment AND state = 'sent';
-  IF refunded + wanted > room THEN RETURN false; END IF;
+  SELECT room - coalesce(sum(amount), 0) INTO room FROM refunds WHERE key = payment AND state = 'sent';
+  IF wanted > room THEN RETURN room; END IF;
   INSERT INTO refunds (key, member, amount, state) VALUES (payment, refund, wanted, 'sent');
-  RETURN true;
+  RETURN NULL;
 END $$;
 
 CREATE OR REPLACE FUNCTION bounce_refunds(payment text) RETURNS boolean LANGUAGE plpgsql AS $$

@@ -32,9 +32,9 @@ BOUNCE = Request("bounce", (KEY,))
     ("value", "request_", "reply", "after"),
     [
         (payment(), refund(100), "refunded", payment(new=[100, "sent"])),
-        (payment(), refund(101), "refused", payment()),
+        (payment(), refund(101), "refused 100", payment()),
         (payment(old=[60, "sent"]), refund(40), "refunded", payment(old=[60, "sent"], new=[40, "sent"])),
-        (payment(old=[60, "sent"]), refund(60), "refused", payment(old=[60, "sent"])),
+        (payment(old=[60, "sent"]), refund(60), "refused 40", payment(old=[60, "sent"])),
         (payment(old=[60, "failed"]), refund(60), "refunded", payment(old=[60, "failed"], new=[60, "sent"])),
         (payment(old=[60, "sent"]), BOUNCE, "returned", payment(old=[60, "failed"])),
         (payment(old=[60, "failed"]), BOUNCE, "nothing", payment(old=[60, "failed"])),
@@ -42,9 +42,11 @@ BOUNCE = Request("bounce", (KEY,))
     ],
 )
 def test_the_rule(value: Any, request_: Request, reply: str, after: Any) -> None:
-    """What came back leaves room again."""
+    """What came back leaves room again; who is refused is told how much there is."""
     outcome = SCENARIO.rule({KEY: value}, request_, 0)
-    assert (Reply(reply), after) == (outcome.reply, {KEY: value, **outcome.changes}[KEY])
+    decision, _, left = reply.partition(" ")
+    told = Reply(decision, {"left": int(left)} if left else {})
+    assert (told, after) == (outcome.reply, {KEY: value, **outcome.changes}[KEY])
 
 
 @pytest.mark.parametrize(
@@ -60,8 +62,18 @@ def test_not_more_than_was_captured(value: Any, breaches: list[Breach]) -> None:
     """The excess is how bad it is, and those that were accepted are named."""
     (invariant,) = SCENARIO.invariants()
     told = [Operation(refund(60, name), "w", 1, 2, Status.OK, Reply("refunded")) for name in "ab"]
-    told.append(Operation(refund(60, "c"), "w", 1, 2, Status.OK, Reply("refused")))
+    told.append(Operation(refund(60, "c"), "w", 1, 2, Status.OK, Reply("refused", {"left": 40})))
     assert breaches == list(invariant.check(Evidence("burst", (KEY,), told, rest={KEY: value})))
+
+
+@pytest.mark.parametrize(
+    ("reply", "right"),
+    [(Reply("refused", {"left": 40}), True), (Reply("refused"), True), (Reply("refused", {"left": 100}), False)],
+)
+def test_what_is_left(reply: Reply, right: bool) -> None:
+    """Of 100, 60 are gone, and 60 more are asked for: 40 left, or no figure, but no older one."""
+    state = {KEY: payment(old=[60, "sent"])}
+    assert [state] * right == list(SCENARIO.allowed(state, refund(60), 0, reply, SCENARIO.rule))
 
 
 def test_two_refunds_that_do_not_fit_together() -> None:
