@@ -16,6 +16,7 @@ from typing import Any
 from harness import (
     Attempt,
     Breach,
+    ChildRowLayout,
     Claim,
     Evidence,
     Flow,
@@ -109,6 +110,19 @@ ON CONFLICT (key) DO UPDATE SET
 WHERE NOT ($6::boolean AND $2::text = ANY(arrivals.seen))
 """
 
+# With a table of the events that have come, each is recorded, then counted: if the record is new, or in any case.
+
+RECORD_IGNORED = """
+WITH record AS (
+    INSERT INTO recorded_events (key, member) VALUES ($1, $2::text) ON CONFLICT DO NOTHING RETURNING member
+)
+UPDATE recorded_subscriptions SET
+  status = CASE WHEN $6::boolean AND newest >= $3::bigint THEN status ELSE $4::text END,
+  newest = CASE WHEN $6::boolean AND newest >= $3::bigint THEN newest ELSE $3::bigint END,
+  credits = coalesce(credits, 0) + $5::bigint
+WHERE key = $1
+"""
+RECORD_FIRST = f"{RECORD_IGNORED.rstrip()} AND EXISTS (SELECT FROM record)"
 
 CALL = "SELECT deliver_event($1, $2, $3::bigint, $4, $5::bigint, $6::boolean, $7::boolean)"
 
@@ -138,16 +152,38 @@ def forms_of(rule: str) -> dict[str, Forms | NotExpressible]:
     def row(source: str) -> Forms:
         return {"deliver": StatementForm(source, lambda request, _: (request.key, *event(request), *asks), row_handled)}
 
+    def recorded(source: str) -> Forms | NotExpressible:
+        once, newest = asks
+        if not once:
+            return NotExpressible("it asks for no record of what has come")
+        return {
+            "deliver": StatementForm(source, lambda request, _: (request.key, *event(request), newest), row_handled)
+        }
+
     return {
         "command": NotExpressible("an event is remembered, put in its place and counted: more than one command"),
         "multi": NotExpressible("it must know the events before this one"),
         "lua": {"deliver": ScriptForm(HANDLE, lambda request, _: (*event(request), *map(int, asks)), handled)},
         "sql": row(HANDLE_ROW),
         "unique": row(UPSERT_ROW),
+        "record-first": recorded(RECORD_FIRST),
+        "record-ignored": recorded(RECORD_IGNORED),
         **procedure_forms(
             deliver=StatementForm(CALL, lambda request, _: (request.key, *event(request), *asks), called_handled)
         ),
     }
+
+
+RECORDS = ChildRowLayout(
+    "recorded_subscriptions",
+    "recorded_events",
+    split=lambda held: (
+        tuple((held or {}).get(name) for name in ("status", "version", "credits")),
+        dict.fromkeys((held or NEW)["seen"], ()),
+    ),
+    join=lambda row, events: None if row[1] is None else dict(zip(NEW, (*row, sorted(events)), strict=True)),
+    parent_columns={"status": "text", "newest": "bigint", "credits": "bigint"},
+)
 
 
 class Webhook(Scenario):
@@ -160,6 +196,7 @@ class Webhook(Scenario):
         "paid, but the plan says incomplete": "--strategy lua --rule deduped",
         "an old event overwrote a newer one": "--strategy lua --rule blind",
         "two receipts for one payment": "--strategy pg-unique:ignore-count",
+        "credits granted twice for one invoice": "--strategy pg-unique:record-ignored",
     }
     invariant = "the status is that of the newest event"
     operations = {
@@ -183,7 +220,12 @@ class Webhook(Scenario):
         lambda row: dict(zip(NEW, row, strict=True)),
         "subscriptions",
     )
-    layouts = {"unique": replace(rows, table="arrivals", absent=True), **procedure_layouts(rows, __file__)}
+    layouts = {
+        "unique": replace(rows, table="arrivals", absent=True),
+        "record-first": RECORDS,
+        "record-ignored": RECORDS,
+        **procedure_layouts(rows, __file__),
+    }
     forms = forms_of("guarded")
     other_forms = {rule: forms_of(rule) for rule in ASKS if rule != "guarded"}
 

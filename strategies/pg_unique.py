@@ -4,11 +4,26 @@ Of several that insert the same claim one gets its row, also where nothing was t
 which is where row locks find nothing to lock. The others wait for that one to end, and then
 learn from the row count, or from 23505, that they came too late. The index alone decides
 nothing: ON CONFLICT DO NOTHING whose count nobody looks at lets everybody in.
+
+Where something is to be done for what is recorded, credits granted for an invoice, say, the record comes first, and
+the rest only where it was new. A record that is there once says nothing of how often the rest was done.
 """
 
 from typing import Any
 
-from harness import ABORTED, Claim, Conditions, Reply, Request, Rows, Rule, Session, StatementRefused, Strategy
+from harness import (
+    ABORTED,
+    Claim,
+    Conditions,
+    Reply,
+    Request,
+    Rows,
+    Rule,
+    Scenario,
+    Session,
+    StatementRefused,
+    Strategy,
+)
 
 TAKEN = "23505"
 
@@ -22,12 +37,26 @@ class PgUnique(Strategy):
     summary = "INSERT against a unique index; the new row is the claim"
     stops_helping = "a rule that claims nothing; a row count that nobody looks at"
     needs = {"postgres": "14"}
-    variants = {"ignore-count": "nobody looks at whether there is a new row"}
+    variants = {
+        "ignore-count": "nobody looks at whether there is a new row",
+        "record-first": "ON CONFLICT DO NOTHING records it, and what is due for it is done if the record is new (safe)",
+        "record-ignored": "ON CONFLICT DO NOTHING records it, and what is due for it is done, new or not",
+    }
+
+    def __init__(self, scenario: Scenario, variant: str = "") -> None:
+        """Bind to a scenario; with a record beside the state the statements are others, and so are the tables."""
+        if variant.startswith("record"):
+            self.form, self.rules_for = variant, "that keep a record of what they have done"
+        super().__init__(scenario, variant)
 
     def claims(self, conditions: Conditions) -> Claim:
         """Holds; not without a look at the row count."""
         if not self.variant:
             return Claim("holds", "of one claim there is one row")
+        if self.variant == "record-first":
+            return Claim("holds", "of those that record it one gets a row, and does what is due")
+        if self.variant == "record-ignored":
+            return Claim("breaks", "there is one record, and what was due for it is done again")
         forms: Any = self.scenario.forms["unique"]
         if not any(form.counts for form in forms.values()):
             return Claim("not-applicable", "no statement of this rule decides by its row count")

@@ -107,6 +107,8 @@ CLAIMS = {
         "multi:expire-later",
         "multi:expire-each",
         "pg-conditional:total",
+        "pg-unique:record-first",
+        "pg-unique:record-ignored",
         "pg-exclusion",
         "pg-exclusion:do-nothing",
         "pg-exclusion:ignore-error",

@@ -28,6 +28,7 @@ WRONG_ALONE = {
     "atomic:ignore-reply",
     "pg-conditional:ignore-count",
     "pg-unique:ignore-count",
+    "pg-unique:record-ignored",
     "pg-exclusion:ignore-error",
 }
 LAPSED_MS = 1_000
