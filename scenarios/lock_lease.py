@@ -54,6 +54,7 @@ class LockLease(Scenario):
     symptoms = {
         "two held the lock at once": "--strategy redis-lock",
         "a job overwrote a newer result": "--strategy redis-lock:no-token",
+        "a lock that nobody holds is never free": "--strategy redis-lock:no-lease --faults crash",
     }
     initial_value: Any = {"version": 0, "by": ""}
     operations = {"build": Signature({"takes_ms": int}, {"version": int, "after": str}, "built")}
@@ -70,7 +71,12 @@ class LockLease(Scenario):
     )
     claims = {
         **dict.fromkeys(("redis-lock", *(f"redis-lock:{variant}" for variant in LEASED)), OUTLIVED),
-        "redis-lock:no-token": Claim("breaks", "the slow one gives back a lock that is another's, and a third gets in"),
+        "redis-lock:no-token": Claim(
+            "breaks", "as with a token; and the slow one gives back a lock that is another's, so that a third gets in"
+        ),
+        "redis-lock:no-lease": Claim(
+            "holds", "no holder is ever too late, and the dead keep it for ever", breaks_under=("crash", "lost-reply")
+        ),
         "redis-lock-fenced": Claim(
             "holds", "a late write is refused; the slow give up where many wait", errors=("aborted",)
         ),

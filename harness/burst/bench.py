@@ -26,7 +26,7 @@ from harness.burst.others import Others
 from harness.burst.parts import Parts
 from harness.burst.plan import Load, Orders, draw, is_control, keys_of
 from harness.burst.tally import Tally
-from harness.judge import Budget, Finding, Kind, contradict, explain, judge_evidence
+from harness.judge import Budget, Finding, Kind, attributed, contradict, explain, judge_evidence
 from harness.model import Evidence, RaceError, Step, UsageError
 from harness.stores import Stores
 
@@ -299,7 +299,7 @@ class Bench:
         )
         finding = found.finding
         if finding.unordered:  # the fewest requests that no order explains tell the story
-            steps = [step for step in steps if step.request in finding.unordered] or steps
+            steps = [step for step in attributed(steps) if step.request in finding.unordered] or steps
         tally.contradiction, tally.counterexample = found, explain(evidence, steps, finding)
 
     async def sustained(self, tally: Tally, load: Load) -> None:

@@ -41,7 +41,7 @@ def command(name: str | None, variants: bool, as_json: bool) -> None:
             lines = _strategy_lines(document)
         else:
             document = _of_scenario(found, cells_of_scenario(found, variants=variants))
-            lines = _scenario_lines(document)
+            lines = [*_scenario_lines(document), *([] if variants else _variants_line(document["scenario"]))]
     click.echo(json.dumps(document, indent=2) if as_json else "\n".join(lines))
 
 
@@ -162,6 +162,11 @@ def _scenario_lines(document: Document) -> Iterator[str]:
     right = [cell for cell in document["cells"] if cell["rule"] not in document["wrong"]]
     for name, cells in _by(right or document["cells"], "strategy").items():
         yield from _claims(name, cells)
+
+
+def _variants_line(name: str) -> Iterator[str]:
+    yield ""
+    yield f"race list {name} --variants: with a part of each missing, too"
 
 
 def _strategy_lines(document: Document) -> Iterator[str]:

@@ -6,7 +6,7 @@ searches a whole history in partitions, `explain` makes a violation readable as 
 
 from harness.judge.connected import Connected
 from harness.judge.contradiction import Contradiction, contradict
-from harness.judge.explain import Explanation, Ordered, Row, explain, order_steps
+from harness.judge.explain import Explanation, Ordered, Row, attributed, explain, order_steps
 from harness.judge.findings import Finding, Kind, asked_of, failed, judge_evidence
 from harness.judge.history import Closing, Header
 from harness.judge.latency import Latencies
@@ -60,6 +60,7 @@ __all__ = [
     "Subject",
     "Verification",
     "asked_of",
+    "attributed",
     "check_order",
     "compare_rates",
     "compare_samples",

@@ -69,7 +69,7 @@ def explain(evidence: Evidence, steps: Sequence[Step], finding: Finding) -> Expl
     """Explain a violated burst from its recorded steps; without any, from its operations."""
     if not steps:
         return _explain_operations(evidence, finding)
-    ordered = order_steps(steps, evidence.initial)
+    ordered = order_steps(attributed(steps), evidence.initial)
     columns = _columns(ordered.steps, evidence.operations)
     rows = _rows(ordered.steps, columns, evidence.operations, finding)
     return Explanation(
@@ -80,6 +80,15 @@ def explain(evidence: Evidence, steps: Sequence[Step], finding: Finding) -> Expl
         says=says(finding),
         unordered=finding.unordered,
     )
+
+
+def attributed(steps: Sequence[Step]) -> list[Step]:
+    """Each step with a request: what holds a whole attempt together begins before the first one, and is for that."""
+    first: dict[str, str] = {}
+    for step in steps:
+        if step.request:
+            first.setdefault(step.caller, step.request)
+    return [step if step.request else step._replace(request=first.get(step.caller, step.caller)) for step in steps]
 
 
 def says(finding: Finding) -> str:

@@ -58,6 +58,15 @@ def test_a_lost_update_is_explained() -> None:
     assert (found.says, found.fits) == ("one add was lost", True)
 
 
+def test_what_comes_before_the_first_request_of_an_attempt() -> None:
+    """A lock for the whole of it is taken before anything is asked: that is drawn with its first request."""
+    locks = [step(caller, "SET lock", (0, 1))._replace(request="") for caller in ("x", "y")]
+    nobody = step("z", "SET lock", (0, 1))._replace(request="")
+    found = explain(evidence(), [*locks, nobody, *LOST_UPDATE], Finding("illegal"))
+    assert found.columns == (("A", "x"), ("B", "y"), ("C", "z"))
+    assert [row.letter for row in found.rows if row.command == "SET lock"] == ["A", "B", "C"]
+
+
 def test_the_order_of_answers_gives_way_to_what_was_read() -> None:
     """A read that was answered last saw the value from before the write: it came first."""
     write = step("x", "SET k 1", (5, 10), writes={"k": 1})
