@@ -24,6 +24,7 @@ from harness.judge import NEEDED_CONTROL_RATE, Closing, Header, Recording, asked
 from harness.model import Claim, UsageError
 from harness.stores import NO_REPLICA, StoreInfo, Stores, require, require_connections
 from harness.strategy import store_of
+from harness.strategy.loader import find_scenario
 from harness.strategy.loader import strategies as bundled
 
 _LEAST = 2
@@ -116,7 +117,8 @@ async def compare(
     it was whole, too; for each of them `then_s` of the budget are kept.
     """
     started, started_at = time.monotonic(), _now()
-    cells = [Cell(scenario, name, rule) for name in named(names) for rule in rules or [""]]
+    titles = [*named(names), *whole_flows(scenario, rules, names)]
+    cells = [Cell(scenario, title, rule) for title in titles for rule in rules or [""]]
     bounds = [_where(bind(cell, load), stores_options) for cell in cells]
     applicable = [bound for bound in bounds if bound.claim.kind != "not-applicable"]
     apart = [(bound.cell.strategy, bound.claim.reason) for bound in bounds if bound.claim.kind == "not-applicable"]
@@ -185,6 +187,22 @@ def named(names: Sequence[str]) -> list[str]:
         else:
             found.append(name)
     return list(dict.fromkeys(found))
+
+
+def whole_flows(scenario: str, rules: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Where a rule breaks as others come between an attempt's requests: the variants that let nobody in between.
+
+    Of the strategies that `all`, `redis` or `postgres` stand for; without them nothing would hold, nor show its cost.
+    """
+    kind = find_scenario(scenario)
+    if not set(rules or [next(iter(kind().all_rules()))]) & set(kind.split):
+        return []
+    groups = {"all", *CONTROLS} & set(names or ["all"])
+    among = [one for one in bundled() if groups & {"all", store_of(one)}]
+    found = [
+        f"{one.name}:{variant}" for one in among for variant in one.variants if one(kind(), variant).scope == "flow"
+    ]
+    return [title for title in found if title not in names]
 
 
 def pool_controls(tallies: Sequence[tuple[Tally, Tally]]) -> None:

@@ -31,6 +31,7 @@ Document = dict[str, Any]
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(name: str | None, variants: bool, as_json: bool) -> None:
     """List scenarios by what goes wrong and strategies by family; with NAME, what is claimed of each cell of it."""
+    lines: Iterable[str]
     if name is None:
         document = _everything()
         lines = _everything_lines(document)

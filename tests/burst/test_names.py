@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from harness.burst.engine import named
+import pytest
+
+from harness.burst.engine import named, whole_flows
 from harness.strategy.loader import strategies
 
 
@@ -20,3 +22,19 @@ def test_a_store_stands_for_its_strategies() -> None:
         *(name for name in named([]) if name not in named(["postgres"])),
         "postgres:x",
     ]
+
+
+@pytest.mark.parametrize(
+    ("scenario", "rules", "names", "found"),
+    [
+        ("credits", ["reserve", "check-first"], [], ["redis-lock:whole-flow"]),
+        ("credits", ["check-first"], ["lua", "redis"], ["redis-lock:whole-flow"]),
+        ("credits", ["check-first"], ["redis", "redis-lock:whole-flow"], []),
+        ("credits", ["check-first"], ["lua", "postgres"], []),
+        ("credits", [], [], []),
+        ("counter", [], [], []),
+    ],
+)
+def test_what_holds_a_whole_attempt(scenario: str, rules: list[str], names: list[str], found: list[str]) -> None:
+    """Is compared with the others where the rule breaks as others come between the requests of an attempt."""
+    assert whole_flows(scenario, rules, names) == found
