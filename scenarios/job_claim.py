@@ -4,7 +4,8 @@
 free job will do, which is a rule with a choice: whoever comes second may as well have the
 next one. Where a runner thinks a job late and hands it out again, it is that one job or none
 (`named`). A worker that has finished writes `done`, unless somebody has cancelled meanwhile:
-if it does not look (`blind`), no lock in the world helps.
+if it does not look (`blind`), no lock in the world helps. Jobs that must not run together (`one-lock`)
+are different rows: whoever skips, or locks, the row of his own job does not notice the other's.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -61,6 +62,13 @@ jobs[first] = {'claimed', ARGV[1]}
 redis.call('SET', KEYS[1], cjson.encode(jobs))
 return first
 """
+CLAIM_ALONE = CLAIM.replace(
+    "local jobs, first = cjson.decode(redis.call('GET', KEYS[1])), nil",
+    """local jobs, first = cjson.decode(redis.call('GET', KEYS[1])), nil
+for name, job in pairs(jobs) do
+  if job[1] == 'claimed' and name ~= 'j3' then return false end
+end""",
+)
 END = """
 local jobs = cjson.decode(redis.call('GET', KEYS[1]))
 local job = jobs[ARGV[1]]
@@ -87,6 +95,7 @@ UPDATE jobs SET state = 'claimed', worker = $2 WHERE key = $1 AND member = (
     ORDER BY member LIMIT 1 FOR UPDATE SKIP LOCKED
 ) RETURNING member
 """
+ALONE = " AND NOT EXISTS (SELECT FROM jobs WHERE key = $1 AND state = 'claimed' AND member <> 'j3') AND member = ("
 COMPLETE_ROW = """
 UPDATE jobs SET state = 'done' WHERE key = $1 AND member = $2 AND state = 'claimed' AND worker = $3
 """
@@ -96,6 +105,11 @@ UPDATE jobs SET state = 'cancelled' WHERE key = $1 AND member = $2 AND state IN 
 """
 
 SAME_ROW = "the row that is written is one that was read: the stale snapshot shows as 40001"
+SKEW = "each writes the row of its own job, and the other's is a row that it only read"
+SKEWED = (
+    "pg-conditional", "pg-skip-locked", "pg-skip-locked:wait", "pg-version", "pg-repeatable-read",
+    "pg-repeatable-read:no-retry", "pg-advisory:repeatable-read", "pg-for-update:repeatable-read",
+)  # fmt: skip
 NEXT = "who comes too late for the first job is told that there is none"
 
 
@@ -153,22 +167,28 @@ def called_end(rows: Rows, request: Request) -> Reply:
     return told_end(rows.rows[0][0], request)
 
 
-def forms_of(complete: str, complete_row: str, complete_called: str) -> Mapping[str, Forms | NotExpressible]:
-    """All forms, with these completions; `complete_called` names a function."""
+def forms_of(
+    complete: str, complete_row: str, complete_called: str, *, alone: bool = False
+) -> Mapping[str, Forms | NotExpressible]:
+    """All forms, with these completions; `complete_called` names a function. `alone`: one job at a time."""
+
+    def claim_row(sql: str) -> StatementForm:
+        return statement(sql.replace(" AND member = (", ALONE) if alone else sql, claim_of, row_job)
+
     ends = {"complete": statement(complete_row, completion_of), "cancel": statement(CANCEL_ROW, job_of)}
     return {
         "command": NotExpressible("one command cannot look for a free job"),
         "multi": NotExpressible("it looks for a free job before it claims it"),
         "unique": NotExpressible("a job is there already: its row changes, none is new"),
         "lua": {
-            "claim": script(CLAIM, claim_of, told_job),
+            "claim": script(CLAIM_ALONE if alone else CLAIM, claim_of, told_job),
             "complete": script(complete, completion_of),
             "cancel": script(CANCEL, job_of),
         },
-        "sql": {"claim": statement(CLAIM_ROW, claim_of, row_job), **ends},
-        "skip-locked": {"claim": statement(CLAIM_UNLOCKED, claim_of, row_job), **ends},
+        "sql": {"claim": claim_row(CLAIM_ROW), **ends},
+        "skip-locked": {"claim": claim_row(CLAIM_UNLOCKED), **ends},
         **procedure_forms(
-            claim=statement("SELECT claim_job($1, $2, $3)", claim_of, called_job),
+            claim=statement(f"SELECT {'claim_alone' if alone else 'claim_job'}($1, $2, $3)", claim_of, called_job),
             complete=statement(f"SELECT {complete_called}($1, $2, $3)", completion_of, called_end),
             cancel=statement("SELECT cancel_job($1, $2)", job_of, called_end),
         ),
@@ -200,6 +220,18 @@ def blind(state: State, request: Request, now_ms: int) -> Outcome:
     return Outcome({request.key: {**jobs, name: ["done", jobs[name][1]]}}, COMPLETED)
 
 
+def alone(state: State, request: Request, now_ms: int) -> Outcome:
+    """The first free job, while none of those that exclude each other is at work."""
+    if request.operation == "claim" and at_work(state[request.key]):
+        return Outcome({}, NONE)
+    return guarded(state, request, now_ms)
+
+
+def at_work(jobs: Mapping[str, Sequence[str]]) -> list[str]:
+    """Those of which only one may be: all but the one that somebody is at work on from the beginning."""
+    return sorted(name for name, (now, _worker) in jobs.items() if now == "claimed" and name != AT_WORK)
+
+
 def free_jobs(jobs: Mapping[str, Sequence[str]], name: str) -> list[str]:
     """Those that may be given to who asks for that one, or for any."""
     return sorted(job for job, (now, _worker) in jobs.items() if now == "free" and name in {ANY, job})
@@ -219,10 +251,11 @@ class JobClaim(Scenario):
     symptoms = {
         "two workers did one job": "--strategy naive",
         "a cancelled job was finished after all": "--strategy lua --rule blind",
+        "two jobs with one lock ran together": "--strategy pg-skip-locked --rule one-lock",
     }
     invariant = "a job is given to one worker"
     refusals = ("none", "late", "too late")
-    rules = {"any": guarded, "named": guarded, "blind": blind}
+    rules = {"any": guarded, "named": guarded, "one-lock": alone, "blind": blind}
     wrong = {"blind": "a completion that comes late undoes a cancellation"}
     initial_value: Any = JOBS
     operations = {
@@ -239,7 +272,11 @@ class JobClaim(Scenario):
     )
     layouts = procedure_layouts(rows, __file__)
     forms = forms_of(COMPLETE, COMPLETE_ROW, "complete_job")
-    other_forms = {"named": forms, "blind": forms_of(COMPLETE_BLINDLY, COMPLETE_ROW_BLINDLY, "complete_blindly")}
+    other_forms = {
+        "named": forms,
+        "one-lock": forms_of(COMPLETE, COMPLETE_ROW, "complete_job", alone=True),
+        "blind": forms_of(COMPLETE_BLINDLY, COMPLETE_ROW_BLINDLY, "complete_blindly"),
+    }
     claims = {
         "pg-conditional:ignore-count": Claim("not-applicable", "a claim answers with its row, not with a count"),
         "pg-for-update:repeatable-read": Claim("holds", SAME_ROW, errors=("40001",)),
@@ -249,6 +286,8 @@ class JobClaim(Scenario):
         """Where it is about one job, there is no next one to be told of."""
         if rule == ANY:
             self.claims = {**self.claims, "pg-conditional": Claim("breaks", NEXT)}
+        if rule == "one-lock":
+            self.claims = {**self.claims, **dict.fromkeys(SKEWED, Claim("breaks", SKEW))}
         return super().under(rule)
 
     def allowed(self, state: State, request: Request, now_ms: int, reply: Reply | None, rule: Rule) -> Iterable[State]:
@@ -257,7 +296,7 @@ class JobClaim(Scenario):
             yield from super().allowed(state, request, now_ms, reply, rule)
             return
         jobs = state[request.key]
-        free = free_jobs(jobs, request.args["job"])
+        free = [] if self.executed == "one-lock" and at_work(jobs) else free_jobs(jobs, request.args["job"])
         for job in free:
             if reply is None or reply == claimed(job):
                 yield {**state, request.key: given(jobs, job, request)}
@@ -270,14 +309,18 @@ class JobClaim(Scenario):
         first = [claim(wanted)] * 2
         if self.executed == "blind":
             first = [complete(), cancel(AT_WORK)]
+        if self.executed == "one-lock":
+            first = [claim("j1"), claim("j2")]
         rest = (rng.choice((claim(wanted), complete(), cancel(rng.choice(sorted(JOBS))))) for _ in range(size - 2))
         return [*first, *rest][:size]
 
     def invariants(self) -> Sequence[Invariant]:
         """Two sentences: about the beginning, and about the end."""
+        together = "of jobs that exclude each other one is at work"
         return [
             Invariant("one worker", self.invariant, given_twice),
             Invariant("an end is an end", "what was completed or cancelled stays so", undone),
+            *([Invariant("one at a time", together, side_by_side)] if self.executed == "one-lock" else []),
         ]
 
 
@@ -317,3 +360,11 @@ def undone(evidence: Evidence) -> Iterator[Breach]:
         now = jobs[one.request.args["job"]][0]
         if now != end:
             yield Breach(f"{one.request.args['job']} was {one.reply.decision}, and is {now}", (one.request.id,))
+
+
+def side_by_side(evidence: Evidence) -> Iterator[Breach]:
+    """Look for two at work at rest."""
+    for jobs in (evidence.rest or {}).values():
+        names = at_work(jobs)
+        if len(names) > 1:
+            yield Breach(f"{' and '.join(names)} ran together", tuple(jobs[name][1] for name in names), len(names) - 1)

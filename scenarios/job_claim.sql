@@ -11,6 +11,19 @@ BEGIN
   RETURN first;
 END $$;
 
+-- Of jobs that exclude each other one is at work; j3 is none of them.
+
+CREATE OR REPLACE FUNCTION claim_alone(queue text, claimer text, wanted text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE first text;
+BEGIN
+  PERFORM FROM queues WHERE key = queue FOR UPDATE;
+  SELECT min(member) INTO first FROM jobs
+  WHERE key = queue AND state = 'free' AND (wanted = 'any' OR member = wanted);
+  IF EXISTS (SELECT FROM jobs WHERE key = queue AND state = 'claimed' AND member <> 'j3') THEN first := NULL; END IF;
+  UPDATE jobs SET state = 'claimed', worker = claimer WHERE key = queue AND member = first;
+  RETURN first;
+END $$;
+
 CREATE OR REPLACE FUNCTION complete_job(queue text, job text, claimer text) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM FROM queues WHERE key = queue FOR UPDATE;

@@ -22,6 +22,22 @@ def test_a_job_that_is_handed_out_twice_runs_once(stage: Stage, strategy: str) -
     assert found.verdict is Verdict.PROVED, found.reason
 
 
+@pytest.mark.parametrize("strategy", ["pg-skip-locked", "pg-skip-locked:wait", "pg-conditional", "pg-version"])
+def test_a_lock_on_one_s_own_job_does_not_keep_the_other_s_away(stage: Stage, strategy: str) -> None:
+    """Two jobs that exclude each other are two rows: each is locked, or written, by one."""
+    found, smallest = stage.explore("job-claim", strategy, Exhaustive, Options(), rule="one-lock", shrink=True)
+    assert found.verdict is Verdict.VIOLATED
+    assert smallest is not None
+    assert smallest.says == "j1 and j2 ran together"
+
+
+@pytest.mark.parametrize("strategy", ["lua", "pg-for-update", "pg-version:root", "pg-serializable", "pg-advisory"])
+def test_what_looks_at_all_jobs_does(stage: Stage, strategy: str) -> None:
+    """One is given out, and the other worker is told that there is none."""
+    found, _ = stage.explore("job-claim", strategy, Exhaustive, Options(), rule="one-lock")
+    assert found.verdict is Verdict.PROVED, found.reason
+
+
 @pytest.mark.parametrize("strategy", ["lua", "actor", "pg-serializable", "pg-skip-locked"])
 def test_no_order_helps_a_rule_that_does_not_look(stage: Stage, strategy: str) -> None:
     """Order held, rule violated: first cancelled, then done."""

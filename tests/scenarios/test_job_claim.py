@@ -76,6 +76,21 @@ def test_any_free_job_will_do(jobs: Any, job: str, reply: Reply | None, taken: l
     assert [{KEY: {**jobs, name: held("new")}} for name in taken] == list(after)
 
 
+def test_one_at_a_time() -> None:
+    """While one is at work the other waits; j3 excludes nobody. Both at work are a breach."""
+    scenario, rule = KIND().under("one-lock"), RULES["one-lock"]
+    assert rule({KEY: {"j1": held("a"), "j2": FREE}}, ask("claim", job="j2"), 0).reply == Reply("none")
+    assert rule({KEY: {"j1": FREE, "j3": held("a")}}, ask("claim", job="any"), 0).reply == got("j1")
+    state = {KEY: {"j1": held("a"), "j2": FREE}}
+    assert list(scenario.allowed(state, ask("claim", job="j2"), 0, got("j2"), rule)) == []
+    breaches = [
+        breach
+        for invariant in scenario.invariants()
+        for breach in invariant.check(Evidence("burst", (KEY,), [], rest={KEY: {"j1": held("a"), "j2": held("b")}}))
+    ]
+    assert breaches == [Breach("j1 and j2 ran together", ("a", "b"), 1)]
+
+
 def test_where_there_is_none() -> None:
     """Nothing changes."""
     for reply in (None, Reply("none")):
@@ -116,6 +131,7 @@ def test_the_invariants(operations: list[Operation], jobs: Any, breaches: list[l
     [
         ("any", [("claim", "any"), ("claim", "any")]),
         ("named", [("claim", "j1"), ("claim", "j1")]),
+        ("one-lock", [("claim", "j1"), ("claim", "j2")]),
         ("blind", [("complete", "j3"), ("cancel", "j3")]),
     ],
 )
