@@ -12,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 from harness.cli import output as out
+from harness.cli.failure import tell
 from harness.cli.options import Output, command_line, load_of, seed_or_new, stores_of
 from harness.cli.progress import shown
 from harness.cli.smallest import Smallest
@@ -67,6 +68,7 @@ def run(context: click.Context, options: dict[str, Any]) -> int:
         insecure=options["insecure"],
     )
     smallest = Smallest(load)
+    budget_s = BUDGET_S if options["budget_s"] is None else options["budget_s"]
 
     async def carry_out(progress: Callable[[Progress], None]) -> tuple[Measurement, Site]:
         measured, site = await run_over_http(
@@ -74,7 +76,7 @@ def run(context: click.Context, options: dict[str, Any]) -> int:
             options["rule"],
             load,
             service,
-            budget_s=BUDGET_S if options["budget_s"] is None else options["budget_s"],
+            budget_s=budget_s,
             progress=progress,
             recording=Recording(history) if history is not None else None,
         )
@@ -90,6 +92,9 @@ def run(context: click.Context, options: dict[str, Any]) -> int:
     document = smallest.with_found(document, output, measured)
     code = out.result_code(document, output)
     out.deliver(document, output, result_screen(document, code, out.paint()))
+    done = measured.counts.bursts
+    if measured.complete and done < load.bursts and measured.duration_s >= budget_s and not output.quiet:
+        tell(f"the time was up after {done:,} of {load.bursts:,} bursts: --budget gives it more")
     if history is not None and not output.quiet:
         click.echo(f"history saved in {history}", err=True)
     return code

@@ -60,6 +60,8 @@ def service_to_do(document: Document) -> str | None:
         return f"say what {', '.join(statuses)} means, in replies of {where}; {mend}"
     if "is gone" in document["reason"] or errors.get("connection-lost") or errors.get("timeout"):
         return "see that the service stays up and answers, then run it again"
+    if set(document["counts"]["by_decision"]) == {"aborted"}:
+        return "see why the service turns everybody away: it may limit how much is asked of it"
     meeting = document["overlap"].get("meeting")
     if meeting is None:
         return None
