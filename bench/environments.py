@@ -53,7 +53,8 @@ async def porcupine() -> Path:
             await said(["go", "mod", "tidy"], _INSTALL_S, folder)
             await said(["go", "build", "-o", str(program), "."], _INSTALL_S, folder)
         except (PeerFailed, OSError) as error:
-            raise NotAtHand(textwrap.shorten(f"not at hand: go mod tidy; go build: {error}", 110)) from None
+            why = ": ".join(str(error).split(": ")[-2:])  # the last of it is the cause
+            raise NotAtHand(textwrap.shorten(f"not at hand: go mod tidy; go build: {why}", 110)) from None
     return program
 
 
