@@ -130,6 +130,10 @@ class Text(Scenario):
                     return True
         return False
 
+    def at_rest(self, key: str, value: Any) -> tuple[Request, Reply]:
+        """What is left could be got."""
+        return Request("get", (key,)), Reply(DONE, {"value": value})
+
     def burst(self, rng: Random, size: int) -> Sequence[Request]:
         """Two that append at once, then anything; alone, anything."""
         first = [Request("append", ("text",), {"value": letter}) for letter in "ab"] if size > 1 else []

@@ -131,6 +131,13 @@ class Foreseeing:
                 way.append(following)
         return "unknown" if self._states.guessed else "illegal"
 
+    def _ends_within_reach(self, state: int) -> bool:
+        """Whether what was found at rest can still come about: that is the last look."""
+        if not self._states.looks_at_rest:
+            return True
+        between = [self._entries[place].request for place, done in enumerate(self._done) if not done]
+        return self._states.rest_within_reach(state, between)
+
     @property
     def stuck(self) -> str:
         """The id of the operation that looked and that no order came past; empty where none looked."""
@@ -228,7 +235,7 @@ class Foreseeing:
         """Whether the next who looks may still see what it saw; notes whether anybody sees this state."""
         self._hidden = False
         if looks == len(self._looks):
-            return True
+            return self._ends_within_reach(state)
         entries, events, after_it, within_reach = self._entries, self._events, self._after_it, self._states.within_reach
         between: list[Request] = []
         seers: list[int] = []

@@ -127,6 +127,7 @@ class States:
         self._entries = entries
         self.blind: Mapping[str, bool] = getattr(spec, "blind", NOTHING)
         self.looking: Collection[str] = getattr(spec, "looking", ())
+        self._at_rest: Callable[[str, Any], tuple[Request, Reply]] | None = getattr(spec, "at_rest", None)
         self._reach: Reach | None = getattr(spec, "within_reach", None)
         self._decides: Rule | None = getattr(spec, "decides", None)
         self._next = 0
@@ -184,6 +185,18 @@ class States:
     def looks_ahead(self) -> bool:
         """Whether it can also tell who looks."""
         return self._reach is not None and bool(self.looking)
+
+    @property
+    def looks_at_rest(self) -> bool:
+        """Whether what was found at rest counts as a look."""
+        return bool(self._rest) and self._only is not None and self._at_rest is not None
+
+    def rest_within_reach(self, number: int, between: Sequence[Request]) -> bool:
+        """Whether some of `between`, in some order, may still leave what was found at rest."""
+        if self._only is None or self._at_rest is None or self._reach is None:
+            return True
+        request, reply = self._at_rest(self._only, self._rest[self._only])
+        return self._reach({self._only: self._values[number]}, request, reply, between)
 
     @property
     def foresees(self) -> bool:

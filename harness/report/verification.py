@@ -68,9 +68,9 @@ def _below(document: Document) -> Iterator[tuple[str, str]]:
     yield "Judged", _judged(document)
     counts = document["counts"]
     if counts["unjudged"]:
-        yield "No answer", f"in {_pieces(document, counts['unjudged'])}: more time (--budget) may give one"
+        yield "Unjudged", f"in {_pieces(document, counts['unjudged'])}: more time (--budget) may give one"
     if counts["unfinished"]:
-        yield "Cut short", f"{_pieces(document, counts['unfinished'])} at the end of the file left out: not whole"
+        yield "Left out", f"{_pieces(document, counts['unfinished'])} at the end of the file: not whole"
     control = document["control"]
     if control is not None and control["bursts"]:
         yield "Control", f"{control['name']} broke {count(control['broken'])} of its {count(control['bursts'])}"

@@ -102,6 +102,9 @@ class Scenario:
     """Optional: operations that are possible in any state and whose answer tells nothing of it; each with whether what
     it leaves behind is the same whatever was there. The judge tells states apart only where somebody looks."""
 
+    at_rest: Callable[[str, Any], tuple[Request, Reply]] | None = None
+    """Optional, beside `within_reach`: who would look at a key at rest, and see this value in the eyes of `view`."""
+
     def rule(self, state: State, request: Request, now_ms: int) -> Outcome:
         """The business rule, where there is only one."""
         raise NotImplementedError

@@ -127,11 +127,12 @@ def test_a_run_that_was_cut_short(race: Race) -> None:
     """What it found stays found; held it cannot be."""
     recorded("h.jsonl", close=False)
     assert race("verify", "h.jsonl").code == 1
-    first = Path("h.jsonl").read_text().splitlines()[0]
-    Path("h.jsonl").write_text(f'{first}\n{{"op": "0-')
+    first, second = Path("h.jsonl").read_text().splitlines()[:2]
+    Path("h.jsonl").write_text(f'{first}\n{second}\n{{"op": "0-')
     ended = race("verify", "h.jsonl")
     assert (ended.code, ended.stderr) == (3, "")
     assert "INCONCLUSIVE" in ended.stdout
+    assert "  Left out 1 burst at the end of the file" in ended.stdout
 
 
 @pytest.mark.parametrize(
