@@ -108,10 +108,13 @@ class PgQueue(Strategy):
         """Work on the first request there is, for ever."""
         queue = session.own_key(self.title)
         while True:
-            await session.found(FIRST, queue)  # without a lock, or two would wait for each other's looking
-            await self._handle_first(session, rule, queue)
+            async for _ in session.polls():
+                await session.found(FIRST, queue)  # without a lock, or two would wait for each other's looking
+                if await self._handle_first(session, rule, queue):
+                    break
 
-    async def _handle_first(self, session: Session, rule: Rule, queue: str) -> None:
+    async def _handle_first(self, session: Session, rule: Rule, queue: str) -> bool:
+        """False where another consumer has it: to look for it at once would only keep that one from its work."""
         first = {"skip-locked": SKIP_LOCKED, "first-row": FOR_UPDATE}.get(self.variant, FIRST)
         answer = ""
         async with session.transaction("read committed") as tx:
@@ -119,7 +122,7 @@ class PgQueue(Strategy):
                 await tx.sql(LOCK, queue)
             found = (await tx.sql(first, queue)).rows
             if not found:
-                return
+                return False
             ((id_, message),) = found
             if self.variant == "ack-first":
                 await tx.sql(END, queue, id_)
@@ -131,6 +134,7 @@ class PgQueue(Strategy):
             async with session.transaction("read committed") as tx:
                 answer = answer or await self._decide(session, tx, rule, message)
                 await tx.sql(END_WITH, queue, id_, answer)
+        return True
 
     async def _decide(self, session: Session, tx: Transaction, rule: Rule, message: str) -> str:
         """Make the change of one request; its answer."""
