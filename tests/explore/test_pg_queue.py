@@ -56,7 +56,7 @@ def test_one_consumer_is_proved(stage: Stage) -> None:
     """Every order of two requests: who looks in vain is left out, and rows of the queue change places."""
     found, _ = stage.explore("counter", "pg-queue", Exhaustive, Options(budget_s=60))
     assert found.verdict is Verdict.PROVED, found.reason
-    assert found.schedules < 20
+    assert found.schedules < 100  # without the reductions thousands
 
 
 @pytest.mark.parametrize(("strategy", "errors"), [("*=pg-queue", set()), ("*=pg-queue:credentials", {"42501"})])
