@@ -100,7 +100,7 @@ def test_a_login_that_runs_out(race: Callable[..., Any], tmp_path: Path, how: st
     validate(found, json.loads(schema_text("result")))
     assert (found["verdict"], ended.code) == (verdict, code), found["reason"]
     assert (found["counts"]["bursts"], found["counts"]["unknown"], found["counts"]["errors"]) == (BURSTS, 0, {})
-    assert found["service"]["bursts_not_let_in"] > 2
+    assert found["service"]["bursts_not_let_in"] > 0  # of three logins that run out some do between bursts
     assert "  Login    ran out in " in result_screen(found, code)
     again = race("verify", "h.jsonl", "--scenario", "counter", "--json")
     assert json.loads(again.stdout)["verdict"] == verdict
