@@ -74,9 +74,9 @@ class Worker:
         replica = None
         if redis is not None and self.targets.replica is not None:
             replica = await RedisConnection.open(self.targets.replica)
-        return LoadSession(
-            name, self.targets.prefix, self.process, redis=redis, postgres=postgres, replica=replica, rng=Random(name)
-        )
+        # No seed: who takes the place of a killed worker, or of a lost connection, would draw the tokens of that one
+        # again, and take for its own what was left there under them.
+        return LoadSession(name, self.targets.prefix, self.process, redis=redis, postgres=postgres, replica=replica)
 
     async def ready_sessions(
         self, strategy: Strategy, count: int, load: Load, *, owner: bool = False
@@ -279,8 +279,8 @@ class Worker:
             self.recorder.attempts = number = self.recorder.attempts + 1
             asking = asyncio.ensure_future(
                 performer.request(
-                    sessions[0], 0, burst, request.operation, request.keys, request.args, f"{self.number}-a{number}",
-                    request.role, self.recorder.place(request.keys), number, PROBE,
+                    sessions[0], 0, burst, request.operation, request.keys, request.args,
+                    f"{self.recorder.prefix}a{number}", request.role, self.recorder.place(request.keys), number, PROBE,
                 )
             )  # fmt: skip
             done, _late = await asyncio.wait([asking], timeout=load.timeout_s)

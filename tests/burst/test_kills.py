@@ -49,21 +49,43 @@ class Twice(Slow):
 )
 """Whoever asks again is told that it had come, and it is applied once more all the same."""
 
+OWN_TOKEN = (
+    SLOW
+    + """
+class OwnToken(Slow):
+    name = "own-token"
+    async def apply(self, session, request, rule):
+        if await session.redis("SET", session.own_key(session.token()), "1", "NX") is None:
+            return Reply("met again")
+        return await super().apply(session, request, rule)
+class Leaving(OwnToken):
+    name = "leaving"
+    async def apply(self, session, request, rule):
+        reply = await super().apply(session, request, rule)
+        await session.redis("QUIT")
+        return reply
+"""
+)
+"""Whoever has a token that was there before says so. The second loses its connection at every other request."""
 
-def killed(folder: Path, variant: str, scenario: str = "counter", text: str = SLOW) -> Measurement:
+
+def killed(folder: Path, variant: str, scenario: str = "counter", text: str = SLOW, kills: int = 4) -> Measurement:
     """A strategy that is slow to answer, while workers are killed."""
     script = folder / "slow.py"
     script.write_text(f"from harness import Reply\n{text}", encoding="utf-8")
-    load = Load(bursts=24, kills=4, seed=5, size=4, connections=4)
+    load = Load(bursts=24, kills=kills, seed=5, size=4, connections=4)
     return asyncio.run(run(Cell(scenario, f"{script}{variant}"), load))
 
 
 @pytest.mark.load
 @pytest.mark.xdist_group("load")
-@pytest.mark.parametrize(("variant", "verdict"), [(":remember", Verdict.HELD), ("", Verdict.VIOLATED)])
+@pytest.mark.parametrize(("variant", "verdict"), [("#OwnToken:remember", Verdict.HELD), ("#Slow", Verdict.VIOLATED)])
 def test_applied_and_not_told(tmp_path: Path, variant: str, verdict: Verdict) -> None:
-    """Asked again under its id, a request is known; without that it is applied twice, which is caught."""
-    found = killed(tmp_path, variant)
+    """Asked again under its id, a request is known; without that it is applied twice, which is caught.
+
+    Who takes the place of the killed one has tokens of its own: an answer left under that one's is not met again.
+    """
+    found = killed(tmp_path, variant, text=OWN_TOKEN)
     assert (found.verdict, found.complete) == (verdict, True), found.reason
     assert 2 <= found.counts.killed <= 4
     assert found.counts.resumed > 0
@@ -80,6 +102,16 @@ def test_told_that_it_had_come(tmp_path: Path, variant: str, verdict: Verdict) -
     assert found.counts.resumed > 0
     if verdict is Verdict.VIOLATED:
         assert found.invariants["counted once"] is Verdict.VIOLATED
+
+
+@pytest.mark.load
+@pytest.mark.xdist_group("load")
+def test_a_new_connection_has_tokens_of_its_own(tmp_path: Path) -> None:
+    """Not those of the one that was lost."""
+    found = killed(tmp_path, "#Leaving", text=OWN_TOKEN, kills=0)
+    assert found.counts.unknown > 0
+    assert set(found.counts.by_decision) == {"added"}
+    assert (found.verdict, found.broken_bursts) == (Verdict.INCONCLUSIVE, 0), found.reason
 
 
 @pytest.mark.load

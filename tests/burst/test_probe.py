@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 import harness.burst.bench
 from harness.burst import Load
 from harness.burst.bench import Bench
+from harness.burst.record import Reading, Recorder
+from harness.burst.worker import Worker
 from harness.strategy.loader import find_scenario
 
 
@@ -43,3 +46,26 @@ def test_what_is_left_of_a_lease_is_waited_for(silent_s: float, wait_s: float, m
     asyncio.run(bench.probe(tally, Load()))
     assert asked == ["probe"]
     assert slept == [wait_s]
+
+
+def test_a_probe_is_an_attempt_of_the_worker_that_asks(tmp_path: Path) -> None:
+    """Not of the killed one in whose place it is, and who may have had an attempt of that number on the same key."""
+    asked: list[tuple[Any, ...]] = []
+
+    async def request(*given: Any) -> None:
+        asked.append(given)
+
+    async def sessions(*_given: Any) -> list[None]:
+        return [None]
+
+    worker: Any = object.__new__(Worker)
+    performer = SimpleNamespace(
+        scenario=find_scenario("double-submit")(), strategy=None, broken=None, request=request
+    )  # fmt: skip
+    worker.number, worker.performer, worker.ready_sessions = 0, lambda *_given: performer, sessions
+    with (tmp_path / "entries").open("w+b") as entries, (tmp_path / "words").open("w+b") as words:
+        worker.recorder = Recorder(2, entries.fileno(), words.fileno())
+        asyncio.run(worker.probe(None, Load(), ["user:1"], [1]))
+        recorded = Reading(2, entries.fileno(), words.fileno()).attempt(1)
+    ((*_before, attempt, _role, _place, number, _kind),) = asked
+    assert (attempt, number) == (recorded, 1) == ("2-a1", 1)
