@@ -231,7 +231,7 @@ class Explorer:
         """Why no schedule begins any more; "" while there is no reason."""
         if schedules >= self.options.most_schedules:
             return f"stopped after {schedules:,} schedules"
-        return f"stopped after {self.options.budget_s:g} s" if elapsed_s > self.options.budget_s else ""
+        return f"stopped after {round(self.options.budget_s, 1):g} s" if elapsed_s > self.options.budget_s else ""
 
     def _differed(self, how: str) -> str:
         return f"{self.bound.strategy.title} does not do the same each time: {how}"
