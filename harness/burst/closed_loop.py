@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 POSSIBLE = hasattr(select, "epoll")
 """Whether this system has what it takes."""
 _MOST_BYTES = 1 << 16
+_FEW_BYTES = 400
+"""A reply is seldom longer, and so small a piece of memory costs next to nothing."""
 _ROUNDS = 16
 """So often it looks for replies before everybody else of the process has a turn."""
 _PATIENCE_MS = 4_000
@@ -34,6 +36,9 @@ _NEWS = getattr(select, "EPOLLIN", 0)
 _ONCE = _NEWS | getattr(select, "EPOLLRDHUP", 0) | getattr(select, "EPOLLET", 0)
 """What is there is told once, when it comes: else the kernel would look at every connection again in the next turn."""
 _PARKED = object()
+_NOT_SEEN = object()
+_AT_SIGHT: dict[bytes, Any] = {b"+OK\r\n": b"OK", b"$-1\r\n": None, b":0\r\n": 0, b":1\r\n": 1}
+"""Replies that need no parser."""
 _pack: Callable[[tuple[str | float | bytes, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment] # its stub says one word
 _ReplyError = hiredis.ReplyError
 _enter: Callable[[asyncio.AbstractEventLoop, Any], None] = asyncio._enter_task  # noqa: SLF001 - "Extending" of its docs
@@ -61,6 +66,8 @@ class LentConnection:
         """Replies that nobody has awaited yet, by number."""
         self.futures: dict[int, asyncio.Future[Any]] = {}
         self.reader = hiredis.Reader()
+        self.begun = False
+        """Whether the reader may hold the beginning of a reply whose rest is still to come."""
         self.loop: ClosedLoop | None = None
         """Who looks for replies."""
         self._owner = owner
@@ -273,7 +280,7 @@ class ClosedLoop:
         self.turning = False
         """Whether replies are being handed over: what is sent meanwhile is sent together, and wakes the server once."""
         self.outbox: list[tuple[LentConnection, Callable[[bytes], int], bytes]] = []
-        self._watched: dict[int, tuple[Any, Any, Any, LentConnection]] = {}
+        self._watched: dict[int, tuple[Callable[[int], bytes], LentConnection]] = {}
 
     def __enter__(self) -> Self:
         """From now on replies are looked for."""
@@ -287,9 +294,9 @@ class ClosedLoop:
 
     def begin(self, program: Coroutine[Any, Any, None], connection: LentConnection) -> Caller:
         """Let a caller go."""
-        number, reader = connection.end.fileno(), connection.reader
+        number = connection.end.fileno()
         self._poll.register(number, _ONCE)
-        self._watched[number] = connection.end.recv_into, reader.feed, reader.gets, connection
+        self._watched[number] = connection.end.recv, connection
         connection.loop = self
         caller = Caller(program, connection)
         self._loop.call_soon(caller.step)
@@ -320,18 +327,19 @@ class ClosedLoop:
             outbox.clear()
 
     def _replies(self, events: list[tuple[int, int]]) -> None:
-        watched, buffer = self._watched, self._buffer
+        watched, at_sight = self._watched, _AT_SIGHT.get
         for number, event in events:
             known = watched.get(number)
             if known is None:  # forgotten in the same turn
                 continue
-            receive, feed, gets, connection = known
+            receive, connection = known
             try:
-                length = receive(buffer)
-                feed(buffer, 0, length)
-                if length == _MOST_BYTES or (length and event != _NEWS):  # there is more, or the end: be told again
+                data = receive(_FEW_BYTES)
+                reply = _NOT_SEEN if connection.begun else at_sight(data, _NOT_SEEN)
+                if reply is _NOT_SEEN:
+                    reply = self._parsed(number, connection, data)
+                if event != _NEWS and data:  # the end: be told again
                     self._poll.modify(number, _ONCE)
-                reply = gets()
             except BlockingIOError:
                 continue
             except (OSError, hiredis.ProtocolError) as error:
@@ -344,8 +352,21 @@ class ClosedLoop:
                     connection.caller.step(reply)
                 else:
                     self._hand_over(connection, reply)
-            elif not length:
+            elif not data:
                 connection.lose("the server closed the connection")
+
+    def _parsed(self, number: int, connection: LentConnection, data: bytes) -> Any:
+        """The first whole reply; False where there is none yet. Raises OSError, hiredis.ProtocolError."""
+        reader = connection.reader
+        reader.feed(data)
+        if len(data) == _FEW_BYTES:
+            with contextlib.suppress(BlockingIOError):
+                length = connection.end.recv_into(self._buffer)
+                reader.feed(self._buffer, 0, length)  # type: ignore[arg-type] # its stub knows no buffers
+                self._poll.modify(number, _ONCE)  # there may be more, or the end: be told again
+        reply = reader.gets()
+        connection.begun = reply is False
+        return reply
 
     @staticmethod
     def _hand_over(connection: LentConnection, reply: Any) -> None:
@@ -363,7 +384,11 @@ class ClosedLoop:
                     connection.caller.throw(reply)
                 else:
                     connection.caller.step(reply)
-            if connection.answered == connection.sent or (reply := gets()) is False:
+            if connection.answered == connection.sent:
+                return
+            reply = gets()
+            if reply is False:
+                connection.begun = True
                 return
             connection.answered = at = connection.answered + 1
 

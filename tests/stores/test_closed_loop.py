@@ -129,6 +129,54 @@ def test_much_at_once(redis: RedisTarget, key: str) -> None:
     assert played(redis, key, work, work) == [True, True]
 
 
+def test_replies_that_come_in_pieces(redis: RedisTarget, key: str) -> None:
+    """A piece of a reply may look like a whole one; what comes after it is not shifted."""
+    over = asyncio.Event()
+
+    async def piecemeal(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        replies, theirs = (
+            await asyncio.open_unix_connection(redis.path)
+            if redis.path
+            else await asyncio.open_connection(redis.host, redis.port)
+        )
+        with contextlib.suppress(OSError):
+            while asked := await reader.read(1 << 16):
+                theirs.write(asked)
+                for piece in (await replies.read(1 << 16)).splitlines(keepends=True):
+                    writer.write(piece)
+                    for _ in range(8):  # so that it is read before the next one comes
+                        await asyncio.sleep(0)
+        for end in (theirs, writer):
+            end.close()
+            with contextlib.suppress(OSError):
+                await end.wait_closed()
+        over.set()
+
+    async def work() -> list[Any]:
+        server = await asyncio.start_server(piecemeal, "127.0.0.1", 0)
+        session = await _session(RedisTarget(port=server.sockets[0].getsockname()[1]), "a")
+        told: list[Any] = []
+
+        async def asks() -> None:
+            for value in ("+OK\r\n", "$-1\r\n", "x" * 400 + "\r\n:1\r\n"):
+                told.append(await session.redis("SET", key, value, "EX", "60"))
+                told.append(await session.redis("GET", key))
+                told.append(await session.redis("GET", f"{key}:nothing"))
+            told.append(await asyncio.gather(*(session.redis("EXISTS", name) for name in (key, f"{key}:nothing"))))
+
+        with callers([session]) as begin:
+            (begun,) = begin([asks()])
+            await asyncio.wait([begun], timeout=5)
+        begun.result()
+        await session.close()
+        await over.wait()
+        server.close()
+        return told
+
+    values = [b"+OK\r\n", b"$-1\r\n", b"x" * 400 + b"\r\n:1\r\n"]
+    assert asyncio.run(work()) == [told for value in values for told in (b"OK", value, None)] + [[1, 0]]
+
+
 def test_a_connection_that_ends(redis: RedisTarget, key: str) -> None:
     """Whoever waits is told, whoever comes later too, and the others go on."""
 
