@@ -21,6 +21,9 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$p && break; done)
 
+# Compiled code is kept, whatever the environment says: tests start race some hundred times, and pytest compiles them all.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test check matrix bench results lock clean
 .DELETE_ON_ERROR:
 

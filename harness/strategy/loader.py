@@ -164,6 +164,7 @@ def _folder(kind: Kind) -> Path:
     return (bundled if bundled.is_dir() else package.parent) / _FOLDERS[kind]
 
 
+@cache
 def _bundled_script(kind: Kind, name: str) -> Path | None:
     """The script that defines a bundled name: mostly the one of that name, else by the index."""
     script = _folder(kind) / f"{name.replace('-', '_')}.py"

@@ -197,6 +197,11 @@ def test_a_slow_service_is_asked_no_longer_than_the_budget(race: Callable[..., A
     assert ended.stderr == f"race: the time was up after {bursts} of 1,000 bursts: --budget gives it more\n"
 
 
+def written() -> Iterator[Path]:
+    """The files in this folder, but for the service itself and what Python has compiled of it."""
+    return (path for path in Path.cwd().rglob("*") if path.is_file() and path.suffix not in {".py", ".pyc"})
+
+
 def test_tls_http_2_and_secrets(race: Callable[..., Any], tmp_path: Path, secrets: None) -> None:
     """A lost update behind TLS, over HTTP/2 by ALPN; token and cookie are in nothing that is printed or kept."""
     authority = trustme.CA()
@@ -231,7 +236,7 @@ def test_tls_http_2_and_secrets(race: Callable[..., Any], tmp_path: Path, secret
         assert refused.code == 2
         assert "add was answered 401, even alone" in refused.stderr
     printed = "".join(one.stdout + one.stderr for one in (ended, shown, untrusted, insecure, refused))
-    kept = b"".join(path.read_bytes() for path in Path.cwd().rglob("*") if path.is_file() and path.suffix != ".py")
+    kept = b"".join(map(Path.read_bytes, written()))
     own = target.read_bytes()
     for secret in ("s3cret-t0ken", "c00kie-s3cret", "wr0ng-one"):
         assert secret not in printed
@@ -311,7 +316,7 @@ def test_a_login_before_the_bursts(
         asking.close()
         assert len(logins) >= 20
         assert {count for user, count in logins.items() if user.startswith("counter-")} <= {0, 1}
-    kept = b"".join(path.read_bytes() for path in Path.cwd().rglob("*") if path.is_file() and path.suffix != ".py")
+    kept = b"".join(map(Path.read_bytes, written()))
     for secret in ("pa55word", "wr0ng", "t0ken", "sess10n"):
         assert secret not in ended.stdout + ended.stderr + refused.stderr
         assert secret.encode() not in kept
