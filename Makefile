@@ -46,7 +46,7 @@ check: test
 	$(BIN)/lint-imports
 	@stores="$$($(BIN)/python .ci/local_stores.py)"; \
 	if [ -n "$$stores" ]; then \
-		echo "once more, the tests with a store, on the servers of this machine"; \
+		echo "once more, what differs by server, on the servers of this machine"; \
 		env $$stores $(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "stores and not load and not long" && \
 		env $$stores $(BIN)/python -m pytest -q -m "stores and load and not long"; \
 	else \

@@ -7,6 +7,7 @@ says something else of it.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from harness.strategy.loader import strategies
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from harness import Scenario, Strategy
 
+EXAMPLES = 2 if "RACE_TEST_POSTGRES_URL" in os.environ else 6
+"""Of what is drawn for a strategy: a server of another version is asked whether it understands, which takes few."""
 ONE_ROW = {"double-submit", "counter"}
 """Every variant is at home there."""
 ROWS = "last-owner"

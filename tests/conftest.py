@@ -13,12 +13,14 @@ import pytest
 from harness.cli.entry import run
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
+UNDER_TEST = {"stores": {"redis", "postgres"}, "strategies": {"world"}}
+"""Folder to the fixtures of its tests that give the servers named by the environment, where it names some."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything under tests/stores needs a store."""
+    """What asks for a server under test is to be tried on others, too."""
     for item in items:
-        if "stores" in item.path.relative_to(Path(__file__).parent).parts:
+        if isinstance(item, pytest.Function) and UNDER_TEST.get(item.path.parent.name, set()) & {*item.fixturenames}:
             item.add_marker(pytest.mark.stores)
 
 

@@ -32,7 +32,7 @@ WRITE = os.environ.get("RACE_SNAPSHOTS") == "write"
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ENDS = {"violated": 1, "proved": 0, "bounded": 0, "inconclusive": 3}
 
-pytestmark = [pytest.mark.stores, pytest.mark.xdist_group("docs")]
+pytestmark = pytest.mark.xdist_group("docs")
 
 
 class Shown(NamedTuple):

@@ -121,7 +121,6 @@ class Endless(Strategy):
 
 
 @pytest.mark.long
-@pytest.mark.stores
 @pytest.mark.parametrize("command", ["explore", "run"])
 def test_commands(tmp_path: Path, command: str) -> None:
     """One line with the place, exit 2: neither held nor proved."""

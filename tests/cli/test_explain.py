@@ -28,7 +28,6 @@ def document(ended: Any) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.stores
 def test_a_scenario(race: Race) -> None:
     """Its story is its script's, its interleaving is real and can be had again, every strategy is placed."""
     ended = race("explain", "double-submit", "--all")
@@ -41,7 +40,6 @@ def test_a_scenario(race: Race) -> None:
     assert max(map(len, ended.stdout.splitlines())) <= 80
 
 
-@pytest.mark.stores
 @pytest.mark.parametrize(
     "name",
     [
@@ -64,7 +62,6 @@ def test_half_a_page(race: Race, name: str) -> None:
     assert [word in text for word in ("Cost measured on", "starts/s relative", " does as well")] == [held] * 3
 
 
-@pytest.mark.stores
 def test_of_many_steps_those_are_drawn_that_matter(race: Race) -> None:
     """Who read before the other wrote, and both writes; a step has a line, and none is there that looks in vain."""
     drawn = race("explain", "queue").stdout.partition("Where it stops")[2].partition("Broke")[0]
@@ -86,7 +83,6 @@ def test_a_story_of_its_own() -> None:
     assert "Any rule" not in weaker
 
 
-@pytest.mark.stores
 def test_the_interleaving_is_the_one_explored(race: Race) -> None:
     """Step by step, as `race explore` draws it."""
     (picture,) = document(race("explain", "counter", "--json"))["interleavings"]
@@ -95,7 +91,6 @@ def test_the_interleaving_is_the_one_explored(race: Race) -> None:
     assert picture["schedule"]["steps"] == explored["steps"]
 
 
-@pytest.mark.stores
 @pytest.mark.parametrize(
     ("words", "roles", "says"),
     [
@@ -119,7 +114,6 @@ def test_how_it_goes(race: Race, words: tuple[str, ...], roles: list[str], says:
     assert says in pictures[-1]["says"] or not says
 
 
-@pytest.mark.stores
 def test_ones_own(race: Race) -> None:
     """A script's docstrings are its story, and its false claim is told: exit 1."""
     for name in ("tickets.py", "fix.py"):
@@ -145,7 +139,6 @@ def row(strategy: str, starts_per_s: float) -> dict[str, Any]:
     return {**found, "starts_per_s": starts_per_s, "relative_throughput": starts_per_s / 9000}
 
 
-@pytest.mark.stores
 def test_costs_are_of_the_latest_results(race: Race) -> None:
     """Of a run of one's own where there is one, else of the table that comes along; which, is said."""
     said = document(race("explain", "counter", "--json"))["costs"]
@@ -185,7 +178,6 @@ def test_wrong_usage(race: Race, words: tuple[str, ...], line: str) -> None:
     assert (ended.code, ended.stdout, ended.stderr) == (2, "", f"race: {line}\n")
 
 
-@pytest.mark.stores
 def test_without_a_server(race: Race) -> None:
     """Exit 3, one line."""
     ended = race("explain", "counter", "--redis-url", "redis://127.0.0.1:1")

@@ -50,7 +50,6 @@ def without_ends(text: str) -> str:
     return text.split("\n", 1)[1].rsplit("Again", 1)[0]
 
 
-@pytest.mark.stores
 def test_the_table(tmp_path: Path) -> None:
     """Thirty cells, as known, from a prompt; the document is saved, too."""
     ended = run("isolation", "--json", cwd=tmp_path)

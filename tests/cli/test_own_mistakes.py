@@ -120,7 +120,6 @@ BY_WORKERS = ("a strategy that forgets to answer", "an owner that fails")
 """Those that take another way where several processes make a load."""
 
 
-@pytest.mark.stores
 @pytest.mark.parametrize(
     ("command", "mistake"),
     [

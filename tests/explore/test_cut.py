@@ -15,7 +15,6 @@ from harness.model import Verdict
 if TYPE_CHECKING:
     from tests.explore.conftest import Stage
 
-pytestmark = pytest.mark.stores
 
 LOOKING = '''
 """A consumer that looks into its list again and again, and is right."""

@@ -15,8 +15,6 @@ from harness.model import Verdict
 if TYPE_CHECKING:
     from tests.explore.conftest import Stage
 
-pytestmark = pytest.mark.stores
-
 
 class Interrupted(Exhaustive):
     """Sends SIGINT as it is asked for a choice, the `at`th; counts the schedules that were over by then, and after."""

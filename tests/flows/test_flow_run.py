@@ -15,7 +15,7 @@ from harness.results.schema import schema_text
 if TYPE_CHECKING:
     from tests.conftest import Ended
 
-pytestmark = [pytest.mark.stores, pytest.mark.xdist_group("flows")]
+pytestmark = pytest.mark.xdist_group("flows")
 Race = Callable[..., "Ended"]
 
 BLIND = """

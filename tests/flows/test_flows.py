@@ -25,7 +25,7 @@ from harness.stores import Stores, Targets
 if TYPE_CHECKING:
     from tests.conftest import Ended
 
-pytestmark = [pytest.mark.stores, pytest.mark.xdist_group("flows")]
+pytestmark = pytest.mark.xdist_group("flows")
 
 
 class Table:

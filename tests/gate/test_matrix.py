@@ -151,7 +151,6 @@ def test_wrong_usage(race: Race) -> None:
 
 @pytest.mark.load
 @pytest.mark.long
-@pytest.mark.stores
 @pytest.mark.xdist_group("load")
 def test_a_small_library(few: None, race: Race) -> None:
     """Cells of both stores under three rules are as claimed; the tables lie in the results folder."""
@@ -170,7 +169,6 @@ def test_a_small_library(few: None, race: Race) -> None:
 
 @pytest.mark.load
 @pytest.mark.long
-@pytest.mark.stores
 @pytest.mark.xdist_group("load")
 def test_a_false_claim_is_found(race: Race, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fix whose check was taken out fails the matrix, and the command that shows it is told."""

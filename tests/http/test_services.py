@@ -20,7 +20,7 @@ from harness.results import schema_text
 from tests.servers import PrivateValkey, free_port
 from tests.services import COUNTER_TARGET, EXAMPLE, counter, example, listening
 
-pytestmark = [pytest.mark.stores, pytest.mark.load, pytest.mark.long]
+pytestmark = [pytest.mark.load, pytest.mark.long]
 
 BOUND = ("--bursts", "40", "--quiet", "--json")
 

@@ -23,7 +23,7 @@ from tests.conftest import Ended
 from tests.servers import free_port
 from tests.services import listening
 
-pytestmark = [pytest.mark.stores, pytest.mark.xdist_group("serve")]
+pytestmark = pytest.mark.xdist_group("serve")
 
 
 RUN = ("run", "counter", "--quiet")

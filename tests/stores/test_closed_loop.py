@@ -15,7 +15,7 @@ from harness.burst.session import LoadSession, VirtualProcess
 from harness.model import CommandRefused, ConnectionLost
 from harness.stores import RedisConnection, RedisTarget
 
-pytestmark = [pytest.mark.stores, pytest.mark.skipif(not POSSIBLE, reason="this system has no epoll")]
+pytestmark = pytest.mark.skipif(not POSSIBLE, reason="this system has no epoll")
 
 
 @pytest.fixture

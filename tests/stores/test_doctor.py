@@ -16,7 +16,6 @@ from harness.results.schema import schema_text
 from harness.stores import PostgresConnection, PostgresTarget
 from tests.servers import PrivateValkey, free_port
 
-pytestmark = pytest.mark.stores
 Race = Callable[..., Any]
 
 

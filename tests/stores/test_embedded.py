@@ -20,8 +20,6 @@ from harness.stores import RedisConnection, Stores, sweep
 from harness.stores.embedded import Embedded
 from harness.stores.guard import _runs_in
 
-pytestmark = pytest.mark.stores
-
 Until = Callable[[Callable[[], object]], None]
 OWNER = """
 import asyncio, os, sys

@@ -26,8 +26,6 @@ from harness.stores import (
 )
 from harness.stores.health import changed, look_postgres, look_redis, read_redis
 
-pytestmark = pytest.mark.stores
-
 FINE = {"redis_version": "7.2.4", "run_id": "a", "role": "master", "redis_mode": "standalone"}
 
 

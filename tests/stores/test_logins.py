@@ -16,7 +16,6 @@ from harness.strategy import OWN
 if TYPE_CHECKING:
     from harness.stores import PostgresTarget, RedisTarget
 
-pytestmark = pytest.mark.stores
 
 WRITES = "return redis.call('SET', KEYS[1], 'x')"
 

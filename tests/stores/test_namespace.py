@@ -13,8 +13,6 @@ from harness.model import StoreUnavailable
 from harness.stores import PostgresConnection, PostgresTarget, RedisConnection, RedisTarget, Stores
 from harness.stores.namespace import PostgresNamespace, RedisNamespace, new_run_id
 
-pytestmark = pytest.mark.stores
-
 
 async def _keys(target: RedisTarget, *names: str) -> list[bool]:
     """Which of these keys exist."""

@@ -12,8 +12,6 @@ from harness.model import ConnectionLost, StatementRefused
 from harness.stores import PostgresConnection, PostgresTarget
 from harness.strategy import Isolation, Rows
 
-pytestmark = pytest.mark.stores
-
 
 def test_rows_and_counts(postgres: PostgresTarget) -> None:
     """Rows are tuples; the count is of rows touched."""

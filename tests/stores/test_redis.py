@@ -16,8 +16,6 @@ from harness.model import CommandRefused, ConnectionLost
 from harness.stores import RedisConnection, RedisTarget
 from harness.stores import redis as module
 
-pytestmark = pytest.mark.stores
-
 
 @pytest.fixture
 def key(redis: RedisTarget) -> Iterator[str]:

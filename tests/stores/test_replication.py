@@ -14,8 +14,6 @@ from harness.stores import RedisConnection, Stores
 if TYPE_CHECKING:
     from harness.stores import RedisTarget
 
-pytestmark = pytest.mark.stores
-
 
 async def seen(replica: RedisConnection, key: str, value: bytes) -> float:
     """The instant at which a value is there."""

@@ -1,10 +1,11 @@
-"""Real servers for these tests, started once: an embedded Valkey and an embedded PostgreSQL."""
+"""Real servers for these tests, started once, or those that the environment names."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import itertools
+import os
 from contextlib import AsyncExitStack
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,9 @@ import pytest
 
 from harness.burst.serving import connected
 from harness.burst.session import LoadSession, VirtualProcess
-from harness.model import PASSED_ON
-from harness.stores import PostgresConnection, RedisConnection, Stores, Targets
+from harness.model import PASSED_ON, UsageError
+from harness.stores import PostgresConnection, RedisConnection, StoreInfo, Stores, Targets
+from harness.stores.health import require
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
@@ -47,15 +49,17 @@ class World:
         self.tables: set[str] = set()
         self.sessions: dict[str, Interrupted] = {}
         self.targets: Targets
+        self.infos: dict[str, StoreInfo]
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Run to its end."""
         return self.runner.run(work)
 
     async def open(self) -> None:
-        """Start both servers and connect to them."""
-        stores = Stores(redis_url=None, postgres_url=None, allow_hosts=(), need={"redis", "postgres"})
-        await self.stack.enter_async_context(stores)
+        """Start both servers, or take those that RACE_TEST_REDIS_URL and RACE_TEST_POSTGRES_URL name; connect."""
+        named = (os.environ.get(f"RACE_TEST_{kind}_URL") for kind in ("REDIS", "POSTGRES"))
+        stores = await self.stack.enter_async_context(Stores(*named))
+        self.infos = {info.kind: info for info in stores.infos}
         self.targets = targets = Targets.from_description(stores.describe())
         for name in ("one", "other", "owner"):
             session = Interrupted(
@@ -82,6 +86,10 @@ class World:
 
     async def seed(self, scenario: Scenario, strategy: Strategy) -> str:
         """A key that nobody has used, with its row where it needs one."""
+        try:
+            require(self.infos[strategy.store], strategy.needs)
+        except UsageError as older:
+            pytest.skip(str(older))
         key = f"thing:{next(self.numbers)}"
         value = scenario.initial_value
         if strategy.store == "postgres":

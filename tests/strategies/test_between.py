@@ -15,8 +15,6 @@ from harness.strategy.loader import find_scenario, find_strategy
 if TYPE_CHECKING:
     from tests.strategies.conftest import World
 
-pytestmark = pytest.mark.stores
-
 COUNTER = find_scenario("counter")()
 
 

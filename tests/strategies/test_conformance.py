@@ -14,14 +14,12 @@ from hypothesis import strategies as st
 
 from harness import Conditions, Request, Scenario, Strategy
 from harness.strategy.loader import find_scenario, scenarios
-from tests.cells import translations
+from tests.cells import EXAMPLES, translations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.strategies.conftest import World
-
-pytestmark = pytest.mark.stores
 
 WRONG_ALONE = {
     "atomic:no-nx",
@@ -195,7 +193,7 @@ def of(strategy: Strategy) -> st.SearchStrategy[list[Asked]]:
 
 
 @pytest.mark.parametrize(("strategy", "rule"), RIGHT)
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_alone_a_strategy_does_what_the_rule_says(
     world: World, strategy: Strategy, rule: str, data: st.DataObject

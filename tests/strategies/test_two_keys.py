@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from harness import Conditions, Outcome, Reply, Request, Scenario, Strategy
 from harness.strategy.loader import find_scenario, find_strategy, strategies
+from tests.cells import EXAMPLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
     from harness import State
     from tests.strategies.conftest import World
-
-pytestmark = pytest.mark.stores
 
 
 class Transfer(Scenario):
@@ -70,7 +69,7 @@ async def conforms(world: World, strategy: Strategy, asked: list[tuple[bool, int
 
 
 @pytest.mark.parametrize("strategy", list(cells()))
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(asked=st.lists(st.tuples(st.booleans(), st.integers(0, 12)), min_size=1, max_size=6))
 def test_alone_a_strategy_does_what_the_rule_says(
     world: World, strategy: Strategy, asked: list[tuple[bool, int]]
