@@ -132,8 +132,8 @@ class Booking(Scenario):
     refusals = ("taken", "not booked")
     initial_value: Any = {}
     operations = {
-        "book": Signature({"from": int, "until": int}, decision=""),
-        "cancel": Signature({"from": int, "until": int}, decision=""),
+        "book": Signature({"from": int, "until": int}, {}, "", ("booked", "taken")),
+        "cancel": Signature({"from": int, "until": int}, {}, "", ("cancelled", "not booked")),
     }
     rows = ChildRowLayout(
         "hosts",

@@ -51,7 +51,7 @@ class Counter(Scenario):
         "a counter is too low": "--strategy naive",
     }
     invariant = "the value is the number of acknowledged adds"
-    operations = {"add": Signature({}, {"value": int}, "added")}
+    operations = {"add": Signature({}, {"value": int}, "added", ("added",))}
     rows = RowLayout({"value": "bigint"}, lambda value: (value,), lambda row: row[0], "counters")
     layouts = procedure_layouts(rows, __file__)
     forms = {

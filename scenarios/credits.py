@@ -246,7 +246,7 @@ class Credits(Scenario):
     }
     invariant = "the model is not called more often than there are credits"
     refusals = ("no credit", "unknown")
-    operations = {name: Signature(decision="") for name in TOLD}
+    operations = {name: Signature({}, {}, "", [one.decision for one in told]) for name, told in TOLD.items()}
     rules = {"reserve": reserve, "check-first": check_first, "unmetered": unmetered}
     wrong = {"unmetered": "a user without a row is taken for one without a limit"}
     split = {"check-first": "the balance is looked at before the call and charged after it: others come in between"}

@@ -349,9 +349,9 @@ class DoubleSubmit(Scenario):
     invariant = "at most one attempt per user is at work"
     refusals = ("rejected", "wait", "join", "lost", "gone")
     operations = {
-        "start": Signature({}, {"attempt": str, "replaced": str}, ""),
-        "finish": Signature(decision=""),
-        "result": Signature({"of": str}, {"attempt": str}, ""),
+        "start": Signature({}, {"attempt": str, "replaced": str}, "", ("accepted", "rejected", "wait", "join")),
+        "finish": Signature({}, {}, "", ("finished", "lost")),
+        "result": Signature({"of": str}, {"attempt": str}, "", ("join", "answered", "gone")),
     }
     rules = {"drop": drop, "wait": wait, "join": join, "replace": replace_first}
     leases_ms = LEASE_MS

@@ -248,8 +248,8 @@ class IdempotencyKey(Scenario):
     invariant = "one execution per key"
     refusals = ("in progress", "wait", "mismatch", "lost")
     operations = {
-        "begin": Signature({"body": str}, {"answer": str}, decision=""),
-        "complete": Signature({"answer": str}, decision=""),
+        "begin": Signature({"body": str}, {"answer": str}, "", ("go", "in progress", "wait", "mismatch", "replay")),
+        "complete": Signature({"answer": str}, {}, "", ("done", "lost")),
     }
     rules = {rule: claiming(MEANWHILE[rule], LEASES[rule]) for rule in MEANWHILE} | {"cached": cached}
     wrong = {"cached": "answers are stored at the end: until then nothing keeps the second one out"}

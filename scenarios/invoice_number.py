@@ -141,7 +141,7 @@ class InvoiceNumber(Scenario):
     }
     invariant = "the numbers of an account are 1, 2, 3 ... without gaps or doubles"
     initial_value: Any = {}
-    operations = {"issue": Signature({"amount": int}, {"number": int}, "issued")}
+    operations = {"issue": Signature({"amount": int}, {"number": int}, "issued", ("issued", "refused"))}
     rows = ChildRowLayout(
         "accounts",
         "invoices",

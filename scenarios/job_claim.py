@@ -259,9 +259,9 @@ class JobClaim(Scenario):
     wrong = {"blind": "a completion that comes late undoes a cancellation"}
     initial_value: Any = JOBS
     operations = {
-        "claim": Signature({"job": str}, {"job": str}, "claimed"),
-        "complete": Signature({"job": str, "worker": str}, decision=""),
-        "cancel": Signature({"job": str}, decision=""),
+        "claim": Signature({"job": str}, {"job": str}, "claimed", ("claimed", "none")),
+        "complete": Signature({"job": str, "worker": str}, {}, "", ("completed", "late")),
+        "cancel": Signature({"job": str}, {}, "", ("cancelled", "too late")),
     }
     rows = ChildRowLayout(
         "queues",

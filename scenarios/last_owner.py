@@ -108,8 +108,8 @@ class LastOwner(Scenario):
     invariant = "a team has an owner"
     initial_value = OWNERS
     operations = {
-        "leave": Signature({"owner": str}, decision=""),
-        "join": Signature({"owner": str}, decision="joined"),
+        "leave": Signature({"owner": str}, {}, "", ("left", "refused")),
+        "join": Signature({"owner": str}, {}, "joined", ("joined",)),
     }
     values = ValueLayout(" ".join, str.split)
     rows = ChildRowLayout(

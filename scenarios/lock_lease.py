@@ -57,7 +57,7 @@ class LockLease(Scenario):
         "a lock that nobody holds is never free": "--strategy redis-lock:no-lease --faults crash",
     }
     initial_value: Any = {"version": 0, "by": ""}
-    operations = {"build": Signature({"takes_ms": int}, {"version": int, "after": str}, "built")}
+    operations = {"build": Signature({"takes_ms": int}, {"version": int, "after": str}, "built", ("built",))}
     lock_lease_ms = LEASE_MS
     bursts = 60
     rows = RowLayout(

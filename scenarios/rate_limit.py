@@ -314,7 +314,7 @@ class RateLimit(Scenario):
     }
     invariant = "no more requests are let through in a minute than the limit"
     refusals = ("limited",)
-    operations = {"hit": Signature({"limit": int}, decision="")}
+    operations = {"hit": Signature({"limit": int}, {}, "", ("admitted", "limited"))}
     rules = {
         "fixed": fixed,
         "sliding-counter": sliding_counter,

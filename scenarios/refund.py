@@ -162,8 +162,8 @@ class Refund(Scenario):
     refusals = ("refused", "nothing")
     initial_value: Any = {"captured": CAPTURED, "refunds": {}}
     operations = {
-        "refund": Signature({"amount": int}, decision=""),
-        "bounce": Signature(decision=""),
+        "refund": Signature({"amount": int}, {}, "", ("refunded", "refused")),
+        "bounce": Signature({}, {}, "", ("returned", "nothing")),
     }
     rows = ChildRowLayout(
         "payments",

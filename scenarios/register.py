@@ -109,9 +109,9 @@ class Register(Scenario):
     }
     invariant = "some order of the requests explains every answer"
     operations = {
-        "read": Signature({}, {"value": object}),
-        "write": Signature({"value": object}),
-        "cas": Signature({"old": object, "new": object}, {"swapped": bool}),
+        "read": Signature({}, {"value": object}, decisions=(DONE,)),
+        "write": Signature({"value": object}, decisions=(DONE,)),
+        "cas": Signature({"old": object, "new": object}, {"swapped": bool}, decisions=(DONE,)),
     }
     rows = RowLayout({"value": "text"}, lambda value: (encode(value),), lambda row: decode(row[0]), "registers")
     forms = {

@@ -217,8 +217,8 @@ class SixWriters(Scenario):
     }
     invariant = "nothing is taken from a frozen account, and no more than there is"
     operations = {
-        "take": Signature({"amount": int}, {"left": int}, decision="taken"),
-        "freeze": Signature({}, {"left": int}, decision="done"),
+        "take": Signature({"amount": int}, {"left": int}, "taken", ("taken", "refused")),
+        "freeze": Signature({}, {"left": int}, "done", ("done",)),
     }
     roles = WRITERS
     rules = dict.fromkeys(KNOWN, the_method)

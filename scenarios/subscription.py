@@ -70,6 +70,13 @@ MEANINGS = {
     "blind": Meaning(ids=False, stands=False, reopens=True),
 }
 
+ANSWERS = {
+    "begin": ("pending", "reopened", "refused", "known"),
+    "settle": ("active", "late", "known"),
+    "abandon": ("abandoned", "kept"),
+    "cancel": ("cancelled", "ended", "noted", "refused"),
+}
+
 
 def deciding(meaning: Meaning) -> Rule:
     """The rule of that meaning."""
@@ -274,7 +281,7 @@ class Subscription(Scenario):
     symptoms = {
         "cancelled, and the plan came back": "--strategy lua --rule blind",
     }
-    operations = {name: Signature(decision="") for name in LUA}
+    operations = {name: Signature({}, {}, "", answers) for name, answers in ANSWERS.items()}
     rules = {name: deciding(meaning) for name, meaning in MEANINGS.items()}
     wrong = {"blind": "a result that comes after a cancel, or again, flips the plan, however well it is locked"}
     breaks_under = dict.fromkeys(MEANINGS, ("crash",))

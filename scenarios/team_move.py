@@ -119,8 +119,8 @@ class TeamMove(Scenario):
     refusals = ("refused", "gone already")
     initial_value: Any = {"open": True, "members": 1}
     operations = {
-        "move": Signature(decision=""),
-        "delete": Signature({}, {"members": int}, "deleted"),
+        "move": Signature({}, {}, "", ("moved", "refused"), (2,)),
+        "delete": Signature({}, {"members": int}, "deleted", ("deleted", "gone already"), (1,)),
     }
     rows = RowLayout(
         {"open": "boolean", "members": "int"},

@@ -68,9 +68,9 @@ class Text(Scenario):
     invariant = "some order of the requests explains every answer"
     initial_value = ""
     operations = {
-        "get": Signature({}, {"value": str}),
-        "put": Signature({"value": str}),
-        "append": Signature({"value": str}),
+        "get": Signature({}, {"value": str}, decisions=(DONE,)),
+        "put": Signature({"value": str}, decisions=(DONE,)),
+        "append": Signature({"value": str}, decisions=(DONE,)),
     }
     looking = ("get",)
     blind = {"put": True, "append": False}

@@ -140,7 +140,7 @@ class TokenRotation(Scenario):
     }
     invariant = "a token has one successor"
     refusals = ("refused", "revoked")
-    operations = {"rotate": Signature({"token": str}, {"token": str}, decision="")}
+    operations = {"rotate": Signature({"token": str}, {"token": str}, "", ("rotated", "revoked", "refused"))}
     rules = {"replay": rotating(GRACE["replay"]), "strict": rotating(GRACE["strict"]), "refuse": refuse}
     wrong = {
         "strict": "who comes second is taken for a thief, and everybody is signed out",

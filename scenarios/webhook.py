@@ -200,7 +200,9 @@ class Webhook(Scenario):
     }
     invariant = "the status is that of the newest event"
     operations = {
-        "deliver": Signature({"event": str, "version": int, "status": str, "credits": int}, decision=""),
+        "deliver": Signature(
+            {"event": str, "version": int, "status": str, "credits": int}, {}, "", ("applied", "duplicate")
+        ),
     }
     rules = {rule: handling(once=once, newest=newest) for rule, (once, newest) in ASKS.items()}
     wrong = {

@@ -75,6 +75,7 @@ def _subject(file: HistoryFile, name: str, rule: str) -> tuple[str, Subject]:
     """The rule's name, and what the judge asks. Raises UsageError."""
     from harness.judge import Subject
     from harness.strategy import RuleSpec
+    from harness.strategy.arities import signatures
     from harness.strategy.loader import find_scenario, nearest
 
     if not name:
@@ -89,7 +90,7 @@ def _subject(file: HistoryFile, name: str, rule: str) -> tuple[str, Subject]:
     scenario = scenario.under(rule)
     strategy = _strategy(file, scenario) if scenario.duties else None
     return rule, Subject(
-        RuleSpec(scenario, rule, strategy), scenario.invariants(), scenario.initial_value, scenario.operations
+        RuleSpec(scenario, rule, strategy), scenario.invariants(), scenario.initial_value, signatures(scenario)
     )  # fmt: skip
 
 

@@ -160,7 +160,7 @@ def operation_of(line: Mapping[str, Any], signatures: Signatures, *, foreign: bo
     if operation is None:
         operation = _any_operation(line, signatures)
         if foreign:
-            _all_declared(operation, signatures.get(operation.request.operation))
+            _all_declared(operation, signatures.get(operation.request.operation, _ANY))
     return operation
 
 
@@ -189,7 +189,7 @@ def _ordinary(line: Mapping[str, Any], signatures: Signatures) -> Operation | No
         or type(keys[0]) is not str or type(invoked_ns) is not int or type(returned_ns) is not int
         or returned_ns < invoked_ns or type(reply) is not dict or "decision" in reply or not known.decision
         or len(request) != len(known.args) + 1 or len(reply) != len(known.reply)
-        or type(attempt) is not str or type(now_ms) is not int
+        or type(attempt) is not str or type(now_ms) is not int or (known.keys and 1 not in known.keys)
     ):  # fmt: skip
         return None
     for wanted, values in ((known.args, request), (known.reply, reply)):
@@ -369,10 +369,16 @@ def _check(values: Mapping[str, Any], wanted: Mapping[str, type], where: str) ->
             raise _wrong(name, values[name], kind)
 
 
-def _all_declared(operation: Operation, known: Signature | None) -> None:
-    if known is None:
-        return
+def _all_declared(operation: Operation, known: Signature) -> None:
     request, reply = operation.request, operation.reply
+    if known.keys and len(request.keys) not in known.keys:
+        takes = f"{' or '.join(map(str, sorted(known.keys)))} {'key' if {*known.keys} == {1} else 'keys'}"
+        raise MalformedError(f"{request.operation} takes {takes}, not {len(request.keys)}")
+    if known.decisions and reply is not None and reply.decision not in {*known.decisions, ABORTED.decision}:
+        there = ", ".join(known.decisions)
+        raise MalformedError(f"unknown decision {shown(reply.decision)} of {request.operation}; there are: {there}")
+    if known is _ANY:
+        return
     places = [("request", request.args, known.args)]
     if reply is not None and reply.decision == known.decision:
         places.append(("reply", reply.values, known.reply))

@@ -6,7 +6,7 @@ them per request, and a frozen dataclass costs three times as much to build.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -78,12 +78,16 @@ PASSED_ON = Reply("passed on")
 class Signature(NamedTuple):
     """What an operation takes and answers: argument or value to its type (`object`: anything).
 
-    `decision` is what a reply means that names none in a history; "" where it has to be named.
+    `decision` is what a reply means that names none in a history; "" where it has to be named. `decisions` are all
+    that it may answer under any rule, `keys` how many keys it may name: a history of others that says anything else
+    is refused. Empty: not checked.
     """
 
     args: Mapping[str, type] = NOTHING
     reply: Mapping[str, type] = NOTHING
     decision: str = DONE
+    decisions: Collection[str] = ()
+    keys: Collection[int] = ()
 
 
 class Outcome(NamedTuple):

@@ -31,12 +31,12 @@ from harness.serve.pool import Pool
 from harness.serve.refused import Refused
 from harness.stores import RedisConnection, Targets
 from harness.strategy import Scenario, Strategy
+from harness.strategy.arities import arities
 from harness.strategy.loader import nearest
 
 TIMEOUT_S = 10.0
 """As in a load: who is not answered by then is stuck."""
 _LOOK_S = 0.25
-_DRAWN = 40
 _WARM = 2
 """Sessions that a worker opens for a cell before its first request."""
 _WORDS: Mapping[type, str] = {
@@ -123,7 +123,7 @@ class Service:
         self._reading = pool.home(lambda: self._connect(owner=True)) if self.strategy.guarded else self._home
         self._divided = self.strategy.applied(self.rule, "") is not self.rule or bool(self.scenario.duties)
         self._sessions = 0
-        self._arities = _arities(self.scenario)
+        self._arities = arities(self.scenario)
 
     async def _connect(self, *, owner: bool = False) -> LoadSession:
         """A session of callers, who may not write where the strategy is guarded; `owner`: of who may in any case."""
@@ -275,16 +275,6 @@ def _instant(session: LoadSession) -> tuple[int, int]:
     """When it was decided: an interval whose end may be open until the answer."""
     now_ms, most = session.now_at_ms, session.now_max_ms
     return now_ms, most if most >= 0 else max(now_ms, time.time_ns() // 1_000_000)
-
-
-def _arities(scenario: Scenario) -> dict[str, set[int]]:
-    """How many keys each operation takes, as the bursts show: "" is for those of attempts."""
-    found: dict[str, set[int]] = {}
-    for number in range(_DRAWN):
-        for item in scenario.burst(Random(number), 2 + number % 4):
-            operation = item.operation if isinstance(item, Request) else ""
-            found.setdefault(operation, set()).add(len(item.keys))
-    return found
 
 
 def _told(args: Mapping[str, type]) -> str:

@@ -82,7 +82,7 @@ def test_a_document_follows_its_schema(race: Race) -> None:
 def test_anything_may_be_in_a_history(race: Race) -> None:
     """Long values are cut, and what a terminal would obey is spelt out."""
     nasty, long = "\x1b[2J\u202e", "x" * 500
-    keys = {"keys": [nasty, long]}
+    keys = {"keys": [nasty + long]}
     ended = race(
         "verify",
         file("h.jsonl", *({**one, **keys} for one in WRITES), {**STALE, **keys, "reply": {"value": nasty + long}}),

@@ -18,7 +18,10 @@ from harness.judge.history import operation_line, operation_of
 from harness.model import ABORTED, Effect, Evidence, Operation, Reply, Request, Signature, Status, UsageError
 
 ANY: dict[str, Signature] = {}
-REGISTER = {"read": Signature({}, {"value": object}), "write": Signature({"value": object})}
+REGISTER = {
+    "read": Signature({}, {"value": object}, "done", ("done", "stale"), (1,)),
+    "write": Signature({"value": object}),
+}
 HEADER = Header("register", "default", "naive", 7, "burst")
 ONE = Reply("done", {"value": 1})
 END = Closing("naive", 10, 9, None, complete=True)
@@ -114,6 +117,9 @@ MALFORMED: list[tuple[Any, str]] = [
      'unknown value "ok" in the reply of write; there are none'),
     (line(request={"operation": "write", "value": 1, "ttl": 5}, reply={}),
      'unknown value "ttl" in the request of write; there are: value'),
+    (line(keys=["k", "l"]), "read takes 1 key, not 2"),
+    (line(reply={"decision": "raed"}), 'unknown decision "raed" of read; there are: done, stale'),
+    (line(decision="raed"), 'unknown decision "raed" of read; there are: done, stale'),
     (line(reply=3), "'reply' must be an object, not 3"),
     (line(invoked_ns="1"), "'invoked_ns' must be a whole number, not \"1\""),
     (line(invoked_ns=True), "'invoked_ns' must be a whole number, not true"),
