@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -10,7 +11,7 @@ from harness.judge.findings import Finding
 from harness.judge.partitions import Budget
 from harness.model import Effect, Evidence, Operation
 
-_EXPLAIN_S = 0.5
+_EXPLAIN_S = 2.0
 
 Ask = Callable[[Evidence, Budget], Finding]
 """Judges evidence within a budget, again."""
@@ -21,7 +22,8 @@ class Contradiction:
     """One broken piece: what was broken, and the operations and effects that show it.
 
     `unordered` are the fewest that no order explains, `longest` the longest order of what came before them;
-    `concerned` are those that a breach names. `rest_needed`: without the state at rest there would be an order.
+    `concerned` are those that a breach names. `rest_needed`: without the state at rest no contradiction was
+    found. `fewest`: there was time to look for fewer operations, to the end.
     """
 
     piece: str
@@ -33,17 +35,30 @@ class Contradiction:
     concerned: tuple[Operation, ...]
     effects: tuple[Effect, ...]
     rest_needed: bool
+    fewest: bool
 
 
-def contradict(evidence: Evidence, ask: Ask, seconds: float = 20.0) -> Contradiction:
-    """What shows that this evidence is broken; each of the searches for it takes so many seconds at most."""
-    budget = Budget(seconds=seconds, explain_s=_EXPLAIN_S)
-    finding, rest_needed = ask(evidence, replace(budget, explain_s=0.0)), False
+def contradict(evidence: Evidence, ask: Ask, seconds: float = 20.0, finding: Finding | None = None) -> Contradiction:
+    """What shows that this evidence is broken, as far as the search for it gets in so many seconds.
+
+    `finding` is what it was found to be, where it has been judged.
+    """
+    until = time.monotonic() + seconds
+
+    def asked(again: Evidence, share: float) -> Finding:
+        left_s = max(0.0, until - time.monotonic()) * share
+        return ask(again, Budget(seconds=left_s, explain_s=min(_EXPLAIN_S, left_s / 2)))
+
+    finding, rest_needed = finding or ask(evidence, Budget(seconds=seconds, explain_s=0.0)), False
     if finding.order == "illegal":
-        without = ask(replace(evidence, rest=None), budget)
-        rest_needed = evidence.rest is not None and without.order == "legal"
-        explained = ask(evidence, budget) if rest_needed else without
-        finding = replace(finding, unordered=explained.unordered, longest=explained.longest)
+        explained = asked(replace(evidence, rest=None), 1 / 2)
+        if evidence.rest is not None and explained.order != "illegal":
+            rest_needed = True
+            explained = asked(evidence, 1)
+        if explained.order == "illegal":
+            finding = replace(
+                finding, unordered=explained.unordered, longest=explained.longest, fewest=explained.fewest
+            )
     by_id = {operation.request.id: operation for operation in evidence.operations}
     breaches = [breach for found in finding.breaches.values() for breach in found]
     names = {name for breach in breaches for name in breach.operations} | set(finding.stuck)
@@ -58,6 +73,7 @@ def contradict(evidence: Evidence, ask: Ask, seconds: float = 20.0) -> Contradic
         concerned,
         tuple(effect for effect in evidence.effects if effect.attempt in names),
         rest_needed,
+        finding.fewest,
     )
 
 

@@ -19,8 +19,9 @@ class Finding:
     """What was found about one piece of evidence.
 
     `unordered` and `longest` are ids of operations, given where `order` is illegal: the fewest that cannot
-    be ordered, and the longest order of what came before. `breaches` has an entry
-    for every invariant that was asked and answered. `unknown_why` says why the order is not known.
+    be ordered, and the longest order of what came before; `fewest` where there was time to look for fewer.
+    `breaches` has an entry for every invariant that was asked and answered. `unknown_why` says why the order is not
+    known.
     `checker_error` is the text of an exception of the rule or of an invariant: whatever was
     not answered because of it is not known, and never held.
     """
@@ -28,6 +29,7 @@ class Finding:
     order: Outcome
     unordered: tuple[str, ...] = ()
     longest: tuple[str, ...] = ()
+    fewest: bool = False
     breaches: Mapping[str, tuple[Breach, ...]] = field(default_factory=lambda: NOTHING)
     stuck: tuple[str, ...] = ()
     unknown_why: str = ""
@@ -66,7 +68,8 @@ def judge_evidence(
         except Exception as error:
             errors.append(failed(invariant.name, error))
     stuck = tuple(operation.request.id for operation in evidence.operations if operation.error == STUCK)
-    return Finding(order.outcome, order.unordered, order.longest, breaches, stuck, order.why, "; ".join(errors))
+    found = (order.outcome, order.unordered, order.longest, order.fewest)
+    return Finding(*found, breaches, stuck, order.why, "; ".join(errors))
 
 
 def asked_of(invariants: Iterable[Invariant], mode: str) -> list[str]:

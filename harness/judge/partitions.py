@@ -49,6 +49,7 @@ class OrderFound:
     outcome: Outcome
     unordered: tuple[str, ...] = ()
     longest: tuple[str, ...] = ()
+    fewest: bool = False
     why: str = ""
     keys: tuple[str, ...] = ()
     partitions: int = 0
@@ -248,7 +249,7 @@ def _why(opened: _Open) -> str:
 
 
 def _illegal(opened: _Open, spec: Spec, traits: Traits, budget: Budget, total: int) -> OrderFound:
-    found = Unordered((opened.stuck,) if opened.stuck else (), ())
+    found = Unordered((opened.stuck,) if opened.stuck else ())
     if opened.search is not None and opened.search.outcome == "illegal":
         found = explain_illegal(opened.search, spec, opened.rest, traits, budget.explain_s)
-    return OrderFound("illegal", found.operations, found.longest, "", opened.keys, total)
+    return OrderFound("illegal", *found, keys=opened.keys, partitions=total)

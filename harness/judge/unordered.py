@@ -25,11 +25,13 @@ _CANDIDATES = 256
 class Unordered(NamedTuple):
     """Ids of operations: those that cannot be ordered, and the longest order of what comes before.
 
-    A long history is explained from the last point at which its state was certain.
+    A long history is explained from the last point at which its state was certain. `fewest`: it was tried to do with
+    fewer, to the end.
     """
 
-    operations: tuple[str, ...]
-    longest: tuple[str, ...]
+    operations: tuple[str, ...] = ()
+    longest: tuple[str, ...] = ()
+    fewest: bool = False
 
 
 class _Window:
@@ -84,22 +86,22 @@ class _Window:
 def explain_illegal(search: Search, spec: Spec, rest: Rest | None, traits: Traits, seconds: float) -> Unordered:
     """Make the contradiction small, for about so many seconds; `search` has found no order. Nothing in no time."""
     if seconds <= 0:
-        return Unordered((), ())
+        return Unordered()
     until = time.monotonic() + seconds
     window = _Window(search, spec, rest, traits)
     entries = search.timeline.entries
     last = () if window.rest else (window.last,)
     if len(window.known) > _WIDEST:
-        return Unordered(tuple(entries[place].id for place in last), ())
+        return Unordered(tuple(entries[place].id for place in last))
     whole = window.again(window.known, traced=True)
-    if _outcome(whole, _PATIENCE[-1], until + seconds) != "illegal":
-        return Unordered(tuple(entries[place].id for place in last), ())
+    if _outcome(whole, _PATIENCE[-1], until) != "illegal":
+        return Unordered(tuple(entries[place].id for place in last))
     longest = _longest(whole)
     core = [place for place in window.known if place not in last]
     for steps in _PATIENCE:
         core = _fewer(window, core, last, steps, until)
     places = sorted({*core, *last}, key=lambda place: entries[place].invoked_ns)
-    return Unordered(tuple(entries[place].id for place in places), longest)
+    return Unordered(tuple(entries[place].id for place in places), longest, time.monotonic() <= until)
 
 
 def _fewer(window: _Window, core: list[int], last: tuple[int, ...], steps: int, until: float) -> list[int]:

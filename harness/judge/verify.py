@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.judge.contradiction import Contradiction, contradict
-from harness.judge.findings import asked_of
+from harness.judge.findings import Finding, asked_of
+from harness.judge.partitions import Budget
 from harness.judge.pieces import History, Piece
 from harness.judge.score import Conclusion, Score
 from harness.judge.turns import Subject, judge, take_turns
 from harness.model import Evidence
+
+_EXPLAINED_S, _LEAST_S = 20.0, 1.0
+"""To explain what is broken takes so long at most; so long it may take when the budget has been spent on judging."""
+
+_NOTHING = Finding("unknown")
 
 Told = Callable[[int, int, int], None]
 """Is told how many pieces are done, of how many, and how many are broken."""
@@ -30,19 +36,29 @@ class Verification:
 def verify(history: History, subject: Subject, budget_s: float, told: Told | None = None) -> Verification:
     """Judge every piece, for about so many seconds."""
     until = time.monotonic() + budget_s
-    score, broken = Score(), list[tuple[bool, int, Piece]]()
+    score, broken = Score(), 0
+    shown: tuple[bool, int, int] | None = None
+    found = _NOTHING
     pieces = [piece for piece in history.pieces if len(piece) or piece.effects or piece.left]
     for done, judged in enumerate(take_turns(pieces, subject, until), start=1):
         finding, piece = judged.finding, pieces[judged.place]
         score.weigh(judged.weight, finding, alone=history.header is None)
         if finding.broken:
-            broken.append((not any(finding.breaches.values()), len(piece), piece))
+            broken += 1
+            # To be shown: the smallest, but where an invariant is broken as well, in the domain's words, rather that.
+            this = (not any(finding.breaches.values()), len(piece), judged.place)
+            if shown is None or this < shown:
+                shown, found = this, finding
         if told is not None:
-            told(done, len(pieces), len(broken))
+            told(done, len(pieces), broken)
     for piece in history.pieces:
         if piece.probes:
             score.weigh_probes(Evidence(piece.name, (), (), probes=piece.probes), subject.invariants)
-    return Verification(history, score, _conclude(history, subject, score), _contradiction(broken, subject))
+    contradiction = None
+    if shown is not None:
+        left_s = min(_EXPLAINED_S, max(_LEAST_S, until - time.monotonic()))
+        contradiction = _contradiction(pieces[shown[-1]], found, subject, left_s)
+    return Verification(history, score, _conclude(history, subject, score), contradiction)
 
 
 def _conclude(history: History, subject: Subject, score: Score) -> Conclusion:
@@ -62,14 +78,10 @@ def _conclude(history: History, subject: Subject, score: Score) -> Conclusion:
     return score.conclude(facts, names, history.header.strategy)
 
 
-def _contradiction(broken: Sequence[tuple[bool, int, Piece]], subject: Subject) -> Contradiction | None:
-    """One of the broken pieces, looked at again for as little as possible that shows it.
+def _contradiction(piece: Piece, finding: Finding, subject: Subject, seconds: float) -> Contradiction:
+    """A broken piece, looked at again for as little as possible that shows it."""
 
-    The smallest, but where an invariant is broken as well, in the domain's words, rather such a one.
-    """
-    if not broken:
-        return None
-    _wordless, _size, piece = min(broken, key=lambda one: one[:2])
-    return contradict(
-        piece.evidence(subject.initial_value), lambda evidence, budget: judge(evidence, subject, piece, budget)
-    )
+    def ask(evidence: Evidence, budget: Budget) -> Finding:
+        return judge(evidence, subject, piece, budget)
+
+    return contradict(piece.evidence(subject.initial_value), ask, seconds, finding)

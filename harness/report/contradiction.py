@@ -30,6 +30,12 @@ def draw_contradiction(found: Document, paint: Paint = plain) -> Iterator[str]:
         shown, more = most(found["unordered"], _MOST_UNORDERED)
         head = f"{plural(len(found['unordered']), 'operation')} {where} that no order explains"
         yield from _timeline(head, shown, more, paint)
+    if found["order"] == "violated" and not found.get("fewest", True):
+        none = "which operations contradict each other"
+        yield from wrapped(
+            f"   There was no time to find out {'whether fewer would do' if found['unordered'] else none}.", _WIDTH
+        )
+        yield ""
     if found["rest"] is not None:
         left = " ".join(f"{key}={json.dumps(value)}" for key, value in found["rest"].items())
         yield from (f"   {line}" for line in wrapped(printable(f"left at rest: {left}"), _WIDTH - 4, "  "))

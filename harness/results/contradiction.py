@@ -33,6 +33,7 @@ def contradiction_document(found: Contradiction) -> dict[str, Any]:
         "operations": len(evidence.operations),
         "unordered": _lines(found.unordered),
         "longest": _lines(found.longest),
+        "fewest": found.fewest,
         "concerned": _lines(found.concerned),
         "effects": _effects(found.effects),
         "rest": dict(evidence.rest) if found.rest_needed and evidence.rest is not None else None,

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
-from harness.judge import Closing, Header, Subject, Verification, verify
+from harness.judge import Budget, Closing, Finding, Header, Subject, Verification, contradict, verify
 from harness.judge.history import Left
 from harness.judge.pieces import Collector, History
 from harness.model import Breach, Effect, Evidence, Invariant, Operation, Reply, Request, State, Status, Verdict
+from harness.report.contradiction import draw_contradiction
+from harness.results.contradiction import contradiction_document
 from harness.strategy import RuleSpec
 from harness.strategy.loader import find_scenario
 from tests.judge.histories import Register, Text, operation
@@ -257,6 +259,24 @@ def test_where_nobody_looked_at_rest_it_is_not_blamed() -> None:
     assert found.contradiction is not None
     assert not found.contradiction.rest_needed
     assert found.contradiction.unordered
+
+
+def test_to_explain_takes_no_longer_than_it_may() -> None:
+    """All searches for it together; what was judged is not judged again; what was cut short is marked."""
+    asked = list[Budget]()
+
+    def ask(_evidence: Evidence, budget: Budget) -> Finding:
+        asked.append(budget)
+        return Finding("unknown" if len(asked) == 1 else "illegal", ("sr",), ("sw",))
+
+    evidence = Evidence("0", ("s",), STALE, rest={"s": 1})
+    found = contradict(evidence, ask, 1_000.0, Finding("illegal"))
+    assert [one.request.id for one in (*found.unordered, *found.longest)] == ["sr", "sw"]
+    assert (found.rest_needed, found.fewest) == (True, False)
+    assert "There was no time" in "\n".join(draw_contradiction(contradiction_document(found)))
+    assert len(asked) == 2
+    assert asked[0].seconds <= 500
+    assert sum(one.explain_s for one in asked) < 1_000
 
 
 def test_effects_find_their_keys_by_their_attempt() -> None:
