@@ -80,6 +80,16 @@ class Open:
         return known and self.isolation != "serializable"
 
 
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A command between MULTI and EXEC, queued at an instant."""
+
+    name: str
+    words: tuple[Any, ...]
+    touch: Touch
+    now_ms: int
+
+
 class Caller:
     """A program with its session. `place` numbers its connections, `process` its virtual process."""
 
@@ -103,7 +113,7 @@ class Caller:
         # where it is in a transaction
         self.transaction: Open | None = None
         self.statement: Statement | None = None
-        self.queued: list[Touch] | None = None
+        self.queued: list[Queued] | None = None
         self.watched: Touch = NOWHERE
         # what it waits for
         self.task: asyncio.Future[Any] | None = None

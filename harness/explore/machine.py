@@ -15,10 +15,11 @@ from harness.explore.faults import crash, possible, start_again
 from harness.explore.leases import Leases
 from harness.explore.passing import TIME_MOVES, later, let_time_pass, pause, sleep_on
 from harness.explore.program import REPLICA, Cast
+from harness.explore.redis_steps import finish_redis, redis_step
 from harness.explore.search import Search
 from harness.explore.session import FOUND, Pending
 from harness.explore.statement import kind_of
-from harness.explore.steps import end_reading, finish_redis, finish_sql, grant, redis_step, take_step
+from harness.explore.steps import end_reading, finish_sql, grant, take_step
 from harness.explore.touch import EVERYTHING, LOCAL, NOWHERE, Touch, disturbs
 from harness.explore.waiting import answered, wake_statements
 from harness.explore.world import World
@@ -50,7 +51,7 @@ class Machine:
         self.crowded = False
         self.overtaken = False
         self.rows_moved = False
-        self.leases = Leases()
+        self.leases = Leases(world.base_ms)
         self._began = time.monotonic()
         self.rows_ran_out = False
         self.idle_ms = 0

@@ -11,7 +11,7 @@ import math
 from typing import TYPE_CHECKING
 
 from harness.explore.event import Choice, Event
-from harness.explore.steps import finish_redis
+from harness.explore.redis_steps import finish_redis
 from harness.explore.touch import EVERYTHING
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ async def move(machine: Machine, ms: int, event: Event) -> None:
     """So much time passes: keys with a time to live vanish, who slept wakes up."""
     event.add(EVERYTHING)
     if machine.world.store == "redis":
-        machine.leases.left(await machine.world.age(_touched(machine), ms))
+        await machine.world.age(_touched(machine), machine.leases, machine.now_ms, machine.now_ms + ms)
     machine.now_ms += ms
     machine.idle_ms += ms
     for caller in machine.callers:
@@ -120,8 +120,8 @@ async def move(machine: Machine, ms: int, event: Event) -> None:
 
 async def _vanishes_ms(machine: Machine) -> int | None:
     """In how many milliseconds the next key vanishes; None where none will."""
-    leases = await machine.world.deadlines(_touched(machine))
-    return machine.leases.nominal(leases[0], machine.now_ms, machine.elapsed_ms) + 1 if leases else None
+    soonest = await machine.world.soonest(_touched(machine), machine.leases, machine.now_ms)
+    return None if soonest is None else soonest + 1
 
 
 def _touched(machine: Machine) -> list[str]:

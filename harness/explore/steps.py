@@ -3,60 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Sequence
-from typing import Any, Protocol
 
 from harness.burst.shown import word as shown_word
-from harness.explore.blocking import patience
 from harness.explore.caller import Caller
-from harness.explore.event import Choice, Event
-from harness.explore.leases import Leases, lease_ms
-from harness.explore.program import Cast
-from harness.explore.session import CLOCK, WORK, Pending, fixed_touch
-from harness.explore.touch import (
-    EVERYTHING,
-    LOCAL,
-    NOWHERE,
-    Touch,
-    command_touch,
-    command_touched,
-    lives,
-    reads,
-    writes,
-)
-from harness.explore.world import World
-from harness.model import CommandRefused, ConnectionLost, StatementRefused, StoreFault
+from harness.explore.event import Event
+from harness.explore.redis_steps import catch_up, copy_step, redis_step, script_step
+from harness.explore.session import WORK, Pending, fixed_touch
+from harness.explore.stage import Stage, broke_off, fail, tell
+from harness.explore.touch import Touch, writes
+from harness.model import ConnectionLost, StatementRefused, StoreFault
 
 CANCELLED = "57014"
-_MOST_SEEN = 10_000
 STORE_STEPS = frozenset({"redis", "script", "sql", "commit", "rollback"})
-
-
-class Stage(Protocol):
-    """The machine, as a step sees it."""
-
-    world: World
-    cast: Cast
-    now_ms: int
-    caps: set[str]
-    disturbed: str
-    leases: Leases
-    stored: dict[str, str]
-    mutexes: dict[tuple[int, str], list[Caller]]
-
-    async def resume(self, caller: Caller, event: Event, value: Any, *, throw: bool = False) -> None:
-        """Let a program go on with a reply or an error."""
-
-    async def settle(self, caller: Caller, event: Event) -> None:
-        """Let a program go on to the next step that others can notice."""
-
-    async def answered(self, caller: Caller, event: Event) -> bool:
-        """Whether a statement ends; False once it is known to wait."""
-        ...
-
-    async def remove(self, caller: Caller, event: Event) -> None:
-        """A dead caller has done its last."""
 
 
 async def take_step(stage: Stage, caller: Caller, event: Event, *, lost: bool) -> None:
@@ -71,13 +29,13 @@ async def take_step(stage: Stage, caller: Caller, event: Event, *, lost: bool) -
         case "redis":
             await redis_step(stage, caller, pending, event, lost=lost)
         case "script":
-            await _script(stage, caller, pending, event, lost=lost)
+            await script_step(stage, caller, pending, event, lost=lost)
         case "sql" | "commit" | "rollback":
             await _sql(stage, caller, pending, event, lost=lost)
         case "copy":
-            await _copy(stage, caller, pending, event)
+            await copy_step(stage, caller, pending, event)
         case "catch-up":
-            await _catch_up(stage, caller, event)
+            await catch_up(stage, caller, event)
         case "lock":
             await _lock(stage, caller, pending, event)
         case "unlock":
@@ -105,191 +63,6 @@ async def _other(stage: Stage, caller: Caller, pending: Pending, event: Event) -
             caller.condition, caller.due_ms = "sleeping", stage.now_ms + int(pending.ms) + 1
             return
     await stage.resume(caller, event, None)
-
-
-# Redis
-
-
-async def redis_step(stage: Stage, caller: Caller, pending: Pending, event: Event, *, lost: bool) -> None:
-    """One command."""
-    world, plain = stage.world, stage.cast.plain
-    sent = tuple(part.decode(errors="replace") if isinstance(part, bytes) else str(part) for part in pending.words)
-    words = tuple(map(plain, sent))
-    known = world.seen.get(words)
-    if known is None:
-        known = world.seen[words] = await _look_at(world, words)
-    name, touch, leases = known
-    if name == "EXEC":
-        touch = caller.watched
-        for queued in caller.queued or ():
-            touch = touch.with_(queued)
-    stage.stored.update(zip(words, sent, strict=True))
-    if name == "TIME" and caller.queued is None:
-        event.add(CLOCK)
-        seconds, ms = divmod(stage.now_ms, 1000)
-        reply: Any = [str(seconds).encode(), str(1000 * ms).encode()]
-        event.show(caller, "redis", words, reply, lost=lost)
-        await _told(stage, caller, event, reply, lost=lost)
-        return
-    if leases:
-        stage.leases.set_by(sent, stage.now_ms)
-    waits = patience(pending.words) if caller.queued is None else None
-    if waits is not None:
-        await _waiting(stage, caller, (pending, event, lost), *waits, touch)
-        return
-    try:
-        reply = await (await world.redis(caller.place)).execute(*pending.words)
-    except StoreFault as fault:
-        _disturbs(stage, fault)
-        event.add(touch)
-        event.show(caller, "redis", words, f"! {fault.code}")
-        await _failed(stage, caller, event, fault)
-        return
-    if caller.queued is not None and name not in {"EXEC", "DISCARD"}:
-        caller.queued.append(touch)
-        touch = NOWHERE
-    elif name == "EXEC" and reply is None:
-        touch = Touch(reads=touch.reads | touch.writes, everything=touch.everything)
-    else:
-        touch = command_touched(words, touch, reply)
-    _follow_transaction(caller, name, touch)
-    event.add(touch)
-    event.show(caller, "redis", words, reply, lost=lost)
-    await _told(stage, caller, event, reply, lost=lost)
-
-
-async def _waiting(
-    stage: Stage, caller: Caller, sent: tuple[Pending, Event, bool], words: tuple[Any, ...], waits_ms: int, touch: Touch
-) -> None:
-    """A command that may wait inside the server. `words`: the same without an end, which is the scheduler's."""
-    event = sent[1]
-    event.add(touch)
-    caller.task, caller.sent = await stage.world.send(caller.place, words), sent
-    if not await stage.world.waits_inside(caller.place, caller.task):
-        await finish_redis(stage, caller, event)
-    elif caller.late:
-        await stage.remove(caller, event)
-    else:
-        caller.condition, event.blocked, caller.waits_for = "blocked", True, ()
-        caller.due_ms = stage.now_ms + waits_ms if waits_ms else 0
-        if waits_ms:  # time moves only once nobody else can: that it ends before somebody comes is not tried
-            stage.caps.add("a command that waits may give up before it is served")
-
-
-async def finish_redis(stage: Stage, caller: Caller, event: Event) -> None:
-    """Hand the answer of a command that waited to its caller. `event` is the step in which it came."""
-    assert caller.sent is not None
-    assert caller.task is not None
-    (pending, sent, lost), task = caller.sent, caller.task
-    caller.task, caller.sent, caller.condition, caller.due_ms = None, None, "ready", 0
-    words = tuple(stage.cast.plain(shown_word(word)) for word in pending.words)
-    if event is not sent:
-        caller.last = event
-        event.add(command_touch(words, stage.world.kinds))
-    error = task.exception()
-    if error is not None:
-        if not isinstance(error, StoreFault):
-            raise error
-        _disturbs(stage, error)
-        event.show(caller, "redis", words, f"! {error.code}", sent=sent)
-        await _failed(stage, caller, event, error)
-        return
-    event.show(caller, "redis", words, task.result(), sent=sent, lost=lost)
-    await _told(stage, caller, event, task.result(), lost=lost)
-
-
-async def _look_at(world: World, words: tuple[str, ...]) -> tuple[str, Touch, bool]:
-    """A command's name, what it may touch, and whether it sets a time to live."""
-    if len(world.seen) >= _MOST_SEEN:
-        world.seen.clear()
-    name = words[0].upper()
-    if name not in world.kinds and name not in LOCAL:
-        await world.learn(name)
-    return name, command_touch(words, world.kinds), lease_ms(words) is not None
-
-
-def _follow_transaction(caller: Caller, name: str, touch: Touch) -> None:
-    match name:
-        case "MULTI":
-            caller.queued = []
-        case "EXEC" | "DISCARD":
-            caller.queued, caller.watched = None, NOWHERE
-        case "WATCH":
-            caller.watched = caller.watched.with_(touch)
-        case "UNWATCH":
-            caller.watched = NOWHERE
-
-
-async def _copy(stage: Stage, caller: Caller, pending: Pending, event: Event) -> None:
-    """A read from the replica: nobody's writes disturb it but those that have come through."""
-    event.add(reads("replica"))
-    words = ("REPLICA", *(stage.cast.plain(shown_word(word)) for word in pending.words))
-    try:
-        reply = await stage.world.copy_answer(*pending.words)
-    except StoreFault as fault:
-        _disturbs(stage, fault)
-        event.show(caller, "redis", words, f"! {fault.code}")
-        await _failed(stage, caller, event, fault)
-        return
-    event.show(caller, "redis", words, reply)
-    await _told(stage, caller, event, reply, lost=False)
-
-
-async def _catch_up(stage: Stage, caller: Caller, event: Event) -> None:
-    """The replica gets all that its primary has done so far."""
-    event.add(EVERYTHING)
-    if any(other.alive for other in stage.cast.callers if other is not caller):  # else nobody will ever notice
-        event.show(caller, "redis", ("catches up",))
-    await stage.world.catch_up()
-    await stage.resume(caller, event, None)
-
-
-_ASKS_TIME = re.compile(r"""["']time["']""", re.IGNORECASE)
-_TIME_IS_GIVEN = """local redis, clock = redis, table.remove(ARGV)
-redis = setmetatable({}, {__index = redis})
-redis.call = function(name, ...)
-  if string.upper(name) ~= 'TIME' then return getmetatable(redis).__index.call(name, ...) end
-  return {string.format('%d', math.floor(clock / 1000)), string.format('%d', clock % 1000 * 1000)}
-end
-redis.pcall = function(name, ...)
-  if string.upper(name) ~= 'TIME' then return getmetatable(redis).__index.pcall(name, ...) end
-  return redis.call(name)
-end
-"""
-"""Put before a script that asks the server what time it is: the last argument says it."""
-
-
-async def _script(stage: Stage, caller: Caller, pending: Pending, event: Event, *, lost: bool) -> None:
-    source, keys, args = pending.words
-    plain = [stage.cast.plain(key) for key in keys]
-    stage.stored.update(zip(plain, keys, strict=True))
-    touch = writes(*(f"redis:{key}" for key in plain)) if keys else EVERYTHING
-    before = await _contents(stage, keys) if caller.prompt else None
-    called = pending.name == "function"
-    shown = ("FCALL" if called else "LUA", *plain, *(stage.cast.plain(shown_word(arg)) for arg in args))
-    if _ASKS_TIME.search(source):
-        source, args = _TIME_IS_GIVEN + source, (*args, stage.now_ms)
-        event.add(CLOCK)
-    first = ("FCALL", await stage.world.registered(source)) if called else ("EVALSHA", await stage.world.digest(source))
-    stage.leases.set_by_script(stage.cast.leases_ms, args, stage.now_ms)
-    try:
-        reply = await (await stage.world.redis(caller.place)).execute(*first, len(keys), *keys, *args)
-    except StoreFault as fault:
-        _disturbs(stage, fault)
-        event.add(touch)
-        event.show(caller, "redis", shown, f"! {fault.code}")
-        await _failed(stage, caller, event, fault)
-        return
-    if before is not None and before == await _contents(stage, keys):
-        touch = Touch(touch.writes, frozenset(lives(touch.writes)), touch.everything)
-    event.add(touch)
-    event.show(caller, "redis", shown, reply, lost=lost)
-    await _told(stage, caller, event, reply, lost=lost)
-
-
-async def _contents(stage: Stage, keys: Sequence[str]) -> list[Any]:
-    """What lies there: a renewal leaves it, and whoever polls need not look again."""
-    return [await stage.world.dump(key) for key in keys]
 
 
 # PostgreSQL
@@ -332,20 +105,20 @@ async def finish_sql(stage: Stage, caller: Caller, event: Event) -> None:
     if error is not None:
         if not isinstance(error, StoreFault):
             raise error
-        _disturbs(stage, error)
+        broke_off(stage, error)
         if caller.victim and error.code == CANCELLED:
             error = StatementRefused("40P01", "deadlock detected")
         caller.victim = False
         event.released = True
         event.show(caller, "sql", shown, f"! {error.code}", sent=sent)
-        await _failed(stage, caller, event, error)
+        await fail(stage, caller, event, error)
         return
     if not ending and open_ is not None and caller.statement is not None:
         open_.held.add(caller.statement, task.result().count)
     event.show(caller, "sql", shown, "" if ending else task.result(), sent=sent, lost=lost)
     if pending.kind == "commit" and open_ is not None and open_.visible:
         event.made_visible(open_.visible)
-    await _told(stage, caller, event, task.result(), lost=lost)
+    await tell(stage, caller, event, task.result(), lost=lost)
 
 
 async def end_reading(stage: Stage, caller: Caller, event: Event) -> None:
@@ -412,45 +185,3 @@ async def _ask(stage: Stage, caller: Caller, pending: Pending, event: Event, *, 
         event.woke.append(started.name)
         started.last = event
         await stage.settle(started, event)
-
-
-# What the caller is told
-
-
-async def _told(stage: Stage, caller: Caller, event: Event, reply: Any, *, lost: bool) -> None:
-    if caller.late:  # it is dead, but what it had sent still arrived
-        await stage.remove(caller, event)
-    elif lost:
-        await _lose(stage, caller, event)
-    else:
-        await stage.resume(caller, event, reply)
-
-
-async def _lose(stage: Stage, caller: Caller, event: Event) -> None:
-    """The connection broke before the reply: what it held goes, and the caller is told so."""
-    await stage.world.renew(caller.place)
-    if caller.transaction is not None:
-        event.end(caller.transaction, committed=False)
-        caller.transaction = None
-    caller.queued, caller.watched = None, NOWHERE
-    await _failed(stage, caller, event, ConnectionLost("the reply was lost"))
-
-
-def _disturbs(stage: Stage, fault: StoreFault) -> None:
-    """A connection that breaks off is a fault that nobody chose."""
-    if isinstance(fault, ConnectionLost):
-        stage.disturbed = f"a connection to the store broke off: {fault}"
-
-
-async def _failed(stage: Stage, caller: Caller, event: Event, fault: StoreFault) -> None:
-    if isinstance(fault, CommandRefused) and not isinstance(fault, StatementRefused):
-        caller.queued, caller.watched = None, NOWHERE
-    if caller.late:
-        await stage.remove(caller, event)
-    else:
-        await stage.resume(caller, event, fault, throw=True)
-
-
-def unseen(choice: Choice, stage: Any) -> Event:
-    """For steps that nobody else can notice."""
-    return Event(0, choice, stage)

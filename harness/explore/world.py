@@ -12,6 +12,7 @@ from typing import Any
 
 from harness.explore.blocking import either
 from harness.explore.catalog import Catalog, look_at
+from harness.explore.leases import FAR_MS, Leases
 from harness.explore.touch import CommandKind, Touch
 from harness.model import CommandRefused, ConnectionLost, StatementRefused
 from harness.stores import (
@@ -69,7 +70,7 @@ class World:
         self.catalog = Catalog()
         self.kinds: dict[str, CommandKind | None] = {}
         self.seen: dict[tuple[str, ...], tuple[str, Touch, bool]] = {}
-        """Commands without names of one schedule: the name, what it may touch, whether it sets a time to live."""
+        """Commands without names of one schedule: the name, what it may touch, whether it goes by the clock."""
         self._guarded = strategy.guarded
         self._copied = strategy.lag_ms is not None
         self._replica: DirectConnection | RedisConnection | None = None
@@ -315,7 +316,8 @@ class World:
         if self.store == "redis" and value is not None:
             connection = self._aside
             for name in names.values():
-                await connection.execute(*self.scenario.values.write(self.prefix + name, value, self.base_ms))
+                words = self.scenario.values.write(self.prefix + name, value, self.base_ms)
+                await connection.execute(*Leases(self.base_ms).sent(words, self.base_ms))
         return names
 
     @property
@@ -340,24 +342,25 @@ class World:
 
     # Time
 
-    async def deadlines(self, stored: Iterable[str]) -> list[int]:
-        """In how many milliseconds the keys with a lease vanish, soonest first. `stored` are names in the store."""
-        names = list(stored)
-        if not names or self.store != "redis":
-            return []
-        connection = self._aside
-        left = [await connection.execute("PTTL", name) for name in names]
-        return sorted({ms for ms in left if ms > 0})
+    async def soonest(self, stored: Iterable[str], leases: Leases, now_ms: int) -> int | None:
+        """In how many milliseconds the first key with a lease vanishes. `stored` are names in the store."""
+        left = [await self._aside.execute("PTTL", name) for name in stored]
+        return min((leases.left_ms(ms, now_ms) for ms in left if ms > 0), default=None)
 
-    async def age(self, stored: Iterable[str], ms: int) -> int | None:
-        """Let that much time pass for the keys with a lease. What is left of the one that vanishes first."""
-        connection = self._aside
-        soonest: int | None = None
+    async def age(self, stored: Iterable[str], leases: Leases, now_ms: int, then_ms: int) -> None:
+        """Time passes for the keys with a lease, from one instant to another."""
         for name in stored:
-            left = await connection.execute("PTTL", name)
-            if left > ms:
-                await connection.execute("PEXPIRE", name, left - ms)
-                soonest = left - ms if soonest is None else min(soonest, left - ms)
-            elif left >= 0:
-                await connection.execute("DEL", name)
-        return soonest
+            left = await self._aside.execute("PTTL", name)
+            if left < 0:
+                continue
+            end_ms = now_ms + leases.left_ms(left, now_ms)
+            if end_ms <= then_ms:
+                await self._aside.execute("DEL", name)
+            elif left < FAR_MS:
+                await self._aside.execute("PEXPIRE", name, leases.far(end_ms))
+
+    async def put_off(self, stored: str, leases: Leases, queued_ms: int | None, end_ms: int | None) -> None:
+        """A lease that was queued for one end gets another, if it is the one that the key has."""
+        left = await self._aside.execute("PTTL", stored)
+        if end_ms is not None and left >= FAR_MS and leases.end_of(left) == queued_ms:
+            await self._aside.execute("PEXPIRE", stored, leases.far(end_ms))

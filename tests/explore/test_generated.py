@@ -234,13 +234,13 @@ def test_sql_programs(stage: Stage, isolation: str) -> None:
 
 def test_a_wrong_dependence_is_seen(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Were a write taken for something that concerns nobody, fewer outcomes would be seen than there are."""
-    from harness.explore import steps
+    from harness.explore import redis_steps
     from harness.explore.touch import NOWHERE
 
     # The last command of each concerns nobody: that requests overlap is not enough to see it.
     programs = [[("get", "x"), ("set-read", "x"), ("get", "y")]] * 2
     same(stage, RedisRuns, programs)
-    monkeypatch.setattr(steps, "command_touch", lambda *_: NOWHERE)
-    monkeypatch.setattr(steps, "command_touched", lambda *_: NOWHERE)
+    monkeypatch.setattr(redis_steps, "command_touch", lambda *_: NOWHERE)
+    monkeypatch.setattr(redis_steps, "command_touched", lambda *_: NOWHERE)
     with pytest.raises(AssertionError):
         same(stage, RedisRuns, programs)

@@ -13,7 +13,7 @@ import pytest
 from harness.burst.cells import bind
 from harness.burst.plan import Cell, Load
 from harness.explore import Exhaustive, Exploration, Explorer, Options
-from harness.explore.leases import Leases, lease_ms
+from harness.explore.leases import Leases
 from harness.model import UsageError, Verdict
 from harness.stores import Stores
 from tests.explore.conftest import Stage
@@ -87,16 +87,8 @@ def test_somebody_is_answered(stage: Stage, tmp_path: Path) -> None:
         ('await session.redis("GET", session.key("k")); return ABORTED', "every request was aborted, or nobody"),
         ('return Reply("accepted", {"count": 1})', "no caller asked its store"),
         ('await session.redis("GET", session.key(f"k{next(run)}")); return Reply("accepted")', "not do the same each"),
-        (
-            (
-                'await session.redis("SET", session.key("k"), 1, "PX", 1)\n'
-                '        for _ in range(30): await session.redis("PING")\n'
-                '        return Reply("accepted")'
-            ),
-            "live no longer",
-        ),
     ],
-    ids=["pings", "aborts", "no-step", "differs", "short-lease"],
+    ids=["pings", "aborts", "no-step", "differs"],
 )
 def test_nothing_is_shown(stage: Stage, tmp_path: Path, body: str, reason: str) -> None:
     """Strategies of which no schedule shows anything. The rule takes every answer."""
@@ -200,30 +192,69 @@ def test_a_server_that_dies(tmp_path: Path) -> None:
 # Leases
 
 
+BEGAN, NOW = 100_000, 101_000
+
+
 @pytest.mark.parametrize(
-    ("words", "ttl_ms"),
+    ("words", "end_ms"),
     [
-        ("SET k v", None), ("SET k v NX PX 40", 40), ("set k v ex 2", 2_000), ("GETEX k PX 7", 7),
-        ("PEXPIRE k 12 NX", 12), ("EXPIRE k 3", 3_000), ("PSETEX k 5 v", 5), ("SETEX k x v", None), ("SET k PX", None),
+        ("SET k v", None), ("SET k v NX PX 40", NOW + 40), ("set k v ex 2", NOW + 2_000), ("GETEX k PX 7", NOW + 7),
+        ("PEXPIRE k 12 NX", NOW + 12), ("EXPIRE k 3", NOW + 3_000), ("PSETEX k 5 v", NOW + 5), ("SETEX k x v", None),
+        ("SET k PX", None), ("SET k v PXAT 101040", 101_040), ("EXPIREAT k 102", 102_000), ("SET k v EX 0", None),
+        ("SETEX k 0 v", None), ("GETEX k PERSIST", None), ("SET k PX 40", None),
     ],
 )  # fmt: skip
-def test_lease_ms(words: str, ttl_ms: int | None) -> None:
-    """What a command sets."""
-    assert lease_ms(words.split()) == ttl_ms
+def test_when_a_key_ends(words: str, end_ms: int | None) -> None:
+    """By the schedule's clock, whatever a command says it in."""
+    assert Leases(BEGAN).end_set(words.split(), NOW) == end_ms
 
 
-def test_nominal_leases() -> None:
-    """What is left does not depend on how fast the machine was."""
-    leases = Leases()
-    leases.set_by(["SET", "k", "v", "PX", "1234"], 1_000)
-    assert leases.nominal(1_230, 1_000, 5) == leases.nominal(1_233, 1_000, 2) == 1_234
-    assert leases.nominal(1_990, 1_000, 5) == 2_000
-    assert leases.outlasted_by(700)
-    assert not leases.outlasted_by(300)
+@pytest.mark.parametrize("words", ["EXPIREAT k 100", "PEXPIREAT k 101000", "SET k v PXAT 7"])
+def test_what_has_ended_already(words: str) -> None:
+    """Is gone at once, by the store's clock, too."""
+    assert int(Leases(BEGAN).sent(words.split(), NOW)[-1]) in {0, 1}
 
 
-def test_a_lease_within_a_text_is_known() -> None:
-    """A script that is given commands: what is left of a lease is as if no real time had passed, however slow it is."""
-    leases = Leases()
-    leases.set_by_script(4_000, ['[["SET","user","a1","PX","2000"]]', 60_000], 0)
-    assert [leases.nominal(left, 0, 400) for left in (1_700, 3_800, 59_900)] == [2_000, 4_000, 60_000]
+ENDS = """
+    redis.call('SET', KEYS[1], 1, 'PX', 1500)
+    redis.call('EXPIRE', KEYS[1], 1, 'GT')
+    redis.call('PEXPIRE', KEYS[1], 1700, 'GT')
+    return {redis.call('TTL', KEYS[1]), redis.call('PTTL', KEYS[1])}
+"""
+
+
+def test_who_asks_is_told_the_schedules_time(stage: Stage, tmp_path: Path) -> None:
+    """By a command, in a script, in a transaction: to the millisecond, as if no real time had passed."""
+    lax = scenario(tmp_path, "def invariants(self): return ()\n    def allowed(self, state, *_): return [state]")
+    body = f"""
+        k, r = session.key("k"), session.redis
+        seen = [await session.script({ENDS!r}, (k,)), await r("PTTL", k), await r("EXPIRE", k, 3, "LT")]
+        await session.sleep_ms(200)
+        seen += [await r("PTTL", k), await r("TTL", k), await r("PEXPIRETIME", k) - await session.now_ms()]
+        await r("MULTI"), await r("SET", k, 2, "PX", 900), await r("PTTL", k), await r("TIME")
+        seen += [(await r("EXEC"))[1]]
+        seen += [await r("EVAL", "return redis.call('PTTL', KEYS[1])", 1, k)]
+        await session.sleep_ms(901)
+        return Reply("accepted", {{"seen": repr([*seen, await r("PTTL", k)])}})"""
+    explorer = stage.explorer(lax, strategy(tmp_path, body), Options(size=1))
+
+    async def go() -> str:
+        async with explorer:
+            found = await explorer.play(Exhaustive())
+            assert found is not None
+            (told,) = found.evidence.operations
+            assert told.reply is not None
+            return str(told.reply.values["seen"])
+
+    assert stage.run(go()) == repr([[2, 1_700], 1_700, 0, 1_499, 1, 1_499, 900, 900, -2])
+
+
+def test_keys_that_a_script_does_not_declare(stage: Stage, tmp_path: Path) -> None:
+    """It reads in one, writes in another, and says that they touch what is nobody else's."""
+    body = """
+        own, value = session.key(f"own:{request.id}"), session.key(request.keys[0])
+        number = int(await session.script("return redis.call('GET', ARGV[1])", (own,), value) or 0) + 1
+        await session.script("redis.call('SET', ARGV[1], ARGV[2])", (own,), value, number)
+        return Reply("added", {"value": number})"""
+    found, _ = stage.explore("counter", strategy(tmp_path, body), Exhaustive, Options())
+    assert found.verdict is Verdict.VIOLATED, found.reason
