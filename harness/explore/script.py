@@ -96,7 +96,7 @@ redis.pcall = function(...) return through(store.pcall, ...) end
 if rawget(_G, 'server') then server = redis end
 race_told = function(reply)
   if #told == 0 then return reply end
-  return {{'{_MARK}', told, reply == nil and false or reply}}
+  return {{'{_MARK}', told, reply or false}}
 end
 end
 local function race_script()

@@ -253,8 +253,10 @@ def test_keys_that_a_script_does_not_declare(stage: Stage, tmp_path: Path) -> No
     """It reads in one, writes in another, and says that they touch what is nobody else's."""
     body = """
         own, value = session.key(f"own:{request.id}"), session.key(request.keys[0])
+        await session.redis("GET", own)
         number = int(await session.script("return redis.call('GET', ARGV[1])", (own,), value) or 0) + 1
         await session.script("redis.call('SET', ARGV[1], ARGV[2])", (own,), value, number)
+        await session.redis("GET", own)
         return Reply("added", {"value": number})"""
     found, _ = stage.explore("counter", strategy(tmp_path, body), Exhaustive, Options())
     assert found.verdict is Verdict.VIOLATED, found.reason
