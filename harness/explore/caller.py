@@ -124,6 +124,8 @@ class Caller:
         """The event in which its present try began: what it touched until then is no part of it."""
         self.disturbed = False
         self.looked_at = 0
+        self.turn = False
+        """Whether it waits for its turn, between two requests."""
         self.unserved = False
         """Whether its next command would only wait inside the server, if it were sent now."""
         self.due_ms = 0

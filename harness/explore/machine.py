@@ -21,6 +21,7 @@ from harness.explore.session import FOUND, Pending
 from harness.explore.statement import kind_of
 from harness.explore.steps import end_reading, finish_sql, grant, take_step
 from harness.explore.touch import EVERYTHING, LOCAL, NOWHERE, Touch, disturbs
+from harness.explore.turns import Turn
 from harness.explore.waiting import answered, wake_statements
 from harness.explore.world import World
 from harness.model import ConnectionLost, RaceError, StoreFault, UsageError, described
@@ -225,6 +226,7 @@ class Machine:
         """Another try, once somebody has changed something since the last one."""
         if pending.name == "others":
             self._look_back(caller)
+        caller.turn = pending.name == "others"
         if pending.name != "first" and not caller.disturbed:
             caller.condition, caller.patience_ms = "parked", pending.ms
             return
@@ -245,11 +247,11 @@ class Machine:
     def _look_back(self, caller: Caller) -> None:
         """An attempt waits: what it has touched since it last did, over all of its requests; and who came between."""
         caller.tried, caller.disturbed = NOWHERE, False
+        turn = Turn(self.cast, caller)
         for event in self.events[caller.looked_at :]:
-            if event.choice.caller == caller.name and event.choice.kind not in TIME_MOVES:
-                caller.tried = caller.tried.with_(event.touch)
-            elif disturbs(event.touch, caller.tried):
+            if not turn.own(event) and disturbs(event.touch, caller.tried):
                 caller.disturbed = True
+            caller.tried = caller.tried.with_(turn.touched(event))
 
     async def _over(self, caller: Caller, event: Event) -> None:
         """An owner's message is dealt with: its answer goes out, and the next one is taken up. Daemons never end."""
@@ -291,6 +293,8 @@ class Machine:
             if caller.name == event.choice.caller and event.choice.kind not in TIME_MOVES:
                 if event.index > caller.tries_since:
                     caller.tried = caller.tried.with_(touch)
+            elif caller.turn and caller.condition == "parked" and Turn(self.cast, caller).own(event):
+                caller.tried = caller.tried.with_(touch)
             elif caller.alive and not caller.disturbed and disturbs(touch, caller.tried):
                 caller.disturbed = True
             if caller.condition == "parked" and caller.disturbed:

@@ -150,6 +150,10 @@ class Cast:
         """A caller by its name."""
         return self._by_name[name]
 
+    def asked_by(self, caller: Caller) -> set[str]:
+        """The requests that it has begun."""
+        return {done.request.id for done in self.operations if done.caller == caller.name}
+
     def resource(self, name: str) -> bool:
         """Whether it names a key of this schedule, or something of the strategy's own."""
         return name in self.keys or name.startswith(self._prefix + OWN)
