@@ -2,51 +2,108 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from harness.strategy.layouts import Sql
 
-_QUESTION = """
-SELECT
-  EXISTS (SELECT FROM pg_class WHERE relnamespace = n.oid AND relkind = 'S'),
+_QUESTION = r"""
+SELECT lower(t.relname),
+  t.relkind IN ('v', 'f') OR EXISTS (SELECT FROM pg_inherits i WHERE t.oid IN (i.inhparent, i.inhrelid)),
+  EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = t.oid AND a.attidentity <> '')
+  OR EXISTS (SELECT FROM pg_attrdef d WHERE d.adrelid = t.oid AND pg_get_expr(d.adbin, t.oid) ~* '\mnextval\('),
   EXISTS (
-    SELECT FROM pg_constraint c WHERE c.connamespace = n.oid AND c.contype = 'f'
+    SELECT FROM pg_constraint c WHERE c.contype = 'f' AND t.oid IN (c.conrelid, c.confrelid)
   ) OR EXISTS (
-    SELECT FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid
-    WHERE t.relnamespace = n.oid AND (i.indisunique OR i.indisexclusion) AND NOT i.indisprimary AND NOT EXISTS (
+    SELECT FROM pg_index i
+    WHERE i.indrelid = t.oid AND (i.indisunique OR i.indisexclusion) AND NOT i.indisprimary AND NOT EXISTS (
       SELECT FROM pg_attribute a WHERE a.attrelid = t.oid AND a.attnum = ANY (i.indkey) AND a.attname = 'key'
     )
   ),
-  (
-    SELECT min('the trigger ' || g.tgname) FROM pg_trigger g JOIN pg_class t ON t.oid = g.tgrelid
-    WHERE t.relnamespace = n.oid AND NOT g.tgisinternal
+  coalesce(
+    (SELECT min('the trigger ' || g.tgname) FROM pg_trigger g WHERE g.tgrelid = t.oid AND NOT g.tgisinternal),
+    (SELECT min('the rule ' || r.rulename) FROM pg_rewrite r WHERE r.ev_class = t.oid AND r.rulename <> '_RETURN'),
+    (SELECT min('the policy ' || p.polname) FROM pg_policy p WHERE p.polrelid = t.oid),
+    (
+      SELECT min('the default of ' || a.attname) FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = t.oid
+      WHERE d.adrelid = t.oid AND a.attnum = d.adnum AND a.attgenerated = '' AND regexp_replace(
+        pg_get_expr(d.adbin, t.oid), '::[\w ]+\(|\mnextval\(', '', 'gi'
+      ) ~* '\w\(|\mcurrent_|\mlocaltime'
+    ),
+    (
+      SELECT min('the constraint ' || c.conname) FROM pg_constraint c JOIN pg_depend d ON d.objid = c.oid
+      WHERE c.conrelid = t.oid AND c.contype = 'c'
+      AND d.classid = 'pg_constraint'::regclass AND d.refclassid = 'pg_proc'::regclass
+    ),
+    ''
   ),
-  (
-    SELECT min('the rule ' || r.rulename) FROM pg_rewrite r JOIN pg_class t ON t.oid = r.ev_class
-    WHERE t.relnamespace = n.oid AND r.rulename <> '_RETURN'
-  )
-FROM pg_namespace n WHERE n.nspname = current_schema()
+  CASE WHEN t.relkind = 'v' AND EXISTS (
+    SELECT FROM pg_rewrite r LEFT JOIN pg_depend d ON d.objid = r.oid
+    WHERE r.ev_class = t.oid AND (
+      (d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_proc'::regclass)
+      OR pg_get_viewdef(t.oid) ~* '\m(?:nextval|now|clock_timestamp|random|pg_\w+)\(|\mcurrent_|\mlocaltime'
+    )
+  ) THEN 'the view ' || t.relname ELSE '' END
+FROM pg_class t JOIN pg_namespace n ON n.oid = t.relnamespace
+WHERE n.nspname = current_schema() AND t.relkind IN ('r', 'p', 'v', 'f', 'm')
 """
+_NAME = re.compile(r"[a-z_][a-z0-9_$]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
     """`draws`: a new row may draw a number. `tied`: a constraint looks at rows of other keys.
 
-    `runs`: what runs inside the server for a change, by name; "" where nothing does.
+    `runs`: what runs inside the server for a change, by name, `shows`: for a look; "" where nothing does.
     """
 
     draws: bool = False
     tied: bool = False
     runs: str = ""
+    shows: str = ""
+
+    def of(self, _statement: str) -> Catalog:
+        """What all tables do."""
+        return self
+
+    def with_(self, other: Catalog) -> Catalog:
+        """Both together."""
+        return Catalog(
+            self.draws or other.draws, self.tied or other.tied, self.runs or other.runs, self.shows or other.shows
+        )
 
 
-async def look_at(sql: Sql) -> Catalog:
-    """That of the schema that unnamed tables are in."""
+class Tables:
+    """What each table of a schema does. Other tables of the schema are no concern of a statement."""
+
+    def __init__(self, tables: Mapping[str, Catalog], wide: frozenset[str]) -> None:
+        """By their names in small letters. `wide`: views and the like, of which a change comes out in other tables."""
+        self._tables = tables
+        self._wide = wide
+        self._all = reduce(Catalog.with_, tables.values(), Catalog()) if tables else UNKNOWN
+        self._known: dict[str, Catalog] = {}
+
+    def of(self, statement: str) -> Catalog:
+        """What those do that a statement names; what all do, where it names none, or one that stands for others."""
+        known = self._known.get(statement)
+        if known is None:
+            names = {name.lower() for name in _NAME.findall(statement)} & self._tables.keys()
+            found = reduce(Catalog.with_, (self._tables[name] for name in sorted(names)), Catalog())
+            known = found if names and not names & self._wide else self._all
+            self._known[statement] = known
+        return known
+
+
+UNKNOWN = Catalog(draws=True, tied=True)
+"""Where nobody knows what the tables do."""
+
+
+async def look_at(sql: Sql) -> Tables:
+    """Those of the schema that unnamed tables are in."""
     found = (await sql(_QUESTION)).rows
-    if not found:  # nobody knows what its tables do
-        return Catalog(draws=True, tied=True)
-    ((draws, tied, trigger, rule),) = found
-    return Catalog(draws, tied, trigger or rule or "")
+    tables = {name: Catalog(draws, tied, runs, shows) for name, _wide, draws, tied, runs, shows in found}
+    return Tables(tables, frozenset(name for name, wide, *_ in found if wide))

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from harness.explore.caller import Caller, Done, Performed
-from harness.explore.catalog import Catalog
+from harness.explore.catalog import Catalog, Tables
 from harness.explore.session import SHORTEST_MS, ExploreSession, Pending, step
 from harness.explore.world import OWNERS
 from harness.model import (
@@ -37,7 +37,7 @@ class Namespace(Protocol):
 
     prefix: str
     base_ms: int
-    catalog: Catalog
+    catalog: Catalog | Tables
 
     @property
     def mark(self) -> str:

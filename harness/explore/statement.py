@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from harness.explore.catalog import Catalog
+from harness.explore.catalog import Catalog, Tables
 from harness.explore.touch import Touch
 
 _LOCKING = re.compile(r"\bfor\s+(?:update|share|no\s+key\s+update|key\s+share)\b", re.IGNORECASE)
@@ -108,7 +108,7 @@ class Names(Protocol):
         ...
 
     @property
-    def catalog(self) -> Catalog:
+    def catalog(self) -> Catalog | Tables:
         """What the tables add."""
         ...
 
@@ -145,15 +145,16 @@ class Statement:
             *self.within, last = named
             self.keys = {last}
         changes = not kind.selects
-        self.runs = names.catalog.runs if changes else ""
-        self.tied = changes and names.catalog.tied
+        does = names.catalog.of(text)
+        self.runs = does.runs if changes else does.shows
+        self.tied = changes and does.tied
         new = changes and (kind.word not in {"update", "delete"} or "default" in text.lower())
-        self.draws = kind.draws or (new and names.catalog.draws)
+        self.draws = kind.draws or (new and does.draws)
 
     @property
     def only_reads(self) -> bool:
         """Whether it leaves nothing behind that its transaction would have to give back."""
-        return self.kind.only_looks and self.keys is not None
+        return self.kind.only_looks and self.keys is not None and not self.runs
 
     @property
     def moves(self) -> bool:

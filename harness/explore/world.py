@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from harness.explore.blocking import either
-from harness.explore.catalog import Catalog, look_at
+from harness.explore.catalog import UNKNOWN, Catalog, Tables, look_at
 from harness.explore.leases import FAR_MS, Leases
 from harness.explore.touch import CommandKind, Touch
 from harness.model import CommandRefused, ConnectionLost, StatementRefused
@@ -67,7 +67,7 @@ class World:
         self.number = 0
         self._own = next(_WORLDS)
         self.base_ms = BASE_MS
-        self.catalog = Catalog()
+        self.catalog: Catalog | Tables = UNKNOWN
         self.kinds: dict[str, CommandKind | None] = {}
         self.seen: dict[tuple[str, ...], tuple[str, Touch, bool]] = {}
         """Commands without names of one schedule: the name, what it may touch, whether it goes by the clock."""

@@ -176,7 +176,18 @@ def test_a_row_that_is_held_is_not_locked_again() -> None:
 @pytest.mark.parametrize(
     ("tables", "catalog"),
     [
-        ((), Catalog()),
+        ((), Catalog(draws=True, tied=True)),
+        (("CREATE TABLE one (key text)", "CREATE TABLE other (id bigserial PRIMARY KEY, mail text UNIQUE)"), Catalog()),
+        (("CREATE TABLE one (key text, at timestamptz DEFAULT now())",), Catalog(runs="the default of at")),
+        (("CREATE TABLE one (key text, n numeric DEFAULT 0::numeric(3, 1), j jsonb DEFAULT '{}')",), Catalog()),
+        (
+            ("CREATE TABLE few (key text, id bigserial)", "CREATE VIEW one AS SELECT * FROM few"),
+            Catalog(draws=True),
+        ),
+        (
+            ("CREATE SEQUENCE s", "CREATE VIEW one AS SELECT nextval('s') AS n"),
+            Catalog(shows="the view one"),
+        ),
         (("CREATE TABLE one (id bigserial PRIMARY KEY)",), Catalog(draws=True)),
         (("CREATE TABLE one (key text PRIMARY KEY, mail text UNIQUE)",), Catalog(tied=True)),
         (("CREATE TABLE one (key text, number int, UNIQUE (key, number))",), Catalog()),
@@ -198,7 +209,8 @@ def test_what_tables_do_themselves(stage: Stage, tables: tuple[str, ...], catalo
             await connection.sql("SET search_path TO looked")
             for table in tables:
                 await connection.sql(table)
-            return await look_at(connection.sql)
+            found = await look_at(connection.sql)
+            return found.of("INSERT INTO one (key) VALUES ($1)")
         finally:
             await connection.sql("DROP SCHEMA IF EXISTS looked CASCADE")
             await connection.close()
