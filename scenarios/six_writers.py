@@ -15,10 +15,14 @@ from random import Random
 from typing import Any, Self
 
 from harness import (
+    ORDER,
+    RULE,
     Breach,
+    Column,
     Evidence,
     Forms,
     Invariant,
+    Line,
     NotExpressible,
     Outcome,
     Reply,
@@ -28,9 +32,11 @@ from harness import (
     Rule,
     Scenario,
     ScriptForm,
+    Seen,
     Signature,
     State,
     StatementForm,
+    Table,
     ValueLayout,
     procedure_forms,
     procedure_layouts,
@@ -205,6 +211,80 @@ def forms_of(rule: str) -> dict[str, Forms | NotExpressible]:
     }
 
 
+# Its tables: who has the rule, and what an owner is good for.
+
+
+def lives_in(seen: Seen, _load: str) -> str:
+    """In how many places the whole rule is."""
+    number = places(seen.line.rule)
+    return f"{number} place{'s' * (number != 1)}"
+
+
+def bypassed(seen: Seen, _load: str) -> str:
+    """Whether who has not the whole rule may write all the same; what the store told who tried."""
+    return f"no: {', '.join(seen.refused)}" if seen.refused else "yes"
+
+
+def refused(seen: Seen, _load: str) -> str:
+    """Whether who wrote around the owner was refused."""
+    if seen.line.rule not in UNHEEDED:
+        return "nobody tries"
+    return f"yes: {', '.join(seen.refused)}" if seen.refused else "no"
+
+
+def p99_of_others(load: str) -> Column:
+    """How long the other keys' requests took, in milliseconds."""
+
+    def says(seen: Seen, _load: str) -> str:
+        p99_ms = seen.figures[load].others_p99_ms
+        return "-" if p99_ms is None else f"{p99_ms:.1f}"
+
+    return Column(("others' p99", load), says)
+
+
+ADMIN_PG = "admin=pg-read-committed"
+SLOW_MS = 20
+CALLERS = {"connections": 8, "keys": 8}
+ALIKE, ONE_SLOW = "ms, alike", "ms, one slow"
+TABLES = {
+    "writers": Table(
+        "where the rule lives, and who gets around it",
+        "Locks keep writers apart. They do not make them agree, and they do not stop one who does not ask: count the"
+        " places where the whole rule lives, and ask who can write without it.",
+        (
+            Line("six complete copies, behind locks", "pg-for-update", "copies"),
+            Line("six copies, one clause missing in cron's", "pg-for-update", "cron-forgets"),
+            Line("one shared method that all call", "pg-for-update", "method"),
+            Line("that; admin locks, and does not ask", "pg-for-update", "bypass"),
+            Line("that; admin goes around it", f"{ADMIN_PG},*=pg-for-update", "bypass"),
+            Line("in the database; admin goes around it", f"{ADMIN_PG},*=pg-procedure", "bypass"),
+            Line("in the database, behind REVOKE; admin tries", f"{ADMIN_PG},*=pg-procedure:revoked", "bypass"),
+            Line("in an owner with the only credentials; admin tries", "admin=naive,*=actor:credentials", "bypass"),
+        ),
+        (Column(("whole rule", "lives in"), lives_in), Column(("can it be", "bypassed"), bypassed), ORDER, RULE),
+    ),
+    "owners": Table(
+        "an owner, and who writes around it",
+        f"Others' p99 is that of requests for all other keys, where all are alike and where decisions about one take"
+        f" {SLOW_MS} ms longer. An owner that takes one request after the other makes every key wait for the slow one;"
+        " a queue with one consumer is an owner as well, and as easily gone around.",
+        (
+            Line("locks, for comparison", "redis-lock", "method"),
+            Line("queue", "queue", "method"),
+            Line("queue, and an admin who writes directly", "admin=naive,*=queue", "bypass"),
+            Line("queue that alone has the credentials; that admin", "admin=naive,*=queue:credentials", "bypass"),
+            Line("queue in a table", "pg-queue", "method"),
+            Line("actor", "actor", "method"),
+            Line("actor for each key", "actors", "method"),
+            Line("actor, and an admin who writes directly", "admin=naive,*=actor", "bypass"),
+            Line("actor that alone has the credentials; that admin", "admin=naive,*=actor:credentials", "bypass"),
+        ),
+        (ORDER, RULE, Column(("bypass", "refused"), refused), p99_of_others(ALIKE), p99_of_others(ONE_SLOW)),
+        {ALIKE: CALLERS, ONE_SLOW: {**CALLERS, "slow_ms": SLOW_MS}},
+    ),
+}
+
+
 class SixWriters(Scenario):
     """Six who write to one account."""
 
@@ -222,6 +302,7 @@ class SixWriters(Scenario):
     }
     roles = WRITERS
     rules = dict.fromkeys(KNOWN, the_method)
+    tables = TABLES
     initial_value = {"balance": OPENED, "frozen": False}
     values = ValueLayout(encode, decode)
     rows = RowLayout(

@@ -56,7 +56,7 @@ async def run(
     `recording` is given the history of the cell under test. `then` is called at the end of a whole run, while the
     stores are still there; it says whether it was whole, too.
     """
-    started, started_at = time.monotonic(), _now()
+    started, started_at = time.monotonic(), now()
     bound = bind_for(cell, load, stores_options)
     beside = control_of(bound, load) if control else None
     async with AsyncExitStack() as stack:
@@ -116,10 +116,10 @@ async def compare(
     `then` is called for each at the end of a whole comparison, while the stores are still there, and says whether
     it was whole, too; for each of them `then_s` of the budget are kept.
     """
-    started, started_at = time.monotonic(), _now()
+    started, started_at = time.monotonic(), now()
     titles = [*named(names), *whole_flows(scenario, rules, names)]
     cells = [Cell(scenario, title, rule) for title in titles for rule in rules or [""]]
-    bounds = [_where(bind(cell, load), stores_options) for cell in cells]
+    bounds = [bound_on(cell, load, stores_options) for cell in cells]
     applicable = [bound for bound in bounds if bound.claim.kind != "not-applicable"]
     apart = [(bound.cell.strategy, bound.claim.reason) for bound in bounds if bound.claim.kind == "not-applicable"]
     if not applicable:
@@ -285,13 +285,14 @@ def measured(
     )
 
 
-def _now() -> str:
+def now() -> str:
+    """In UTC, to the second, as documents have it."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def bind_for(cell: Cell, load: Load, options: StoresOptions | None) -> Bound:
     """A cell with its scripts, to be run on these stores. Raises UsageError, also where it does not apply there."""
-    bound = _where(bind(cell, load), options)
+    bound = bound_on(cell, load, options)
     if bound.claim.kind == "not-applicable":
         raise UsageError(f"{cell.strategy} does not apply to {cell.scenario}: {bound.claim.reason}")
     return bound
@@ -301,9 +302,9 @@ async def ready(
     stack: AsyncExitStack, options: StoresOptions | None, bounds: Sequence[Bound], load: Load
 ) -> tuple[Stores, Fleet]:
     """Open stores and processes for these cells, which the stack ends. Raises RaceError where a server cannot do it."""
-    stores = await stack.enter_async_context(_stores(options, bounds))
-    _check(stores.infos, bounds, load)
-    await _admit(stores, bounds)
+    stores = await stack.enter_async_context(stores_for(options, bounds))
+    check(stores.infos, bounds, load)
+    await admit(stores, bounds)
     fleet = Fleet(stores, load.processes, owners=_owners(bounds), spares=load.kills)
     return stores, await stack.enter_async_context(fleet)
 
@@ -312,18 +313,23 @@ def _owners(bounds: Sequence[Bound]) -> int:
     return max((bound.strategy.serving for bound in bounds), default=0)
 
 
-def _stores(options: StoresOptions | None, bounds: Sequence[Bound]) -> Stores:
+def stores_for(options: StoresOptions | None, bounds: Sequence[Bound]) -> Stores:
+    """Those that these cells need; they are not open yet."""
     return (options or StoresOptions()).stores({bound.strategy.store for bound in bounds})
 
 
-def _where(bound: Bound, options: StoresOptions | None) -> Bound:
-    """What is claimed of a cell on these stores: of a server that is not ours there is no replica that we hold up."""
+def bound_on(cell: Cell, load: Load, options: StoresOptions | None) -> Bound:
+    """A cell with its scripts, and what is claimed of it on these stores. Raises UsageError.
+
+    Of a server that is not ours there is no replica that we hold up.
+    """
+    bound = bind(cell, load)
     if bound.strategy.lag_ms is None or options is None or not options.redis_url or bound.claim.kind != "breaks":
         return bound
     return dataclasses.replace(bound, claim=Claim("not-applicable", NO_REPLICA))
 
 
-async def _admit(stores: Stores, bounds: Sequence[Bound]) -> None:
+async def admit(stores: Stores, bounds: Sequence[Bound]) -> None:
     """Logins for callers who may not write, a replica for those who read from one. Raises RaceError."""
     for store in sorted({bound.strategy.store for bound in bounds if bound.strategy.guarded}):
         await stores.admit(store)
@@ -331,7 +337,7 @@ async def _admit(stores: Stores, bounds: Sequence[Bound]) -> None:
         await stores.copied()
 
 
-def _check(infos: Sequence[StoreInfo], bounds: Sequence[Bound], load: Load) -> None:
+def check(infos: Sequence[StoreInfo], bounds: Sequence[Bound], load: Load) -> None:
     """Refuse what the servers cannot do before any load is made."""
     for info in infos:
         for bound in bounds:

@@ -54,6 +54,13 @@ KEPT_S = 0.5
 )
 @click.option("--rules", default="", metavar="A,B", help="Rules to compare, or all; the first without it.")
 @click.option(
+    "--table",
+    default="",
+    metavar="NAME",
+    shell_complete=completion.table,
+    help="A table of the scenario's own: race list SCENARIO.",
+)
+@click.option(
     "--flow",
     default="",
     metavar="A,B",
@@ -80,6 +87,10 @@ def command(context: click.Context, /, **options: Any) -> int:
     """  # fmt: skip
     if options["scenario"] is None and not options["whole"]:
         raise click.MissingParameter(ctx=context, param=next(iter(context.command.params)))
+    if options["table"] and not options["whole"]:
+        from harness.cli.table_command import own_table
+
+        return own_table(context, options)
     if options["flow"] and not options["whole"]:
         from harness.cli.flow_table import flow_table
 
@@ -153,8 +164,8 @@ def _matrix(context: click.Context, options: dict[str, Any], output: Output, loa
     from harness.results.matrix import matrix_text
     from harness.results.save import write_file
 
-    if options["scenario"] is not None or options["rules"] or options["flow"]:
-        raise UsageError("--all takes every scenario and every rule: leave out SCENARIO, --rules and --flow")
+    if any(options[name] for name in ("scenario", "rules", "flow", "table")):
+        raise UsageError("--all takes every scenario and every rule: leave out SCENARIO, --rules, --flow and --table")
     tables = {name: output.results.folder / f"matrix.{name}" for name in ("json", "md")}
     out.check(output, *tables.values())
     budget_s = ALL_BUDGET_S if options["budget_s"] is None else options["budget_s"]

@@ -82,6 +82,18 @@ def _listed(all_of_them: Mapping[str, str], begun: str) -> list[CompletionItem]:
     ]
 
 
+def table(context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """A table of the scenario that was named."""
+    from harness.model import RaceError
+    from harness.strategy.loader import find_scenario
+
+    try:
+        tables = find_scenario(context.params.get("scenario") or "")().tables
+    except RaceError:
+        return []
+    return [CompletionItem(name, help=one.title) for name, one in tables.items() if name.startswith(begun)]
+
+
 def schema(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
     """A published schema."""
     from harness.results.schema import SCHEMAS

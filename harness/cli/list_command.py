@@ -89,6 +89,7 @@ def _of_scenario(kind: type[Scenario], cells: Iterable[LibraryCell]) -> Document
         "goes_wrong": kind.goes_wrong,
         "symptoms": dict(kind.symptoms),
         "rules": rules,
+        "tables": {name: table.title for name, table in scenario.tables.items()},
         "roles": list(scenario.roles),
         "wrong": dict(scenario.wrong),
         "invariant": scenario.invariant,
@@ -152,6 +153,10 @@ def _scenario_lines(document: Document) -> Iterator[str]:
     if document["roles"]:
         roles = ", ".join(document["roles"])
         yield from textwrap.wrap(f"Roles: {roles}: --strategy ROLE=A,*=B", _WIDTH, break_on_hyphens=False)
+    if document["tables"]:
+        yield f"Tables: race compare {document['scenario']} --table NAME"
+    for name, title in document["tables"].items():
+        yield from _entry(name, title)
     yield ""
     yield "Must stay true"
     for invariant in document["invariants"]:

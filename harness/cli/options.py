@@ -79,7 +79,7 @@ class Sectioned(click.Command):
     """A command whose options are told in sections."""
 
     _SECTIONS: ClassVar = {
-        "What": ("whole", "strategy", "strategies", "scenario", "rule", "rules", "flow", "mode"),
+        "What": ("whole", "strategy", "strategies", "scenario", "rule", "rules", "table", "flow", "mode"),
         "Search": ("faults", "every", "search", "most", "switches", "save"),
         "Where": ("port", "host", "workers", "certfile", "keyfile", "headless", "web_host", "master",
                   "master_bind_host", "master_bind_port", "master_host", "master_port"),

@@ -33,6 +33,9 @@ def caveats(document: Document) -> list[Caveat]:
     if "cells" in document:
         parts = (cell[name] for cell in document["cells"] for name in ("load", "cost") if cell[name] is not None)
         return _once(one for part in parts for one in caveats(part))
+    if "loads" in document:  # of a table: its lines are bursts, and its own loads are what costs are taken from
+        rows = document["rows"]
+        return [*_control(rows), *([*_saturated(document, rows), *_servers(document)] if document["loads"] else [])]
     if "load" not in document:
         return []
     rows = document.get("rows", [document])

@@ -16,6 +16,7 @@ from harness.report.kept import runs_csv, runs_markdown
 from harness.report.markdown import comparison_markdown
 from harness.report.matrix import matrix_csv, matrix_markdown
 from harness.report.single_markdown import exploration_markdown, result_markdown
+from harness.report.table import table_csv, table_markdown
 
 Document = Mapping[str, Any]
 Form = Callable[[Document], str]
@@ -38,6 +39,7 @@ _FORMS: Mapping[str, Mapping[str, Form]] = {
     "comparison": {"markdown": comparison_markdown, "csv": comparison_csv, "html": page},
     "exploration": {"markdown": exploration_markdown, "csv": exploration_csv, "html": page},
     "isolation": {"markdown": isolation_markdown, "csv": isolation_csv, "html": page},
+    "table": {"markdown": table_markdown, "csv": table_csv, "html": page},
     "flows": {"markdown": flows_markdown, "csv": flows_csv, "html": page},
     "flow": {"markdown": flow_markdown, "csv": flow_csv, "html": page},
     "check": {"markdown": check_markdown, "csv": check_csv, "html": page},

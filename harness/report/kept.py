@@ -161,10 +161,10 @@ def _cut_short(document: Document) -> str:
 _COMMANDS = {
     "result": "run", "comparison": "compare", "exploration": "explore", "isolation": "isolation", "check": "check",
     "verification": "verify", "matrix": "compare --all",
-    "flows": "compare --flow", "flow": "run --flow",
+    "table": "compare --table", "flows": "compare --flow", "flow": "run --flow",
 }  # fmt: skip
 _FOUND: Mapping[str, Callable[[Document], str]] = {
     "result": _verdict, "comparison": _compared, "exploration": _verdict, "isolation": _isolated, "check": _checked,
     "verification": lambda document: str(document["verdict"]), "matrix": _compared,
-    "flows": _flows, "flow": _verdict,
+    "table": _compared, "flows": _flows, "flow": _verdict,
 }  # fmt: skip

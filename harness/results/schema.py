@@ -12,6 +12,7 @@ SCHEMAS = {
     "check": "check-1.json",
     "verification": "verification-1.json",
     "isolation": "isolation-1.json",
+    "table": "table-1.json",
     "flows": "flows-1.json",
     "flow": "flow-1.json",
     "explanation": "explanation-1.json",
@@ -21,7 +22,18 @@ SCHEMAS = {
 }
 """Name on the command line to file; the number is the version in the document's `schema`."""
 
-RESULTS = ("result", "comparison", "matrix", "exploration", "check", "verification", "isolation", "flows", "flow")
+RESULTS = (
+    "result",
+    "comparison",
+    "matrix",
+    "exploration",
+    "check",
+    "verification",
+    "isolation",
+    "table",
+    "flows",
+    "flow",
+)
 """Those that tell what was measured, and are kept."""
 
 

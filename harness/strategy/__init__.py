@@ -18,18 +18,24 @@ from harness.strategy.scenario import End, Flow, Scenario
 from harness.strategy.session import OWN, Isolation, Rows, Session, Transaction
 from harness.strategy.spec import RuleSpec
 from harness.strategy.strategy import Daemon, Store, Strategy, store_of
+from harness.strategy.tables import ORDER, RULE, Column, Figures, Line, Seen, Table
 
 __all__ = [
+    "ORDER",
     "OWN",
+    "RULE",
     "ChildRowLayout",
+    "Column",
     "CommandForm",
     "CommandsForm",
     "Daemon",
     "End",
+    "Figures",
     "Flow",
     "Form",
     "Forms",
     "Isolation",
+    "Line",
     "MessagesForm",
     "NotExpressible",
     "RowLayout",
@@ -37,10 +43,12 @@ __all__ = [
     "RuleSpec",
     "Scenario",
     "ScriptForm",
+    "Seen",
     "Session",
     "StatementForm",
     "Store",
     "Strategy",
+    "Table",
     "TableLayout",
     "Transaction",
     "ValueLayout",

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, Protocol, Self
 from harness.model import Attempt, Claim, Evidence, Invariant, Outcome, Reply, Request, Rule, Signature, State
 from harness.strategy.forms import Forms, NotExpressible
 from harness.strategy.layouts import TableLayout, ValueLayout, json_row
+from harness.strategy.tables import Table
 
 End = Literal["once", "twice", "stranded", "undone", "unpaid"]
 """Of an attempt: all done, each effect once; an effect twice; an effect, and not what it was for; an effect that was
@@ -83,6 +84,8 @@ class Scenario:
     together as a whole."""
     breaks_under: Mapping[str, Sequence[str]] = {}
     """Rules that break under these faults whatever the strategy."""
+    tables: Mapping[str, Table] = {}
+    """Tables of its own, by name: `race compare NAME --table`."""
     executed: str = ""
     """The rule that is executed, once `under` was asked for it."""
     operations: Mapping[str, Signature] = {}

@@ -94,7 +94,7 @@ def test_a_page(race: Race) -> None:
     assert (ended.code, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
 
 
-@pytest.mark.parametrize("kind", ["comparison", "flows", "isolation", "matrix"])
+@pytest.mark.parametrize("kind", ["comparison", "flows", "isolation", "matrix", "table"])
 def test_the_list_offers_the_page_of_every_table(race: Race, kind: str) -> None:
     """And the command that it offers writes it."""
     document = documents.every()[kind]

@@ -10,10 +10,16 @@ from typing import Any
 from harness.burst import Cell, Load
 from harness.burst.cells import bind
 from harness.burst.parts import Part
+from harness.burst.tables import Tabled, TableRow
+from harness.explore import Brief, Options
 from harness.flows import FlowCell
+from harness.model import Claim, Verdict
 from harness.results import comparison_document, result_document
 from harness.results.flows import AskedFlows, flows_document
 from harness.results.read import read_document
+from harness.results.tables import table_document
+from harness.strategy import Figures, Seen
+from harness.strategy.loader import find_scenario
 from tests import measurements
 from tests.gate import documents as gate
 
@@ -115,6 +121,48 @@ def flows() -> Document:
     return {**flows_document(cells, asked, complete=True), "environment": PLACE}
 
 
+def table(*, claimed: bool | None = True, complete: bool = True) -> Document:
+    """Two lines of `race compare six-writers --table writers`; the second's claim was met, or not."""
+    seen = Seen(WRITERS.lines[0], Verdict.HELD, Verdict.HELD, {}, {})
+    other = Seen(WRITERS.lines[3], Verdict.HELD, Verdict.VIOLATED, {}, {})
+    broke = {True: measurements.violated, False: measurements.held, None: measurements.inconclusive}[claimed]()
+    rows = [_line(seen, measurements.held()), _line(other, broke, claim="breaks")]
+    return _table("six-writers", "writers", rows, {}, complete=complete)
+
+
+def table_by_load() -> Document:
+    """A line of `race compare rate-limit --table copies`."""
+    one, two = COPIES.loads
+    figures = {one: Figures(0.2, 0.2, 60), two: Figures(0.4, 0.4, 70)}
+    seen = Seen(COPIES.lines[1], Verdict.VIOLATED, Verdict.VIOLATED, {}, figures)
+    loads = {one: Load(mode="sustained", processes=1, connections=1, keys=4), two: Load(mode="sustained", keys=4)}
+    return _table("rate-limit", "copies", [_line(seen, measurements.violated(), claim="breaks")], loads)
+
+
+def _line(seen: Seen, measured: Any, claim: str = "holds") -> TableRow:
+    scenario = "rate-limit" if seen.figures else "six-writers"
+    bound = bind(Cell(scenario, seen.line.strategy, seen.line.rule), Load())
+    return TableRow(bound, replace(measured, claim=Claim(claim, "a reason")), seen, dict.fromkeys(seen.figures, 0))
+
+
+def _table(
+    scenario: str, name: str, rows: list[TableRow], loads: dict[str, Load], *, complete: bool = True
+) -> Document:
+    apart = [("in a copy", "there is no replica")]
+    stores = measurements.compared().stores
+    made = Tabled(scenario, rows, apart, loads, stores, 7, complete, 5.0, measurements.STARTED, 0.1)
+    says = {"six-writers": ["", "admin took 60 and left -20"], "rate-limit": [""]}[scenario]
+    explored = [Brief(Verdict.PROVED, "every schedule was run", Options()) for _row in rows]
+    words = f"race compare {scenario} --table {name} --seed 7"
+    document = table_document(name, find_scenario(scenario)().tables[name], made, explored, reproduce=words)
+    told = [{**row, "says": one} for row, one in zip(document["rows"], says, strict=True)]
+    return {**document, "rows": told, "environment": PLACE}
+
+
+WRITERS = find_scenario("six-writers")().tables["writers"]
+COPIES = find_scenario("rate-limit")().tables["copies"]
+
+
 def every() -> dict[str, Document]:
     """One of each kind."""
     return {
@@ -124,5 +172,6 @@ def every() -> dict[str, Document]:
         "isolation": isolation(),
         "check": check(),
         "matrix": matrix(),
+        "table": table(),
         "flows": flows(),
     }

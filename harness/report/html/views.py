@@ -208,7 +208,8 @@ _ENVIRONMENT = (
 )  # fmt: skip
 _COMMANDS = {
     "result": "run", "comparison": "compare", "exploration": "explore", "isolation": "isolation", "check": "check",
-    "matrix": "compare --all", "flows": "compare --flow", "flow": "run --flow",
+    "matrix": "compare --all", "table": "compare --table", "flows": "compare --flow",
+    "flow": "run --flow",
 }  # fmt: skip
 
 

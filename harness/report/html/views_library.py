@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from harness.report import flow, flows, matrix
+from harness.report import flow, flows, matrix, table
 from harness.report.advice import again
 from harness.report.caveats import caveats
 from harness.report.comparison_rows import claim_met, control_line, store_heading
@@ -194,6 +194,32 @@ _LOAD = {
 """A load's figures: the option that sets each, and what it is without."""
 
 
+# A scenario's own table
+
+
+def table_view(document: Document) -> View:
+    """The page of `race compare --table`."""
+    rows = document["rows"]
+    word, tone = _outcome([row["as_claimed"] for row in rows], document)
+    met = sum(row["as_claimed"] is True for row in rows)
+    commands = [("All of it", document["reproduce"])]
+    commands += [(row["what"], table.again(row, document)) for row in rows]
+    return {
+        **common(document, f"{document['scenario']}: {document['title']}", commands),
+        "word": word,
+        "tone": tone,
+        "lead": f"{count(met)} of {plural(len(rows), 'line')} as claimed",
+        "more": [],
+        "by_load": any(cell["load"] for row in rows for cell in row["cells"]),
+        "word_tones": _WORD_TONES,
+        "facts": list(table.lines_below(document)),
+        "contents": [("table", "The table"), ("read", "What it means"), *ENDS],
+    }
+
+
+_WORD_TONES = {"broken": "bad", "held": "good", "kept": "good", "?": "warn"}
+
+
 # Flows
 
 
@@ -280,6 +306,7 @@ def _outcome(met: Sequence[bool | None], document: Document) -> tuple[str, str]:
 
 LIBRARY_VIEWS: Mapping[str, Callable[[Document], View]] = {
     "matrix": matrix_view,
+    "table": table_view,
     "flows": flows_view,
     "flow": flow_view,
 }
