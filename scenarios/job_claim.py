@@ -4,13 +4,16 @@
 free job will do, which is a rule with a choice: whoever comes second may as well have the
 next one. Where a runner thinks a job late and hands it out again, it is that one job or none
 (`named`). A worker that has finished writes `done`, unless somebody has cancelled meanwhile:
-if it does not look (`blind`), no lock in the world helps. Jobs that must not run together (`one-lock`)
-are different rows: whoever skips, or locks, the row of his own job does not notice the other's.
+if it does not look (`blind`), no lock in the world helps; where it does (`ended`), the first end stays.
+Jobs that must not run together (`one-lock`) are different rows: whoever skips, or locks, the row of his own
+job does not notice the other's. An index that lets one of them be at work does, and so does a rule by which
+only the first in the line may be taken (`head-of-line`): then both want the same row, unless it is skipped.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from random import Random
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from harness import (
     Breach,
@@ -69,6 +72,17 @@ for name, job in pairs(jobs) do
   if job[1] == 'claimed' and name ~= 'j3' then return false end
 end""",
 )
+CLAIM_HEAD = """
+local jobs, head = cjson.decode(redis.call('GET', KEYS[1])), nil
+for name, job in pairs(jobs) do
+  local open = job[1] == 'free' or job[1] == 'claimed'
+  if name ~= 'j3' and open and (not head or name < head) then head = name end
+end
+if not head or jobs[head][1] ~= 'free' or (ARGV[2] ~= 'any' and ARGV[2] ~= head) then return false end
+jobs[head] = {'claimed', ARGV[1]}
+redis.call('SET', KEYS[1], cjson.encode(jobs))
+return head
+"""
 END = """
 local jobs = cjson.decode(redis.call('GET', KEYS[1]))
 local job = jobs[ARGV[1]]
@@ -95,7 +109,18 @@ UPDATE jobs SET state = 'claimed', worker = $2 WHERE key = $1 AND member = (
     ORDER BY member LIMIT 1 FOR UPDATE SKIP LOCKED
 ) RETURNING member
 """
+CLAIM_FIRST = """
+UPDATE jobs SET state = 'claimed', worker = $2 WHERE key = $1 AND state = 'free' AND ($3 = 'any' OR member = $3)
+AND member = (
+    SELECT member FROM jobs WHERE key = $1 AND state IN ('free', 'claimed') AND member <> 'j3' ORDER BY member LIMIT 1
+) RETURNING member
+"""
+CLAIM_FIRST_UNLOCKED = CLAIM_FIRST.replace("LIMIT 1", "LIMIT 1 FOR UPDATE SKIP LOCKED")
 ALONE = " AND NOT EXISTS (SELECT FROM jobs WHERE key = $1 AND state = 'claimed' AND member <> 'j3') AND member = ("
+# An index in which all jobs at work that exclude each other are the same lets one of them in.
+ONE_AT_WORK = """
+CREATE UNIQUE INDEX IF NOT EXISTS one_at_work ON locked_jobs (key) WHERE state = 'claimed' AND member <> 'j3'
+"""
 COMPLETE_ROW = """
 UPDATE jobs SET state = 'done' WHERE key = $1 AND member = $2 AND state = 'claimed' AND worker = $3
 """
@@ -110,6 +135,8 @@ SKEWED = (
     "pg-conditional", "pg-skip-locked", "pg-skip-locked:wait", "pg-version", "pg-repeatable-read",
     "pg-repeatable-read:no-retry", "pg-advisory:repeatable-read", "pg-for-update:repeatable-read",
 )  # fmt: skip
+AGAIN = Claim("holds", "its one UPDATE looks again at the row that it waited for")
+HEAD = "the head of the line is locked, so it is skipped, and the next one taken beside it"
 NEXT = "who comes too late for the first job is told that there is none"
 
 
@@ -167,13 +194,32 @@ def called_end(rows: Rows, request: Request) -> Reply:
     return told_end(rows.rows[0][0], request)
 
 
+class Claims(NamedTuple):
+    """How a job is claimed, in each language; `row_unlocked` takes what nobody has locked."""
+
+    script: str
+    row: str
+    row_unlocked: str
+    function: str
+
+
+FIRST_FREE = Claims(CLAIM, CLAIM_ROW, CLAIM_UNLOCKED, "claim_job")
+WHILE_ALONE = Claims(
+    CLAIM_ALONE,
+    CLAIM_ROW.replace(" AND member = (", ALONE),
+    CLAIM_UNLOCKED.replace(" AND member = (", ALONE),
+    "claim_alone",
+)
+HEAD_OF_LINE = Claims(CLAIM_HEAD, CLAIM_FIRST, CLAIM_FIRST_UNLOCKED, "claim_head")
+
+
 def forms_of(
-    complete: str, complete_row: str, complete_called: str, *, alone: bool = False
+    complete: str, complete_row: str, complete_called: str, claims: Claims = FIRST_FREE
 ) -> Mapping[str, Forms | NotExpressible]:
-    """All forms, with these completions; `complete_called` names a function. `alone`: one job at a time."""
+    """All forms, with these completions and claims; `complete_called` names a function."""
 
     def claim_row(sql: str) -> StatementForm:
-        return statement(sql.replace(" AND member = (", ALONE) if alone else sql, claim_of, row_job)
+        return statement(sql, claim_of, row_job)
 
     ends = {"complete": statement(complete_row, completion_of), "cancel": statement(CANCEL_ROW, job_of)}
     return {
@@ -181,18 +227,26 @@ def forms_of(
         "multi": NotExpressible("it looks for a free job before it claims it"),
         "unique": NotExpressible("a job is there already: its row changes, none is new"),
         "lua": {
-            "claim": script(CLAIM_ALONE if alone else CLAIM, claim_of, told_job),
+            "claim": script(claims.script, claim_of, told_job),
             "complete": script(complete, completion_of),
             "cancel": script(CANCEL, job_of),
         },
-        "sql": {"claim": claim_row(CLAIM_ROW), **ends},
-        "skip-locked": {"claim": claim_row(CLAIM_UNLOCKED), **ends},
+        "sql": {"claim": claim_row(claims.row), **ends},
+        "skip-locked": {"claim": claim_row(claims.row_unlocked), **ends},
         **procedure_forms(
-            claim=statement(f"SELECT {'claim_alone' if alone else 'claim_job'}($1, $2, $3)", claim_of, called_job),
+            claim=statement(f"SELECT {claims.function}($1, $2, $3)", claim_of, called_job),
             complete=statement(f"SELECT {complete_called}($1, $2, $3)", completion_of, called_end),
             cancel=statement("SELECT cancel_job($1, $2)", job_of, called_end),
         ),
     }
+
+
+UNIQUE: Forms = {
+    "claim": statement(CLAIM_ROW.replace("jobs", "locked_jobs"), claim_of, row_job),
+    "complete": statement(COMPLETE_ROW.replace("jobs", "locked_jobs"), completion_of),
+    "cancel": statement(CANCEL_ROW.replace("jobs", "locked_jobs"), job_of),
+}
+"""As if there were nothing to exclude: the index refuses."""
 
 
 def guarded(state: State, request: Request, now_ms: int) -> Outcome:
@@ -227,6 +281,17 @@ def alone(state: State, request: Request, now_ms: int) -> Outcome:
     return guarded(state, request, now_ms)
 
 
+def first_in_line(state: State, request: Request, now_ms: int) -> Outcome:
+    """Of those that exclude each other the first that has not ended, if it is free: never the one behind it."""
+    if request.operation != "claim":
+        return guarded(state, request, now_ms)
+    jobs = state[request.key]
+    head = min((name for name in jobs if name != AT_WORK and jobs[name][0] in {"free", "claimed"}), default="")
+    if not head or jobs[head][0] != "free" or request.args["job"] not in {ANY, head}:
+        return Outcome({}, NONE)
+    return Outcome({request.key: given(jobs, head, request)}, claimed(head))
+
+
 def at_work(jobs: Mapping[str, Sequence[str]]) -> list[str]:
     """Those of which only one may be: all but the one that somebody is at work on from the beginning."""
     return sorted(name for name, (now, _worker) in jobs.items() if now == "claimed" and name != AT_WORK)
@@ -252,10 +317,14 @@ class JobClaim(Scenario):
         "two workers did one job": "--strategy naive",
         "a cancelled job was finished after all": "--strategy lua --rule blind",
         "two jobs with one lock ran together": "--strategy pg-skip-locked --rule one-lock",
+        "done and cancelled, and mails for both": "--strategy pg-conditional:ignore-count --rule ended",
     }
     invariant = "a job is given to one worker"
     refusals = ("none", "late", "too late")
-    rules = {"any": guarded, "named": guarded, "one-lock": alone, "blind": blind}
+    rules = {
+        "any": guarded, "named": guarded, "one-lock": alone, "head-of-line": first_in_line, "ended": guarded,
+        "blind": blind,
+    }  # fmt: skip
     wrong = {"blind": "a completion that comes late undoes a cancellation"}
     initial_value: Any = JOBS
     operations = {
@@ -270,15 +339,23 @@ class JobClaim(Scenario):
         join=lambda _queue, jobs: {name: list(cells) for name, cells in jobs.items()},
         columns={"state": "text", "worker": "text"},
     )
-    layouts = procedure_layouts(rows, __file__)
+    layouts = {
+        "unique": replace(rows, parent="locked_queues", children="locked_jobs", functions=(ONE_AT_WORK,)),
+        **procedure_layouts(rows, __file__),
+    }
     forms = forms_of(COMPLETE, COMPLETE_ROW, "complete_job")
     other_forms = {
         "named": forms,
-        "one-lock": forms_of(COMPLETE, COMPLETE_ROW, "complete_job", alone=True),
+        "one-lock": {**forms_of(COMPLETE, COMPLETE_ROW, "complete_job", WHILE_ALONE), "unique": UNIQUE},
+        "head-of-line": forms_of(COMPLETE, COMPLETE_ROW, "complete_job", HEAD_OF_LINE),
+        "ended": forms,
         "blind": forms_of(COMPLETE_BLINDLY, COMPLETE_ROW_BLINDLY, "complete_blindly"),
     }
     claims = {
-        "pg-conditional:ignore-count": Claim("not-applicable", "a claim answers with its row, not with a count"),
+        **dict.fromkeys(
+            ("pg-conditional:ignore-count", "pg-unique:ignore-count"),
+            Claim("not-applicable", "a claim answers with its row, not with a count"),
+        ),
         "pg-for-update:repeatable-read": Claim("holds", SAME_ROW, errors=("40001",)),
     }
 
@@ -288,11 +365,16 @@ class JobClaim(Scenario):
             self.claims = {**self.claims, "pg-conditional": Claim("breaks", NEXT)}
         if rule == "one-lock":
             self.claims = {**self.claims, **dict.fromkeys(SKEWED, Claim("breaks", SKEW))}
+        if rule == "head-of-line":
+            self.claims = {**self.claims, "pg-skip-locked": Claim("breaks", HEAD), "pg-procedure:no-lock": AGAIN}
+        if rule == "ended":
+            self.claims = {title: claim for title, claim in self.claims.items() if "ignore-count" not in title}
+            self.claims["pg-procedure:no-lock"] = AGAIN
         return super().under(rule)
 
     def allowed(self, state: State, request: Request, now_ms: int, reply: Reply | None, rule: Rule) -> Iterable[State]:
         """Any job that is free, not only the first."""
-        if request.operation != "claim":
+        if request.operation != "claim" or self.executed == "head-of-line":
             yield from super().allowed(state, request, now_ms, reply, rule)
             return
         jobs = state[request.key]
@@ -304,14 +386,17 @@ class JobClaim(Scenario):
             yield state
 
     def burst(self, rng: Random, size: int) -> Sequence[Request]:
-        """Two want a job, then anything; under `blind`, one is completed and cancelled."""
+        """Two want a job, then anything; under `ended` and `blind`, one is completed and cancelled."""
         wanted = "j1" if self.executed == "named" else ANY
         first = [claim(wanted)] * 2
-        if self.executed == "blind":
+        if self.executed in {"ended", "blind"}:
             first = [complete(), cancel(AT_WORK)]
         if self.executed == "one-lock":
             first = [claim("j1"), claim("j2")]
-        rest = (rng.choice((claim(wanted), complete(), cancel(rng.choice(sorted(JOBS))))) for _ in range(size - 2))
+        # Where the head of the line is cancelled, who waits for its row is told that there is none, too.
+        cancelled = [AT_WORK] if self.executed in {"head-of-line", "ended"} else sorted(JOBS)
+        asked = (complete,) if self.executed == "ended" else (lambda: claim(wanted), complete)
+        rest = (rng.choice((*(one() for one in asked), cancel(rng.choice(cancelled)))) for _ in range(size - 2))
         return [*first, *rest][:size]
 
     def invariants(self) -> Sequence[Invariant]:
@@ -320,8 +405,12 @@ class JobClaim(Scenario):
         return [
             Invariant("one worker", self.invariant, given_twice),
             Invariant("an end is an end", "what was completed or cancelled stays so", undone),
-            *([Invariant("one at a time", together, side_by_side)] if self.executed == "one-lock" else []),
+            *([Invariant("one at a time", together, side_by_side)] if self.executed in ONE_AT_A_TIME else []),
         ]
+
+
+ONE_AT_A_TIME = {"one-lock", "head-of-line"}
+"""Rules about jobs that exclude each other."""
 
 
 def claim(job: str) -> Request:

@@ -24,6 +24,19 @@ BEGIN
   RETURN first;
 END $$;
 
+-- Of those the first that has not ended, if it is free: never the one behind it.
+
+CREATE OR REPLACE FUNCTION claim_head(queue text, claimer text, wanted text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE head text;
+BEGIN
+  PERFORM FROM queues WHERE key = queue FOR UPDATE;
+  SELECT min(member) INTO head FROM jobs WHERE key = queue AND state IN ('free', 'claimed') AND member <> 'j3';
+  UPDATE jobs SET state = 'claimed', worker = claimer
+  WHERE key = queue AND member = head AND state = 'free' AND (wanted = 'any' OR member = wanted);
+  IF NOT FOUND THEN head := NULL; END IF;
+  RETURN head;
+END $$;
+
 CREATE OR REPLACE FUNCTION complete_job(queue text, job text, claimer text) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM FROM queues WHERE key = queue FOR UPDATE;

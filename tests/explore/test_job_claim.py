@@ -31,11 +31,50 @@ def test_a_lock_on_one_s_own_job_does_not_keep_the_other_s_away(stage: Stage, st
     assert smallest.says == "j1 and j2 ran together"
 
 
-@pytest.mark.parametrize("strategy", ["lua", "pg-for-update", "pg-version:root", "pg-serializable", "pg-advisory"])
+@pytest.mark.parametrize(
+    "strategy", ["lua", "pg-for-update", "pg-version:root", "pg-serializable", "pg-advisory", "pg-unique"]
+)
 def test_what_looks_at_all_jobs_does(stage: Stage, strategy: str) -> None:
     """One is given out, and the other worker is told that there is none."""
     found, _ = stage.explore("job-claim", strategy, Exhaustive, Options(), rule="one-lock")
     assert found.verdict is Verdict.PROVED, found.reason
+
+
+@pytest.mark.parametrize(
+    ("strategy", "verdict"),
+    [
+        ("lua", "proved"),
+        ("pg-conditional", "proved"),
+        ("pg-version", "proved"),
+        ("pg-repeatable-read", "proved"),
+        ("pg-skip-locked:wait", "proved"),
+        ("pg-skip-locked", "violated"),
+        ("pg-read-committed", "violated"),
+    ],
+)
+def test_who_may_take_the_first_only_meets_the_other_at_its_row(stage: Stage, strategy: str, verdict: str) -> None:
+    """Where the head of the line is the only one to have, one row is enough; unless it is skipped while locked."""
+    found, _ = stage.explore("job-claim", strategy, Exhaustive, Options(), rule="head-of-line")
+    assert str(found.verdict) == verdict, found.reason
+
+
+@pytest.mark.parametrize("strategy", ["lua", "watch", "actor", "pg-conditional", "pg-for-update", "pg-version"])
+def test_the_first_end_stays(stage: Stage, strategy: str) -> None:
+    """Of a cancel and a late completion one is told that it counts: as the job shows at rest."""
+    found, _ = stage.explore("job-claim", strategy, Exhaustive, Options(every=True), rule="ended")
+    assert found.verdict is Verdict.PROVED, found.reason
+    ends = {("'completed'" in text, "'too late'" in text, "'done'" in text) for text in map(repr, found.outcomes)}
+    assert ends == {(True, True, True), (False, False, False)}
+
+
+def test_two_ends_where_nobody_counts_the_rows(stage: Stage) -> None:
+    """The statement is conditional, and whoever comes second is not told: both send their notices."""
+    found, smallest = stage.explore(
+        "job-claim", "pg-conditional:ignore-count", Exhaustive, Options(), rule="ended", shrink=True
+    )
+    assert found.verdict is Verdict.VIOLATED
+    assert smallest is not None
+    assert smallest.says in {"j3 was cancelled, and is done", "j3 was completed, and is cancelled"}
 
 
 @pytest.mark.parametrize("strategy", ["lua", "actor", "pg-serializable", "pg-skip-locked"])

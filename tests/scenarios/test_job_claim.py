@@ -91,6 +91,21 @@ def test_one_at_a_time() -> None:
     assert breaches == [Breach("j1 and j2 ran together", ("a", "b"), 1)]
 
 
+@pytest.mark.parametrize(
+    ("jobs", "job", "reply"),
+    [
+        ({"j1": FREE, "j2": FREE}, "any", got("j1")),
+        ({"j1": FREE, "j2": FREE}, "j2", Reply("none")),
+        ({"j1": held("a"), "j2": FREE}, "any", Reply("none")),
+        ({"j1": DONE, "j2": FREE, "j3": held("a")}, "any", got("j2")),
+        ({"j1": GONE, "j2": DONE, "j3": FREE}, "any", Reply("none")),
+    ],
+)
+def test_the_head_of_the_line(jobs: Any, job: str, reply: Reply) -> None:
+    """The first that has not ended, or none: j3 stands in no line."""
+    assert reply == RULES["head-of-line"]({KEY: jobs}, ask("claim", job=job), 0).reply
+
+
 def test_where_there_is_none() -> None:
     """Nothing changes."""
     for reply in (None, Reply("none")):
@@ -132,6 +147,8 @@ def test_the_invariants(operations: list[Operation], jobs: Any, breaches: list[l
         ("any", [("claim", "any"), ("claim", "any")]),
         ("named", [("claim", "j1"), ("claim", "j1")]),
         ("one-lock", [("claim", "j1"), ("claim", "j2")]),
+        ("head-of-line", [("claim", "any"), ("claim", "any")]),
+        ("ended", [("complete", "j3"), ("cancel", "j3")]),
         ("blind", [("complete", "j3"), ("cancel", "j3")]),
     ],
 )

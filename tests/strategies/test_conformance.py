@@ -216,6 +216,8 @@ def test_a_decision_thrown_away_is_wrong_even_alone(world: World, strategy: Stra
             asked = [("refund", "", {"amount": 60})] * 2
         case "webhook":
             asked = [("deliver", "", {"event": "e1", "version": 1, "status": "new", "credits": 7})] * 2
+        case "job-claim":
+            asked = [("complete", "", {"job": "j1", "worker": "w0"})]
         case "credits":
             asked = [("reserve", "a", {}), ("reserve", "b", {})]
         case "last-owner":
