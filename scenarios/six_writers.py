@@ -1,9 +1,8 @@
 """One account, and six who write to it: the HTTP API, a webhook, a worker, cron, an admin and an agent.
 
-The rule has two clauses: nothing is taken from an account that is frozen, and no more than there is. Every writer locks
-the row, and every one does it right. Then the second clause, or the first, is added to five of the six, and the
-sixth goes on as before: no two of them ever overlap, every change is made in order, and the account is wrong. A lock
-keeps writers apart. It does not make them agree, and it cannot stop one who does not ask.
+Nothing is taken from an account that is frozen, and no more than there is: five of the six know both clauses, and
+cron's copy lacks one. All of them lock the row, no two ever overlap, and the account is wrong. A lock keeps writers
+apart. It does not make them agree, and it cannot stop one who does not ask.
 
 So count the places where the rule lives. Six copies hold as long as all six are right. One method that all call is
 the everyday fix, and holds as long as nobody writes around it. What holds against that is an owner: a function in the

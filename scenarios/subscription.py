@@ -2,7 +2,7 @@
 
 An upgrade takes four moments: it is noted as pending, the card is charged, the result flips the
 plan, an e-mail goes out. The cancel comes in the window between them. A handler that writes what the
-result says, whatever happened meanwhile, puts a plan back that the user has cancelled; a result that
+result says, whatever happened meanwhile, puts a plan back that the user has cancelled. A result that
 is delivered twice sends the e-mail twice. With the attempt's id in the state, the result knows whether
 anybody still waits for it. What is to happen then is no question of order: that the cancel wins, or
 whoever came first, or the last word, are three businesses. Each transition is atomic under a dozen

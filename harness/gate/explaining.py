@@ -22,7 +22,7 @@ from harness.strategy.story import story_of
 
 if TYPE_CHECKING:
     from harness.explore import Schedule
-    from harness.strategy import Strategy
+    from harness.strategy import Scenario, Strategy
 
 SCHEMA = "race.explanation/1"
 _EXPLORE_S, _FAULT_S = 5.0, 2.0
@@ -51,12 +51,13 @@ class Explaining:
         rules = list(named().all_rules())
         if rule and rule not in rules:
             raise UsageError(f"unknown rule '{rule}' of {named.name}; {nearest(rule, rules)}")
+        noticed = _noticed(named) if not (rule or strategy) else None
         rule = rule or rules[0]
         cells = [cell for cell in cells_of_scenario(named) if cell.rule == rule]
-        shown = strategy or _breaking(cells)
+        shown = noticed or (strategy or _breaking(cells), rule)
         pictures = []
-        if shown:
-            bound = bind(Cell(spec, shown, rule), Load())
+        if shown[0]:
+            bound = bind(Cell(spec, *shown), Load())
             pictures.append(await self._smallest(bound, Options(seed=self.seed, budget_s=_EXPLORE_S), "breaks"))
             if bound.claim.kind == "holds" and pictures[0]["verdict"] != "violated":
                 pictures = [await self._meeting(bound)]
@@ -75,6 +76,7 @@ class Explaining:
             "invariant": named.invariant,
             "invariants": [{"name": one.name, "says": one.says} for one in named().under(rule).invariants()],
             "example": named().example(),
+            "tables": {name: table.title for name, table in named.tables.items()},
             "interleavings": pictures,
             "cells": list(_with_costs(cells, costs)),
             "costs": _source(costs),
@@ -180,6 +182,16 @@ class Explaining:
             "schema": SCHEMA, "kind": kind, "name": name, "summary": summary, "story": list(story),
             "seed": self.seed, "environment": environment(),
         }  # fmt: skip
+
+
+def _noticed(named: type[Scenario]) -> tuple[str, str] | None:
+    """The strategy and the rule under which it breaks as its first symptom says; None where it takes more than that."""
+    for asked in list(named.symptoms.values())[:1]:
+        words = shlex.split(asked)
+        options = dict(zip(words[::2], words[1::2], strict=False))
+        if options.keys() <= {"--strategy", "--rule"} and "--strategy" in options:
+            return options["--strategy"], options.get("--rule", "")
+    return None
 
 
 def _rules(scenario: str) -> list[str]:

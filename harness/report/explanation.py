@@ -36,7 +36,7 @@ def explanation_screen(document: Document, paint: Paint = plain) -> str:
     for label, text in _about(document):
         lines += labelled(label, text, paint, INDENT)
     for picture in document["interleavings"]:
-        head = f"{ROLES[picture['role']]}: {under_what(picture)}"
+        head = f"{ROLES[picture['role']]}: {under_what(picture, document)}"
         lines += ["", *(paint(line, "bold") for line in wrapped(head, WIDTH))]
         if picture["schedule"] is not None:
             lines += draw({**picture["schedule"], "fits": True}, WIDTH, paint, note=note_of(picture))
@@ -60,7 +60,7 @@ def explanation_markdown(document: Document) -> str:
         lines += ["", escaped(paragraph)]
     lines += ["", *(f"* {label}: {escaped(text)}" for label, text in _about(document))]
     for picture in document["interleavings"]:
-        lines += ["", f"## {ROLES[picture['role']]}: {escaped(under_what(picture))}", ""]
+        lines += ["", f"## {ROLES[picture['role']]}: {escaped(under_what(picture, document))}", ""]
         if picture["schedule"] is not None:
             drawn = draw({**picture["schedule"], "fits": True}, 100, plain, note=note_of(picture))
             lines += ["```text", *drawn, "```", ""]
@@ -96,6 +96,7 @@ def _about(document: Document) -> Iterator[tuple[str, str]]:
             yield "Other rules", ", ".join(others)
         for rule, why in document["wrong"].items():
             yield "Whose rule?", f"{rule} breaks under every strategy: {why}"
+        yield from tables_of(document)
         return
     store = {"redis": "Redis", "postgres": "PostgreSQL"}[document["store"]]
     yield "Family", f"{document['family']}; its state is in {store}"
@@ -103,11 +104,18 @@ def _about(document: Document) -> Iterator[tuple[str, str]]:
         yield "Stops helping", document["stops_helping"]
 
 
-def under_what(picture: Document) -> str:
-    """`double-submit under redis-lock, where one caller pauses`."""
+def tables_of(document: Document) -> Iterator[tuple[str, str]]:
+    """The scenario's own tables."""
+    for name, title in document.get("tables", {}).items():
+        yield "Table", f"{title}: race compare {document['name']} --table {name}"
+
+
+def under_what(picture: Document, document: Document) -> str:
+    """`double-submit under redis-lock, where one caller pauses`; with its rule, where all else is about another."""
     variant = f" ({picture['variant']})" if picture["variant"] else ""
+    rule = f", rule {picture['rule']}," if document.get("rule", picture["rule"]) != picture["rule"] else ""
     where = f", and {' and '.join(FAULT_WORDS[fault] for fault in picture['faults'])}" if picture["faults"] else ""
-    return f"{picture['scenario']} under {picture['strategy']}{variant}{where}"
+    return f"{picture['scenario']}{rule} under {picture['strategy']}{variant}{where}"
 
 
 def note_of(picture: Document) -> str:

@@ -21,8 +21,10 @@ from harness.report.explanation import (
     headline,
     holds,
     measured_figures,
+    named,
     note_of,
     shared_faults,
+    tables_of,
     under_what,
 )
 from harness.report.figures import cut, plural, wrapped
@@ -51,7 +53,8 @@ def half_page(document: Document, paint: Paint = plain) -> str:
     rows = _rows(document)
     picture = _worth_showing(document["interleavings"])
     table = len(_table(document, rows, 0, plain))
-    drawn = _picture(picture, max(_FEWEST_DRAWN, LINES - len(above) - len(below) - table - 1), paint) if picture else []
+    space = max(_FEWEST_DRAWN, LINES - len(above) - len(below) - table - 1)
+    drawn = _picture(picture, document, space, paint) if picture else []
     room = LINES - len(above) - len(drawn) - len(below) - 1
     held = _table(document, rows, room, paint)
     return "\n".join([*above, *drawn, *held, *([""] if held else []), *below]) + "\n"
@@ -78,9 +81,10 @@ def _worth_showing(pictures: Sequence[Document]) -> Document | None:
     return next(iter([*unlike, *pictures[::-1]]), None)
 
 
-def _picture(picture: Document, room: int, paint: Paint) -> list[str]:
+def _picture(picture: Document, document: Document, room: int, paint: Paint) -> list[str]:
     """Its title, its steps in at most so many lines, and what broke."""
-    lines = [paint(line, "bold") for line in wrapped(f"{ROLES[picture['role']]}: {under_what(picture)}", WIDTH)]
+    head = f"{ROLES[picture['role']]}: {under_what(picture, document)}"
+    lines = [paint(line, "bold") for line in wrapped(head, WIDTH)]
     said = _said(picture)
     below = [line for text in said for line in labelled(*text, paint, INDENT)]
     if picture["schedule"] is not None:
@@ -129,11 +133,26 @@ def _brief(step: Mapping[str, Any], room: int) -> dict[str, Any]:
     texts = {name: _VALUE.sub(lambda found: cut(found[0], _LONG_VALUE), step[name] or "") for name in _TEXTS}
     texts["reply"] = cut(texts["reply"], max(_LONGEST_REPLY, room - len(texts["command"]) - len(" -> ")))
     others = len(text_of({**step, **texts, "command": ""}))
-    return {**step, **texts, "command": cut(texts["command"], max(_SHORTEST_COMMAND, room - others))}
+    width = max(_SHORTEST_COMMAND, room - others)
+    return {**step, **texts, "command": cut(_statement(texts["command"], width), width)}
+
+
+def _statement(text: str, width: int) -> str:
+    """A statement without what says least, as far as it is too long: which row, which table, what it answers."""
+    for clause, instead in _CLAUSES:
+        if len(text) > width:
+            text = clause.sub(instead, text, count=1).replace(".. ..", "..")
+    return f"{text[: width - 2]}.." if len(text) > width and text.startswith("UPDATE") else text
 
 
 _TEXTS = ("command", "reply")
 _SHORTEST_COMMAND, _LONGEST_REPLY = 20, 24
+_CLAUSES = (
+    (re.compile(r" WHERE key = \S+"), " .."),
+    (re.compile(r"(?<!DELETE) FROM \w+"), " .."),
+    (re.compile(r" RETURNING .*"), " .."),
+    (re.compile(r"^UPDATE \w+"), "UPDATE .."),
+)
 _ENDS = frozenset({"COMMIT", "ROLLBACK", "UNWATCH"})
 _COLUMNS = 2
 """With more of them, each step has a line of its own, which is told apart by its caller's name."""
@@ -145,11 +164,16 @@ _ROOM = {1: 74, 2: 44}
 
 
 def _rows(document: Document) -> list[Cell]:
-    """The cells that hold: those without a cheaper equal first, then by pace; of a strategy each scenario once."""
+    """The cells that hold: where it pays, those without a cheaper equal, by pace; of a strategy each scenario once."""
     cells = [cell for cell in document["cells"] if holds(cell)]
     if document["kind"] == "strategy":
         cells = [cell for cell in cells if cell["rule"] == first_rule(document, cell)]
-    return sorted(cells, key=lambda cell: (bool(cheaper_one(cell)), -_relative(cell)))
+    return sorted(cells, key=lambda cell: (not _pays(document, cell), bool(cheaper_one(cell)), -_relative(cell)))
+
+
+def _pays(document: Document, cell: Cell) -> bool:
+    """Whether this is the scenario for which one takes this strategy, although another is faster."""
+    return bool(document["kind"] == "strategy" and cell["earns_its_cost"] == cell["scenario"])
 
 
 def _relative(cell: Cell) -> float:
@@ -174,9 +198,12 @@ def _table(document: Document, rows: Sequence[Cell], room: int, paint: Paint) ->
         "",
     ]
     shared = shared_faults(document)
-    for number in range(min(len(rows), _MOST_ROWS), 0, -1):
-        lines = aligned([heads, *(_row(document, cell, shared) for cell in rows[:number])], paint)
-        lines += [line for text in _others(document, rows[number:]) for line in labelled(*text, paint, INDENT)]
+    worth = [cell for cell in rows if _pays(document, cell) or not (cheaper_one(cell) and cell["earns_its_cost"])]
+    shown = worth if document["kind"] == "strategy" else rows
+    for number in range(min(len(shown), _MOST_ROWS), 0, -1):
+        lines = aligned([heads, *(_row(document, cell, shared) for cell in shown[:number])], paint)
+        others = [cell for cell in rows if cell not in shown[:number]]
+        lines += [line for text in _others(document, others) for line in labelled(*text, paint, INDENT)]
         if len(lines) <= room or number <= _FEWEST_ROWS:
             break
     return lines
@@ -186,6 +213,7 @@ def _row(document: Document, cell: Cell, shared: set[str]) -> list[str]:
     cheaper = cheaper_one(cell)
     under = [fault for fault in cell["claim"]["breaks_under"] if fault not in shared]
     but = [f"{cheaper} does as well"] if cheaper else []
+    but += ["pays where others write around the rule"] if _pays(document, cell) else []
     but += [f"not under {', '.join(under)}"] if under else []
     return [_name(document, cell), *measured_figures(cell), "; ".join(but)]
 
@@ -193,6 +221,7 @@ def _row(document: Document, cell: Cell, shared: set[str]) -> list[str]:
 def _others(document: Document, cells: Sequence[Cell]) -> Iterator[tuple[str, str]]:
     """Those that the table has no room for: which cheaper one does as well, or that none does."""
     by: dict[str, list[str]] = {}
+    dear = document["kind"] == "strategy" and any(cell["earns_its_cost"] for cell in cells)
     for cell in cells:
         by.setdefault(cheaper_one(cell), []).append(_name(document, cell))
     said = []
@@ -203,7 +232,7 @@ def _others(document: Document, cells: Sequence[Cell]) -> Iterator[tuple[str, st
         else:
             said.append(f"{few} ({cheaper} does as well)" if cheaper else few)
     if said:
-        yield "Hold, too", "; ".join(said)
+        yield "Buys nothing" if dear and "" not in by else "Hold, too", "; ".join(said)
 
 
 def _below(document: Document) -> Iterator[tuple[str, str]]:
@@ -216,19 +245,44 @@ def _below(document: Document) -> Iterator[tuple[str, str]]:
         yield "None holds", f"where {' or where '.join(others)}"
     if document["kind"] == "strategy" and document["stops_helping"]:
         yield "Stops helping", document["stops_helping"]
-    breaking: dict[str, list[str]] = {}
-    for cell in document["cells"]:
-        if cell["claim"]["kind"] == "breaks" and not (document["kind"] == "strategy" and cell["wrong_rule"]):
-            breaking.setdefault(cell["claim"]["reason"], []).append(_name(document, cell))
-    if breaking:
-        reason, names = next(iter(breaking.items()))
-        more = list(dict.fromkeys(name for others_ in list(breaking.values())[1:] for name in others_))
-        more = [name for name in more if name not in names]
-        also = f"; also {_few(more)}" if more else ""
-        yield "Breaks", f"{_few(list(dict.fromkeys(names)))}: {reason}{also}"
+    yield from _wrong(document)
+    yield from _breaking(document)
+    yield from tables_of(document)
     if any(holds(cell) for cell in document["cells"]):
         yield "Cost", _cost(document)
     yield "More", f"race explain {document['next'].split(' ', 2)[2]} --all; {document['next']}"
+
+
+def _wrong(document: Document) -> Iterator[tuple[str, str]]:
+    """The rules that no strategy helps, or none that holds single requests, with the first reason."""
+    rules = document["wrong"] if document["kind"] == "scenario" else {}
+    names = [name for name in rules if " (" not in name]
+    apart = [name.partition(" (")[0] for name in rules if name not in names]
+    if names:
+        yield "Whose rule?", f"{', '.join(names)}: breaks under every strategy: {rules[names[0]]}"
+    if apart:
+        yield "Whose flow?", f"{', '.join(apart)}: breaks wherever others come between an attempt's requests"
+
+
+def _breaking(document: Document) -> Iterator[tuple[str, str]]:
+    """What breaks: the reason that one does not expect, and the names of all others."""
+    breaking: dict[str, dict[str, list[str]]] = {}
+    for cell in document["cells"]:
+        if cell["claim"]["kind"] == "breaks" and not (document["kind"] == "strategy" and cell["wrong_rule"]):
+            found = breaking.setdefault(cell["claim"]["reason"], {})
+            found.setdefault(_name(document, cell), []).append(cell["rule"])
+    if not breaking:
+        return
+    reason = next((why for why, found in breaking.items() if not _UNPROTECTED & set(found)), next(iter(breaking)))
+    first = breaking.pop(reason)
+    more = dict.fromkeys(name for found in breaking.values() for name in found if name not in first)
+    also = f"; also {_few(list(more))}" if more else ""
+    names = [named({name: rules}, document) for name, rules in first.items()]
+    yield "Breaks", f"{_few(names)}: {reason}{also}"
+
+
+_UNPROTECTED = frozenset({"naive", "pg-read-committed", "mutex", "replica-lag"})
+"""Of them everybody expects it."""
 
 
 def _few(names: Sequence[str]) -> str:

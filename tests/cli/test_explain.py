@@ -40,6 +40,23 @@ def test_a_scenario(race: Race) -> None:
     assert max(map(len, ended.stdout.splitlines())) <= 80
 
 
+def test_what_a_scenario_is_about(race: Race) -> None:
+    """It is shown as it is noticed: writers in order under a lock, one of whom lacks a clause. Its tables are named."""
+    text = race("explain", "six-writers").stdout
+    assert "How it breaks: six-writers, rule cron-forgets, under pg-for-update" in text
+    assert "UPDATE .. SET balance = 40" in text  # of a long statement what it sets is kept
+    assert "race compare six-writers --table writers" in " ".join(text.split())
+    assert "six-writers, rule" not in race("explain", "six-writers", "--rule", "cron-forgets").stdout.split("\n\n")[1]
+
+
+def test_what_an_owner_buys(race: Race) -> None:
+    """It pays in one scenario, and elsewhere a cheaper one does as well, in so many words."""
+    text = " ".join(race("explain", "actor").stdout.split())
+    assert re.search(r"six-writers proved .* pays where others write around the rule Buys nothing ", text)
+    assert re.search(r"Buys nothing .*counter \((atomic|multi) does as well\)", text)
+    assert "credits (check-first): the balance is looked at before the call" in text
+
+
 @pytest.mark.parametrize(
     "name",
     [
