@@ -466,7 +466,8 @@ def too_few(evidence: Evidence) -> Iterator[Breach]:
         refused = tuple(hit.request.id for hit in hits if hit.reply == LIMITED)
         possible = sum(1 for hit in hits if let_through(hit.reply) or hit.status == "unknown")
         if refused and possible < limit:
-            says = f"{len(refused)} requests were refused although only {possible} of {limit} were let through"
+            asked = f"{len(refused)} request{'s were' if len(refused) > 1 else ' was'}"
+            says = f"{asked} refused although only {possible} of {limit} were let through"
             yield Breach(says, refused, min(len(refused), limit - possible))
 
 

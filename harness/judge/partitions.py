@@ -242,9 +242,13 @@ def _soon(until: float) -> float:
     return now + (until - now) / 4
 
 
+UNDATED = "the order depends on an instant that nobody knows"
+"""Of an operation whose outcome is not known, or that was delivered twice: more time would not help."""
+
+
 def _why(opened: _Open) -> str:
     if opened.search is not None and opened.search.states.guessed:
-        return "the order depends on the instant of an operation whose outcome nobody knows"
+        return UNDATED
     return "no answer within the memory allowed"
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from harness.judge.findings import Finding, breaches_of, failed
-from harness.judge.verdicts import Facts, Meeting, conclude, conclude_part
+from harness.judge.partitions import UNDATED
+from harness.judge.verdicts import Facts, Meeting, conclude, conclude_part, unsure
 from harness.model import ABORTED, Breach, Evidence, Invariant, Operation, RaceError, Verdict
 
 _NEVER = 1 << 63
@@ -53,6 +54,8 @@ class Score:
     undecided: int = 0
     unanswered: int = 0
     unjudged: int = 0
+    unjudged_why: str = ""
+    """Why those have no verdict, where it is the same for all and neither time nor memory."""
     order_broken: int = 0
     order_unknown: int = 0
     checker_error: str = ""
@@ -75,7 +78,10 @@ class Score:
         self.broken += finding.broken
         self.order_broken += finding.order == "illegal"
         self.order_unknown += finding.order == "unknown"
-        self.unjudged += finding.order == "unknown" and not finding.broken
+        if finding.order == "unknown" and not finding.broken:
+            why = finding.unknown_why if finding.unknown_why == UNDATED else ""
+            self.unjudged_why = why if not self.unjudged or self.unjudged_why == why else ""
+            self.unjudged += 1
         if finding.checker_error:
             self.checker_error = self.checker_error or finding.checker_error
         for name, breaches in finding.breaches.items():
@@ -125,6 +131,7 @@ class Score:
             apart=self.apart,
             broken=self.broken,
             unjudged=self.unjudged,
+            unjudged_why=self.unjudged_why,
             undecided=self.undecided,
             unanswered=self.unanswered,
             cut_off=self.cut_off,
@@ -170,7 +177,7 @@ class Score:
             (bool(self.checker_error), f"the judge failed: {self.checker_error}"),
             (self.judged == 0, "nothing ran"),
             (self.undecided >= self.judged, "every request was aborted, or nobody was answered"),
-            (self.unjudged > 0, f"the judge ran out of time or memory in {self.unjudged:,} of {self.judged:,}"),
+            (self.unjudged > 0, unsure(self.unjudged, self.judged, self.unjudged_why)),
         )
         return next((reason for holds, reason in doubts if holds), "")
 

@@ -41,6 +41,7 @@ class Facts:
     apart: int = 0
     broken: int = 0
     unjudged: int = 0
+    unjudged_why: str = ""
     undecided: int = 0
     unanswered: int = 0
     cut_off: int = 0
@@ -96,7 +97,6 @@ def _doubt(facts: Facts) -> str:
     blind = "nothing shows that this load finds anything"
     rate = f"{facts.control_broken:,} of {facts.control_bursts:,}"
     too_calm = facts.control_broken < NEEDED_CONTROL_RATE * facts.control_bursts
-    unsure = f"the judge ran out of time or memory in {facts.unjudged:,} of {judged:,}"
     doubts = (
         (facts.lost is not None, f"the run was disturbed: {facts.lost}"),
         (facts.checker_error is not None, f"the judge failed: {facts.checker_error}"),
@@ -107,13 +107,19 @@ def _doubt(facts: Facts) -> str:
         (facts.unanswered > 0, f"somebody got no answer in {facts.unanswered:,} of {judged:,}"),
         (2 * facts.cut_off > judged, f"a worker was killed in {facts.cut_off:,} of {judged:,}: too few are whole"),
         (facts.undecided > 0, f"nothing was decided in {facts.undecided:,} of {judged:,}"),
-        (facts.unjudged > 0, unsure),
+        (facts.unjudged > 0, unsure(facts.unjudged, judged, facts.unjudged_why)),
         *_doubts_of_meeting(facts),
         (control is None and facts.meeting is None, f"no control ran: {blind}"),
         (control is not None and facts.control_bursts == 0, f"the control {control} did not run: {blind}"),
         (control is not None and too_calm, f"the control {control} broke in only {rate}: {blind}"),
     )
     return next((reason for holds, reason in doubts if holds), "")
+
+
+def unsure(unjudged: int, judged: int, why: str) -> str:
+    """Why the order of some is not known: `why` where that is known, or the judge's budget ran out."""
+    of = f"in {unjudged:,} of {judged:,}"
+    return f"{of} {why}" if why else f"the judge ran out of time or memory {of}"
 
 
 def _doubts_of_meeting(facts: Facts) -> Iterator[tuple[bool, str]]:

@@ -68,7 +68,8 @@ def _below(document: Document) -> Iterator[tuple[str, str]]:
     yield "Judged", _judged(document)
     counts = document["counts"]
     if counts["unjudged"]:
-        yield "Unjudged", f"in {_pieces(document, counts['unjudged'])}: more time (--budget) may give one"
+        why = document.get("unjudged_why") or "more time (--budget) may give one"
+        yield "Unjudged", f"in {_pieces(document, counts['unjudged'])}: {why}"
     if counts["unfinished"]:
         yield "Left out", f"{_pieces(document, counts['unfinished'])} at the end of the file: not whole"
     control = document["control"]

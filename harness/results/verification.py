@@ -39,6 +39,7 @@ def verification_document(verified: Verification, asked: Asked) -> Document:
         "run": None if header is None else {**header._asdict(), "complete": closing is not None and closing.complete},
         "verdict": concluded.verdict.value,
         "reason": concluded.reason,
+        "unjudged_why": score.unjudged_why,
         "order": concluded.order.value,
         "invariants": {name: verdict.value for name, verdict in concluded.invariants.items()},
         "counts": {

@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from harness.judge import Facts, conclude, conclude_part
+from harness.judge import Facts, Finding, conclude, conclude_part
+from harness.judge.partitions import UNDATED
+from harness.judge.score import Score, Weight
 from harness.model import Verdict
 
 GOOD = Facts(judged=100, control="naive", control_bursts=10, control_broken=9)
@@ -29,6 +31,10 @@ def test_held_is_earned() -> None:
         ({"unanswered": 1}, "somebody got no answer in 1 of 100"),
         ({"undecided": 1}, "nothing was decided in 1 of 100"),
         ({"unjudged": 2}, "the judge ran out of time or memory in 2 of 100"),
+        (
+            {"unjudged": 2, "unjudged_why": UNDATED},
+            "in 2 of 100 the order depends on an instant that nobody knows",
+        ),
         ({"control": None}, "no control ran: nothing shows that this load finds anything"),
         (
             {"control_bursts": 0, "control_broken": 0},
@@ -43,6 +49,17 @@ def test_held_is_earned() -> None:
 def test_every_doubt_is_inconclusive(change: dict[str, object], reason: str) -> None:
     """Each doubt alone is enough, and is said in one sentence."""
     assert (Verdict.INCONCLUSIVE, reason) == conclude(replace(GOOD, **change))  # type: ignore[arg-type]
+
+
+def test_why_some_have_no_verdict() -> None:
+    """The reason that is the same for all of them; of several, that more time may help."""
+    weight = Weight(overlapped=True, decided=True, unanswered=False)
+    undated, late = (Finding("unknown", unknown_why=why) for why in (UNDATED, "no answer within 20 s"))
+    for pieces, said in (((undated,), UNDATED), ((undated, undated), UNDATED), ((undated, late), ""), ((late,), "")):
+        score = Score()
+        for piece in pieces:
+            score.weigh(weight, piece)
+        assert (score.unjudged, score.unjudged_why) == (len(pieces), said)
 
 
 @pytest.mark.parametrize(
