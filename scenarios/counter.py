@@ -49,6 +49,7 @@ class Counter(Scenario):
     symptoms = {
         "likes got lost": "--strategy naive",
         "a counter is too low": "--strategy naive",
+        "the row was locked, and one was lost all the same": "--strategy pg-for-update:lock-after-read",
     }
     invariant = "the value is the number of acknowledged adds"
     operations = {"add": Signature({}, {"value": int}, "added", ("added",))}

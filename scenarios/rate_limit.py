@@ -4,7 +4,8 @@ Everybody who counts first and adds afterwards lets too many through: between th
 count, too. And a counter whose time to live is set by a second command stays for ever where
 its caller dies in between: that user is refused for good. Which requests a minute holds is a
 rule of its own, and there are four usual ones. They differ in what they keep and in what they
-let through around the end of a minute, not in who may come between.
+let through around the end of a minute, not in who may come between. A counter that keeps no end at all
+(`endless`) is no fifth one: nothing needs to go wrong for it to refuse for ever.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -120,6 +121,12 @@ def token_bucket(state: State, request: Request, now_ms: int) -> Outcome:
     return Outcome({request.key: {"full_at": full_at}}, admitted(left // WINDOW_MS))
 
 
+def endless(state: State, request: Request, now_ms: int) -> Outcome:
+    """A number that nothing ends: whoever has reached the limit is refused for ever."""
+    counted = {"count": (state[request.key] or {"count": 0})["count"] + 1}
+    return Outcome({request.key: counted}, answer(request.args["limit"] - counted["count"]))
+
+
 # In Redis a state is its numbers in a row, so that a counter is a number that INCR takes.
 
 FIELDS = {
@@ -127,6 +134,7 @@ FIELDS = {
     "sliding-counter": ("window", "count", "previous"),
     "sliding-log": ("log",),
     "token-bucket": ("full_at",),
+    "endless": ("count",),
 }
 
 
@@ -187,6 +195,11 @@ local left = limit * window - (full - now * limit)
 if left < 0 then return -1 end
 save(full)
 return math.floor(left / window)
+""",
+    "endless": """
+held[1] = (held[1] or 0) + 1
+redis.call('SET', KEYS[1], string.format('%.0f', held[1]))
+return limit - held[1]
 """,
 }
 
@@ -255,10 +268,16 @@ UPDATE token_buckets SET full_at = greatest(full_at, $2 * $3) + $4
 WHERE key = $1 AND greatest(full_at, $2 * $3) + $4 - $2 * $3 <= $3 * $4
 RETURNING ($3 * $4 - (full_at - $2 * $3)) / $4
 """,
+    "endless": """
+UPDATE endless_counters SET count = coalesce(count, 0) + 1 WHERE key = $1 AND $2 + $4 > 0 RETURNING $3 - count
+""",
 }
 CALL_FIXED = "SELECT hit_fixed_window($1, $2::bigint, $3::bigint, $4::bigint)"
 NUMBERS = {2: "$2::bigint", 3: "$3::bigint", 4: "$4::bigint"}
-TABLES = {rule: f"{rule.replace('-', '_')}s" for rule in FIELDS} | {"fixed": "fixed_windows"}
+TABLES = {rule: f"{rule.replace('-', '_')}s" for rule in FIELDS} | {
+    "fixed": "fixed_windows",
+    "endless": "endless_counters",
+}
 
 
 def statement(rule: str) -> str:
@@ -348,6 +367,7 @@ class RateLimit(Scenario):
     symptoms = {
         "more let through than the limit": "--strategy naive",
         "refused for ever": "--strategy multi:expire-later --faults crash",
+        "refused since the day the limit was reached": "--strategy pg-conditional --rule endless",
     }
     invariant = "no more requests are let through in a minute than the limit"
     tables = {"copies": COPIES}
@@ -358,7 +378,9 @@ class RateLimit(Scenario):
         "sliding-counter": sliding_counter,
         "sliding-log": sliding_log,
         "token-bucket": token_bucket,
+        "endless": endless,
     }
+    wrong = {"endless": "the window is not in the state: nothing begins a new one"}
     leases_ms = 2 * WINDOW_MS
     values = ValueLayout(encode, decode, lambda _held, _now_ms: KEPT_MS)
     rows = row_layout("fixed")
@@ -374,8 +396,10 @@ class RateLimit(Scenario):
 
     def under(self, rule: str) -> Self:
         """Each rule keeps something else."""
+        self.executed = rule
         if rule != "fixed":
-            self.values = ValueLayout(encode, lambda raw: decode(raw, rule), lambda _held, _now_ms: KEPT_MS)
+            lives_ms = None if self.unending else KEPT_MS
+            self.values = ValueLayout(encode, lambda raw: decode(raw, rule), lambda _held, _now_ms: lives_ms)
             self.rows = row_layout(rule)
         return super().under(rule)
 
@@ -407,11 +431,17 @@ class RateLimit(Scenario):
             Invariant("at most 120 %", "no more are let through than 120 % of the limit", far_too_many),
             Invariant("nobody refused for nothing", few, too_few, ("burst",)),
             Invariant("let through again", again, not_again, ("probe",)),
+            *([Invariant("a window ends", "what is counted is counted for a minute", unended)] * self.unending),
         ]
+
+    @property
+    def unending(self) -> bool:
+        """Whether nothing in the state says when it ends."""
+        return self.executed == "endless"
 
     def view(self, value: Any, now_ms: int) -> Any:
         """What counts at that instant."""
-        if value is None or "full_at" in value:
+        if value is None or "full_at" in value or self.unending:
             return value
         if "log" in value:
             return [at_ms for at_ms in value["log"] if at_ms > now_ms - WINDOW_MS]
@@ -477,6 +507,13 @@ def not_again(evidence: Evidence) -> Iterator[Breach]:
         if probe.status == "ok" and not let_through(probe.reply):
             told = "nothing" if probe.reply is None else probe.reply.decision
             yield Breach(f"a request after two minutes of silence was answered {told}", (probe.request.id,))
+
+
+def unended(evidence: Evidence) -> Iterator[Breach]:
+    """Look at the counters at rest: those of which nobody could say when they end."""
+    for held in (evidence.rest or {}).values():
+        if held is not None:
+            yield Breach(f"a count of {held['count']} has no end: in time everybody is refused for ever")
 
 
 def let_through(reply: Reply | None) -> bool:

@@ -5,6 +5,10 @@ it wrote. The lock is held for the whole transaction, so requests for one row qu
 needs a row that exists: FOR UPDATE on no row locks nothing. Several rows are locked in one
 fixed order, or two callers lock each other out.
 
+The read that decides must be the one that locks. A row that was read before, by an object mapper that keeps what
+it has loaded, is as old as that first read, however long the lock has waited: lock at the first load, or have it
+read again (`populate_existing`, `refresh`).
+
 Where a key has several rows, the row above them (the team, the host, the payment) can be
 locked instead, whether it has any or none, but by a statement of its own and before they
 are read: a statement, or a transaction above read committed, that waited for a lock goes on
@@ -29,6 +33,7 @@ class PgForUpdate(Strategy):
     variants = {
         "no-lock": "FOR UPDATE dropped",
         "lock-after-read": "the lock is taken after the read that decides",
+        "refreshed": "read, then locked and read again: what the lock has waited for decides (safe)",
         "released-early": "FOR UPDATE outside of the transaction that writes",
         "caller-order": "of several keys, the rows are locked in the caller's order instead of one for all",
         "parent": "of a key with several rows, the row above them is locked, then they are read (safe)",
@@ -51,6 +56,8 @@ class PgForUpdate(Strategy):
             if not self.crossed:
                 return Claim("not-applicable", ONE_ORDER)
             return Claim("holds", "of two that hold each other's row one is ended", errors=("40P01",))
+        if self.variant == "refreshed":
+            return self.scenario.claims.get(self.name) or Claim("holds", "what decides is read under the lock")
         if self.variant:
             return Claim("breaks", self.variants[self.variant])
         return Claim("holds", "the row is locked from before the read until after the write")
@@ -76,6 +83,9 @@ class PgForUpdate(Strategy):
                 state = await self.rows.load(tx, keys)
                 await self.rows.load(tx, keys, "rows" if self.variant == "lock-after-read" else "parent")
                 return state
+            case "refreshed":
+                await self.rows.load(tx, keys)
+                return await self.rows.load(tx, keys, "rows")
             case "parent" | "repeatable-read":
                 return await self.rows.load(tx, keys, "parent")
             case "same-statement":

@@ -3,13 +3,14 @@
 A replica answers nearby and is behind: what was written a moment ago, here or at another edge, is not in it yet. So
 it does not take two at once to get a decision wrong. One caller after the other is let through for as long as the
 copy knows nothing of the first. By how much a limit is exceeded is the rate times the lag, and no lock
-on the copy changes that: the truth is elsewhere. Whether so much too many is bearable is a choice of the rule, exact
-or approximate; the price of exact is a way to the primary for every request.
+on the copy changes that: the truth is elsewhere. Whoever puts back what the copy said, and one more, loses
+what others have counted as well: then the excess has no bound. Whether so much too many is bearable is a choice of
+the rule, exact or approximate; the price of exact is a way to the primary for every request.
 """
 
 from harness import Claim, Conditions, Reply, Request, Rule, Session, Strategy
 
-LAGS_MS = {"": 20.0, "own-delay": 0.0, "200-ms": 200.0}
+LAGS_MS = {"": 20.0, "own-delay": 0.0, "200-ms": 200.0, "put": 20.0}
 
 
 class ReplicaLag(Strategy):
@@ -24,6 +25,7 @@ class ReplicaLag(Strategy):
     variants = {
         "own-delay": "the replica is behind by no more than it takes by itself",
         "200-ms": "the replica is 200 ms behind",
+        "put": "the number that was read there, and one more, is put in place of the primary's",
     }
 
     @property
@@ -42,6 +44,9 @@ class ReplicaLag(Strategy):
             state[key] = self.values.parse(await session.read_copy("GET", session.key(key)))
             session.note(reads={key: state[key]})
         outcome = await session.decide(rule, state, request)
+        if self.variant == "put":
+            await self.values.save(session, outcome.changes, session.now_at_ms)
+            return outcome.reply
         form = self.native(request.operation)
         keys = tuple(map(session.key, request.keys))
         await session.script(form.source, keys, *form.args(request, session.now_at_ms))

@@ -143,6 +143,7 @@ SILENCE = "a request after two minutes of silence was answered limited"
     [
         (Cell("rate-limit", "multi:expire-later"), "crash", SILENCE),
         (Cell("rate-limit", "multi:expire-later"), "lost-reply", SILENCE),
+        (Cell("rate-limit", "multi:expire-locked"), "crash", SILENCE),
         (Cell("rate-limit", "multi:no-multi"), "pause", SILENCE),
         (Cell("invoice-number", "pg-sequence"), "crash", "there is no invoice 1"),
         (Cell("credits", "redis-lock:whole-flow", "check-first"), "crash", TWO_CALLS),

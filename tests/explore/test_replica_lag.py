@@ -38,6 +38,18 @@ def test_one_after_the_other(stage: Stage) -> None:
     assert [caller for caller, _steps in groupby(step.caller for step in smallest.steps)] in (["A", "B"], ["B", "A"])
 
 
+def test_who_puts_back_what_the_copy_said(stage: Stage) -> None:
+    """Both are let through, and only one of them is counted: the next ones find room that there is not."""
+    found, smallest = stage.explore("rate-limit", "replica-lag:put", Exhaustive, Options(), shrink=True)
+    assert found.verdict is Verdict.VIOLATED
+    assert smallest is not None
+    assert smallest.says == "2 requests were let through, and the limit is 1"
+    assert {value["count"] for value in (smallest.evidence.rest or {}).values()} == {1}
+    _, other = stage.explore("rate-limit", "replica-lag", Exhaustive, Options(), shrink=True)
+    assert other is not None
+    assert {value["count"] for value in (other.evidence.rest or {}).values()} == {2}
+
+
 def test_a_copy_that_has_caught_up_is_right(stage: Stage) -> None:
     """How far it is behind is a choice of the schedule: of one after the other the second is refused then."""
     found, _smallest = explored(stage)

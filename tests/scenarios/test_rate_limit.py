@@ -79,11 +79,23 @@ def test_a_caller_whose_clock_is_behind(rule: str) -> None:
     assert [*admitted(1, 0), LIMITED] == asked(rule, 2, 60_500, 60_500, 59_500)[0]
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule != "endless"])
 def test_two_minutes_of_silence(rule: str) -> None:
     """All four begin again."""
     replies, _ = asked(rule, 2, 0, 0, 0, 120_000)
     assert admitted(1) == replies[-1:]
+
+
+def test_a_counter_without_an_end() -> None:
+    """Refuses as long after as one likes, and is found to at rest; where a window is kept, nothing is asked."""
+    replies, value = asked("endless", 1, 0, 120_000, 9_000_000)
+    assert [*admitted(0), LIMITED, LIMITED] == replies
+    evidence = Evidence("burst", (KEY,), [], rest={KEY: value})
+    found = {
+        rule: [breach.says for known in KIND().under(rule).invariants() for breach in known.check(evidence)]
+        for rule in ("fixed", "endless")
+    }
+    assert found == {"fixed": [], "endless": ["a count of 3 has no end: in time everybody is refused for ever"]}
 
 
 @pytest.mark.parametrize(

@@ -178,6 +178,8 @@ def lapsed(held: dict[str, Any]) -> dict[str, Any]:
             return {**held, "window": window - 1}
         case {"log": [first, *others]}:
             return {"log": [first - 60_000, *others]}
+        case {"count": _, **more} if not more:
+            return held
         case {"due_ms": _}:
             return {**held, "due_ms": LAPSED_MS}
         case {"full_at": full_at}:
