@@ -44,7 +44,7 @@ TRIES = 20
 """So often an owner begins again where it is told that it is none any more, or that another is gone."""
 
 BEGIN = """
-return {redis.call('HINCRBY', KEYS[1], 'number', 1), redis.call('GET', KEYS[2]), redis.call('HGET', KEYS[1], 'begun')}
+return {redis.call('HINCRBY', KEYS[1], 'number', 1), redis.call(ARGV[1], KEYS[2]), redis.call('HGET', KEYS[1], 'begun')}
 """
 """A new owner: its number, what the key is, and what the last one had begun."""
 FENCED = "if redis.call('HGET', KEYS[1], 'number') ~= ARGV[1] then return false end"
@@ -211,7 +211,8 @@ class Actors(Strategy):
 
     async def take_over(self, session: Session, key: str, rule: Rule) -> None:
         """Take a number, learn what the key is, and end what was begun."""
-        number, raw, begun = await session.script(BEGIN, (session.key(f"owner:{key}"), session.key(key)))
+        reads, stored = self.values.read(session.key(key))
+        number, raw, begun = await session.script(BEGIN, (session.key(f"owner:{key}"), str(stored)), reads)
         value = self.values.parse(raw)
         session.memory[key] = number, value
         session.note(reads={key: value})

@@ -8,10 +8,11 @@ Everybody must take the same lock; one writer who does not know of it undoes it 
 
 from collections.abc import Sequence
 
-from harness import Claim, Conditions, Reply, Request, Rule, Session, State, Strategy, Transaction
+from harness import ABORTED, Claim, Conditions, Reply, Request, Rule, Session, State, Strategy, Transaction
 
 LOCKED = "pg_advisory_xact_lock(hashtextextended(${}, 0))"
 LOCK = f"SELECT {LOCKED.format(1)}"
+TRY = LOCK.replace("pg_advisory", "pg_try_advisory")
 ONE_ORDER = "nobody names the same keys in another order"
 
 
@@ -29,10 +30,15 @@ class PgAdvisory(Strategy):
         "repeatable-read": "the transaction's snapshot is older than the lock: 40001",
         "caller-order": "of several keys, the locks are taken in the caller's order instead of one for all",
         "released-early": "the lock's transaction is over before the write",
+        "try": "who does not get the lock at once gives up: pg_try_advisory_xact_lock (safe)",
     }
 
     def claims(self, conditions: Conditions) -> Claim:
         """Holds at read committed, with the lock in a statement of its own."""
+        if self.variant == "try":
+            return Claim(
+                "holds", "one has the lock, and whoever else comes meanwhile does nothing", errors=("aborted",)
+            )
         if self.variant == "repeatable-read":
             reason = "on one row the stale snapshot shows as 40001; on several rows it would break"
             return Claim("holds", reason, errors=("40001",))
@@ -52,20 +58,24 @@ class PgAdvisory(Strategy):
         async with session.transaction("repeatable read" if repeatable else "read committed") as tx:
             if self.variant == "same-statement":
                 state = await self._lock_and_load(session, tx, request.keys)
-            else:
-                await self._lock(session, tx, request)
+            elif await self._lock(session, tx, request):
                 state = await self.rows.load(tx, request.keys)
+            else:
+                return ABORTED
             outcome = await session.decide(rule, state, request)
             await self.rows.save(tx, state, outcome.changes)
         return outcome.reply
 
-    async def _lock(self, session: Session, tx: Transaction, request: Request) -> None:
-        """One statement a key, in one order for everybody."""
+    async def _lock(self, session: Session, tx: Transaction, request: Request) -> bool:
+        """One statement a key, in one order for everybody; False where one was only tried, and not free."""
         names: Sequence[str] = sorted(request.keys)
         if self.variant:
             names = {"wrong-key": (request.id,), "caller-order": request.keys}.get(self.variant, names)
         for name in names:
-            await tx.sql(LOCK, session.key(name))
+            (waited,) = (await tx.sql(TRY if self.variant == "try" else LOCK, session.key(name))).rows
+            if waited == (False,):
+                return False
+        return True
 
     async def _lock_and_load(self, session: Session, tx: Transaction, keys: Sequence[str]) -> State:
         """One statement that waits for the lock with a snapshot from before the wait."""

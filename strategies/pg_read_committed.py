@@ -3,9 +3,12 @@
 A transaction makes writes all-or-nothing; at read committed it does not keep others from
 changing what was read. The second UPDATE waits for the first, and then overwrites it. It
 costs what a transaction costs and protects nothing between the read and the write.
+
+An UPDATE of all columns, as object mappers send it, undoes what others have changed in columns that this caller had no
+business with. One of the columns that differ (`columns`) does not; it protects no decision either.
 """
 
-from harness import Claim, Conditions, Reply, Request, Rule, Session, Strategy
+from harness import Claim, Conditions, Reply, Request, RowLayout, Rule, Session, Strategy
 
 
 class PgReadCommitted(Strategy):
@@ -16,9 +19,12 @@ class PgReadCommitted(Strategy):
     summary = "BEGIN, SELECT, decide, UPDATE, COMMIT"
     stops_helping = "as soon as two requests overlap"
     needs = {"postgres": "14"}
+    variants = {"columns": "only the columns that have changed are written, instead of the whole row"}
 
     def claims(self, conditions: Conditions) -> Claim:
         """Breaks as soon as two requests overlap."""
+        if self.variant and self._row is None:
+            return Claim("not-applicable", "a key is no row of several columns, which are there already")
         return Claim("breaks", "at read committed what was read may change before the write")
 
     async def apply(self, session: Session, request: Request, rule: Rule) -> Reply:
@@ -26,5 +32,14 @@ class PgReadCommitted(Strategy):
         async with session.transaction("read committed") as tx:
             state = await self.rows.load(tx, request.keys)
             outcome = await session.decide(rule, state, request)
-            await self.rows.save(tx, state, outcome.changes)
+            if self._row is None or not self.variant:
+                await self.rows.save(tx, state, outcome.changes)
+            else:
+                await self._row.save_changed(tx, state, outcome.changes)
         return outcome.reply
+
+    @property
+    def _row(self) -> RowLayout | None:
+        """The layout, where a key is one row of several columns."""
+        rows = self.rows
+        return rows if isinstance(rows, RowLayout) and len(rows.columns) > 1 and not rows.absent else None

@@ -26,7 +26,6 @@ async def at_rest(session: LoadSession, strategy: Strategy, keys: Sequence[str])
     if strategy.store == "postgres":
         values = await strategy.rows.at_rest(session.sql, keys)
     else:
-        raw = await session.redis("MGET", *map(session.key, keys)) if keys else []
-        parse = strategy.scenario.values.parse
-        values = {key: parse(value) for key, value in zip(keys, raw, strict=True)}
+        found = await strategy.scenario.values.all(session.redis, [*map(session.key, keys)])
+        values = dict(zip(keys, found, strict=True))
     return {key: values.get(key) for key in keys}

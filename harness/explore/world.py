@@ -337,8 +337,8 @@ class World:
             assert self._monitor is not None
             return await self.rows.at_rest(self._monitor.sql, keys)
         connection = self._aside
-        raw = await connection.execute("MGET", *(self.prefix + key for key in keys))
-        return {key: self.scenario.values.parse(value) for key, value in zip(keys, raw, strict=True)}
+        found = await self.scenario.values.all(connection.execute, [self.prefix + key for key in keys])
+        return dict(zip(keys, found, strict=True))
 
     # Time
 

@@ -12,7 +12,7 @@ from harness.strategy.forms import (
     StatementForm,
 )
 from harness.strategy.invariants import at_once, out_of_order, replay
-from harness.strategy.layouts import RowLayout, TableLayout, ValueLayout, json_row
+from harness.strategy.layouts import HashLayout, RowLayout, TableLayout, ValueLayout, json_row
 from harness.strategy.procedures import procedure_forms, procedure_layouts
 from harness.strategy.scenario import End, Flow, Scenario
 from harness.strategy.session import OWN, Isolation, Rows, Session, Transaction
@@ -34,6 +34,7 @@ __all__ = [
     "Flow",
     "Form",
     "Forms",
+    "HashLayout",
     "Isolation",
     "Line",
     "MessagesForm",

@@ -1,8 +1,8 @@
 """How the state of a key lies in a store.
 
 By default a key is one string in Redis and one row in PostgreSQL, both holding JSON. A
-scenario names columns, or an encoding of its own, where a native form needs them, or
-spreads a key over several rows (`child_rows`).
+scenario names columns, or an encoding of its own, where a native form needs them, makes a
+key a hash, or spreads it over several rows (`child_rows`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from harness.model import Request, State, UsageError
@@ -58,6 +58,19 @@ class ValueLayout:
         """The value behind a reply to GET."""
         return None if raw is None else self.decode(raw.decode())
 
+    @property
+    def apart(self) -> bool:
+        """Whether parts of a value can be written by themselves."""
+        return False
+
+    def read(self, key: str) -> Command:
+        """The one command that reads the stored name `key`."""
+        return ("GET", key)
+
+    async def all(self, ask: Callable[..., Awaitable[Any]], stored: Sequence[str]) -> list[Any]:
+        """The values under all these stored names; `ask(*command)` sends a command."""
+        return [self.parse(raw) for raw in await ask("MGET", *stored)] if stored else []
+
     def write(self, key: str, value: Any, now_ms: int) -> Command:
         """The one command that leaves `value` under the stored name `key`."""
         if value is None:
@@ -68,10 +81,10 @@ class ValueLayout:
         return ("SET", key, self.encode(value), "PX", max(1, lives_ms))
 
     async def load(self, session: Session, keys: Sequence[str]) -> State:
-        """GET each key, in the caller's order."""
+        """Read each key, in the caller's order."""
         state = {}
         for key in keys:
-            state[key] = self.parse(await session.redis("GET", session.key(key)))
+            state[key] = self.parse(await session.redis(*self.read(session.key(key))))
             session.note(reads={key: state[key]})
         return state
 
@@ -80,6 +93,43 @@ class ValueLayout:
         for key, value in changes.items():
             await session.redis(*self.write(session.key(key), value, now_ms))
             session.note(writes={key: value})
+
+
+@dataclass(frozen=True, slots=True)
+class HashLayout(ValueLayout):
+    """Redis: one hash per key, which has the same fields all the time. `fields` maps each to what reads its text."""
+
+    fields: Mapping[str, Callable[[str], Any]] = field(default_factory=dict)
+
+    @property
+    def apart(self) -> bool:
+        """Each field."""
+        return True
+
+    def read(self, key: str) -> Command:
+        """All fields."""
+        return ("HGETALL", key)
+
+    async def all(self, ask: Callable[..., Awaitable[Any]], stored: Sequence[str]) -> list[Any]:
+        """One after the other."""
+        return [self.parse(await ask(*self.read(key))) for key in stored]
+
+    def parse(self, raw: Any) -> Any:
+        """The value behind a reply to HGETALL."""
+        words = [word.decode() for word in raw]
+        found = dict(zip(words[::2], words[1::2], strict=True))
+        return {name: read(found[name]) for name, read in self.fields.items()} if found else None
+
+    def write(self, key: str, value: Any, now_ms: int) -> Command:
+        """All fields, whatever they were: the whole record."""
+        return ("DEL", key) if value is None else ("HSET", key, *self._words(value))
+
+    def write_changed(self, key: str, before: Any, value: Any) -> Command:
+        """Those fields that differ."""
+        return ("HSET", key, *self._words({name: cell for name, cell in value.items() if cell != before[name]}))
+
+    def _words(self, value: Mapping[str, Any]) -> list[str]:
+        return [str(word) for name, cell in value.items() for word in (name, cell)]
 
 
 class TableLayout(ABC):
@@ -257,6 +307,18 @@ class RowLayout(TableLayout):
         for key, value in changes.items():
             if value != before[key]:
                 changed += (await tx.sql(*self._write(key, before[key], value))).count
+                tx.note(writes={key: value})
+        return changed
+
+    async def save_changed(self, tx: Transaction, before: State, changes: State) -> int:
+        """As `save`, but of each row, which is there, only the columns that differ."""
+        changed = 0
+        for key, value in changes.items():
+            pairs = zip(self.columns, self.row(before[key]), self.row(value), strict=True)
+            cells = {name: cell for name, was, cell in pairs if cell != was}
+            if cells:
+                statement = f"UPDATE {self.table} SET {sets(cells)} WHERE key = $1"  # noqa: S608 - names of the scenario
+                changed += (await tx.sql(statement, key, *cells.values())).count
                 tx.note(writes={key: value})
         return changed
 

@@ -117,7 +117,7 @@ class World:
         """The value that lies there."""
         if strategy.store == "postgres":
             return (await strategy.rows.at_rest(self.one.sql, [key]))[key]
-        return strategy.values.parse(await self.one.redis("GET", self.owner.key(key)))
+        return (await strategy.values.all(self.one.redis, [self.owner.key(key)]))[0]
 
     async def apply(self, strategy: Strategy, request: Request, rule: Rule, by: str = "one") -> Reply:
         """One request, through the owner where there is one."""

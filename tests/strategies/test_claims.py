@@ -35,6 +35,7 @@ CLAIMS = {
         "pg-version:no-version",
         "pg-version:ignore-count",
         "pg-version:read-again",
+        "pg-read-committed:columns",
         "mutex:read-first",
         "mutex:per-request",
         "redis-lock:ignore-reply",
@@ -88,6 +89,7 @@ CLAIMS = {
         "atomic:get-first",
         "atomic:nx-get",
         "pg-advisory:repeatable-read",
+        "pg-advisory:try",
         "pg-repeatable-read",
         "pg-repeatable-read:no-retry",
         "pg-unique",
@@ -100,6 +102,7 @@ CLAIMS = {
         "redis-lock:whole-flow",
     },
     "not-applicable": {
+        "naive:fields",
         "multi",
         "replica-lag",
         "replica-lag:own-delay",

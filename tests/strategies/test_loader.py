@@ -217,7 +217,7 @@ def test_an_unknown_variant_gets_the_nearest_ones() -> None:
     """Variants are listed, or said to be none."""
     expected = "unknown variant 'reentrent' of redis-lock; did you mean reentrant?"
     assert expected == refused("redis-lock:reentrent")
-    assert refused("naive:x") == "unknown variant 'x' of naive; there is none"
+    assert refused("pg-sequence:x") == "unknown variant 'x' of pg-sequence; there is none"
 
 
 def test_a_scenario_has_no_variants() -> None:
