@@ -49,6 +49,10 @@ operations: dict[str, st.SearchStrategy[Asked]] = {
         st.tuples(st.sampled_from(["start", "finish", "lapse"]), st.sampled_from(["a", "b b"]), NONE),
         st.tuples(st.just("result"), st.just("c"), st.fixed_dictionaries({"of": st.sampled_from(["a", "b b"])})),
     ),
+    "places": st.one_of(
+        st.tuples(st.sampled_from(["enter", "enter", "look"]), st.just(""), NONE),
+        st.tuples(st.just("leave"), st.just(""), st.fixed_dictionaries({"who": st.sampled_from(["x", "y", "z"])})),
+    ),
     "cron-job": st.one_of(
         st.tuples(st.just("tick"), st.just(""), st.fixed_dictionaries({"at": st.integers(5, 9)})),
         st.tuples(st.just("edit"), st.just(""), st.fixed_dictionaries({"every": st.integers(1, 2)})),
@@ -222,6 +226,8 @@ def test_a_decision_thrown_away_is_wrong_even_alone(world: World, strategy: Stra
             asked = [("refund", "", {"amount": 60})] * 2
         case "webhook":
             asked = [("deliver", "", {"event": "e1", "version": 1, "status": "new", "credits": 7})] * 2
+        case "places":
+            asked = [("enter", "", {}), ("enter", "", {}), ("leave", "", {"who": "z"})]
         case "cron-job":
             asked = [("tick", "", {"at": 6})]
         case "job-claim":
