@@ -38,6 +38,7 @@ SPREAD = {
     "booking": ("pg-exclusion:do-nothing",),
     "refund": ("pg-conditional:total",),
     "invoice-number": ("pg-unique",),
+    "get-or-create": ("pg-unique",),
     "places": ("pg-conditional:total", "cart=pg-read-committed,*=pg-advisory"),
     "cron-job": ("pg-unique", "pg-advisory:try"),
     "job-claim": ("pg-skip-locked",),

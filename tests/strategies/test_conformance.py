@@ -49,6 +49,7 @@ operations: dict[str, st.SearchStrategy[Asked]] = {
         st.tuples(st.sampled_from(["start", "finish", "lapse"]), st.sampled_from(["a", "b b"]), NONE),
         st.tuples(st.just("result"), st.just("c"), st.fixed_dictionaries({"of": st.sampled_from(["a", "b b"])})),
     ),
+    "get-or-create": st.tuples(st.just("get"), st.just(""), NONE),
     "places": st.one_of(
         st.tuples(st.sampled_from(["enter", "enter", "look"]), st.just(""), NONE),
         st.tuples(st.just("leave"), st.just(""), st.fixed_dictionaries({"who": st.sampled_from(["x", "y", "z"])})),
