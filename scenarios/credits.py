@@ -4,7 +4,11 @@ One credit is left, and two prompts are sent at once. Whoever looks at the balan
 and charges afterwards calls it twice: both looks come before both charges, and it does not help
 that each of them is atomic. The credit has to be gone before the call begins. A lock that is held all
 through the call does as well, but makes everybody wait for the model; and a worker that dies
-after the call and before the charge has called for nothing.
+after the call and before the charge has called for nothing. Nor does it help that an actor takes both moments, as
+long as it serves others during the call: claim, call, confirm.
+
+An approval is such a credit: two agents wait for one click, and only the one who has removed it may act. Who does not
+look at whether anything was removed acts as well.
 
 A user who was never seen has no row yet, and is given the first refill by whoever comes first;
 "no row" must not be taken for "no limit".
@@ -242,6 +246,8 @@ class Credits(Scenario):
     goes_wrong = "a limit is passed, or never lifted"
     symptoms = {
         "one credit bought two calls": "--strategy lua --rule check-first",
+        "one approval, two actions": "--strategy pg-conditional:ignore-count",
+        "an actor, and it paid twice": "--strategy actor --rule check-first",
         "a new user had no limit": "--strategy watch --rule unmetered",
     }
     invariant = "the model is not called more often than there are credits"

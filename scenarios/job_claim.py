@@ -315,6 +315,7 @@ class JobClaim(Scenario):
     goes_wrong = "two get in where one may"
     symptoms = {
         "two workers did one job": "--strategy naive",
+        "a delayed task was handed to two workers": "--strategy naive --rule named",
         "a cancelled job was finished after all": "--strategy lua --rule blind",
         "two jobs with one lock ran together": "--strategy pg-skip-locked --rule one-lock",
         "done and cancelled, and mails for both": "--strategy pg-conditional:ignore-count --rule ended",

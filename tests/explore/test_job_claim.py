@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -100,3 +101,31 @@ def test_a_dead_worker_s_lock_is_no_claim(stage: Stage, strategy: str, verdict: 
     """What was skipped is free again once its holder has died; who waits for it gets it."""
     found, _ = stage.explore("job-claim", strategy, Exhaustive, Options(faults=("crash",)), rule="named")
     assert str(found.verdict) == verdict, found.reason
+
+
+MIXED = """
+from harness.strategy.loader import find_scenario
+Known = find_scenario("job-claim")
+class Mixed(Known):
+    name = "mixed"
+    def burst(self, rng, size):
+        return [Known().under("any").burst(rng, 1)[0], Known().under("ended").burst(rng, 1)[0]]
+"""
+
+
+@pytest.mark.parametrize(
+    ("strategy", "errors", "lost"),
+    [("pg-serializable:no-retry", {"40001"}, True), ("pg-serializable", set(), False), ("pg-for-update", set(), False)],
+)
+def test_a_mark_that_is_lost(stage: Stage, tmp_path: Path, strategy: str, errors: set[str], lost: bool) -> None:
+    """A worker's last word is refused with 40001 for another's claim of another job: unless said again, it is lost.
+
+    Whoever is shown an answer finds it in the state.
+    """
+    script = tmp_path / "mixed.py"
+    script.write_text(MIXED, encoding="utf-8")
+    found, _ = stage.explore(str(script), strategy, Exhaustive, Options(every=True))
+    assert (found.verdict, set(found.errors)) == (Verdict.PROVED, errors), found.reason
+    ends = {"completed" in text and "'j3': ['done', 'w0']" in text for text in map(repr, found.outcomes)}
+    assert ends == ({True, False} if lost else {True})
+    assert not any("completed" in text and "'j3': ['claimed'" in text for text in map(repr, found.outcomes))

@@ -297,6 +297,29 @@ def test_a_lock_around_the_whole_call(stage: Stage) -> None:
     assert debts
 
 
+@pytest.mark.parametrize(
+    ("cell", "verdict"),
+    [
+        (Cell("credits", "actor", "check-first"), "violated"),
+        (Cell("credits", "actor:reentrant"), "violated"),
+        (Cell("credits", "actor"), "proved"),
+        (Cell("credits", "pg-conditional:ignore-count"), "violated"),
+        (Cell("credits", "pg-conditional"), "proved"),
+        (Cell("lock-lease", "actor:reentrant"), "violated"),
+        (Cell("lock-lease", "actor"), "proved"),
+    ],
+)
+def test_claim_call_confirm(stage: Stage, cell: Cell, verdict: str) -> None:
+    """To be an actor is not enough where it serves others during the call, or calls before it has claimed."""
+    found, smallest = explored(stage, cell, Options(every=True))
+    assert str(found.verdict) == verdict, found.reason
+    if cell.scenario == "credits":
+        assert ("" if smallest is None else smallest.says) == TWO_CALLS * (verdict == "violated")
+        if smallest is None:  # one acts, and the other is told to ask again
+            told = {(text.count("'reserved'"), text.count("'no credit'")) for text in map(repr, found.outcomes)}
+            assert told == {(1, 1)}
+
+
 def test_a_call_that_fails_costs_nothing(stage: Stage) -> None:
     """Of four the last one fails: what it held is there for another."""
     options = Options(size=4, search="random", most_schedules=60)
