@@ -1,15 +1,16 @@
 """At most so many requests of one user are let through in a minute.
 
-Everybody who counts first and adds afterwards lets too many through: between the two others
-count, too. And a counter whose time to live is set by a second command stays for ever where
-its caller dies in between: that user is refused for good. Which requests a minute holds is a
-rule of its own, and there are four usual ones. They differ in what they keep and in what they
-let through around the end of a minute, not in who may come between. A counter that keeps no end at all
-(`endless`) is no fifth one: nothing needs to go wrong for it to refuse for ever.
+Everybody who counts first and adds afterwards lets too many through: between the two others count, too. And a counter
+whose time to live is set by a second command stays for ever where its caller dies in between: that user is refused
+for good. Which requests a minute holds is a rule of its own, and there are four usual ones. They differ in what they
+keep and in what they let through around the end of a minute, not in who may come between. A counter that keeps no end
+at all (`endless`) is no fifth one: nothing needs to go wrong for it to refuse for ever.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from random import Random
+from re import sub
 from typing import Any, Self
 
 from harness import (
@@ -212,24 +213,14 @@ def lua_args(request: Request, now_ms: int) -> tuple[int, ...]:
 # Where the store's own clock ends the window, a count is all there is to keep.
 
 
-def begin_and_count(key: str, _request: Request, _now_ms: int) -> tuple[tuple[str | int, ...], ...]:
-    """Nought for a minute where there is nothing, then one more."""
-    return ("SET", key, 0, "NX", "PX", WINDOW_MS), ("INCR", key)
+def count(key: str, _request: Request, _now_ms: int, begin: bool = False) -> tuple[tuple[str | int, ...], ...]:
+    """One more; nought for a minute where there is nothing, or who has the first one sees to its end."""
+    return (*[("SET", key, 0, "NX", "PX", WINDOW_MS)] * begin, ("INCR", key))
 
 
-def count_only(key: str, _request: Request, _now_ms: int) -> tuple[tuple[str, str]]:
-    """One more; who has the first one sees to its end."""
-    return (("INCR", key),)
-
-
-def expire_first(key: str, answers: Sequence[Any]) -> tuple[str | int, ...] | None:
-    """The minute begins with the first."""
-    return ("PEXPIRE", key, WINDOW_MS) if answers[-1] == 1 else None
-
-
-def expire_unset(key: str, _answers: Sequence[Any]) -> tuple[str | int, ...]:
-    """The minute begins with the first who gets so far."""
-    return ("PEXPIRE", key, WINDOW_MS, "NX")
+def expire(key: str, answers: Sequence[Any], each: bool = False) -> tuple[str | int, ...] | None:
+    """The minute begins with the first, or with the first of all who gets so far."""
+    return ("PEXPIRE", key, WINDOW_MS, *["NX"] * each) if each or answers[-1] == 1 else None
 
 
 def left_of(answers: Sequence[Any], request: Request) -> Reply:
@@ -269,23 +260,16 @@ WHERE key = $1 AND greatest(full_at, $2 * $3) + $4 - $2 * $3 <= $3 * $4
 RETURNING ($3 * $4 - (full_at - $2 * $3)) / $4
 """,
     "endless": """
-UPDATE endless_counters SET count = coalesce(count, 0) + 1 WHERE key = $1 AND $2 + $4 > 0 RETURNING $3 - count
+UPDATE endless SET count = coalesce(count, 0) + 1 WHERE key = $1 AND $2 + $4 > 0 RETURNING $3 - count
 """,
 }
 CALL_FIXED = "SELECT hit_fixed_window($1, $2::bigint, $3::bigint, $4::bigint)"
-NUMBERS = {2: "$2::bigint", 3: "$3::bigint", 4: "$4::bigint"}
-TABLES = {rule: f"{rule.replace('-', '_')}s" for rule in FIELDS} | {
-    "fixed": "fixed_windows",
-    "endless": "endless_counters",
-}
+TABLES = {rule: f"{rule.replace('-', '_')}s" for rule in FIELDS} | {"fixed": "fixed_windows", "endless": "endless"}
 
 
 def statement(rule: str) -> str:
     """The statement of a rule, with its numbers wide enough."""
-    text = SQL[rule]
-    for number, wide in NUMBERS.items():
-        text = text.replace(f"${number}", wide)
-    return text
+    return sub(r"\$[234]", r"\g<0>::bigint", SQL[rule])
 
 
 def sql_args(request: Request, now_ms: int) -> tuple[Any, ...]:
@@ -322,9 +306,6 @@ def forms_of(rule: str) -> dict[str, Forms | NotExpressible]:
         "sql": {"hit": StatementForm(statement(rule), sql_args, row_left)},
         "unique": NotExpressible("everybody counts: there is nothing to claim"),
     }
-
-
-# Its table: one truth, or copies that lag.
 
 
 def at_most(share: float, heading: tuple[str, str]) -> Column:
@@ -387,10 +368,10 @@ class RateLimit(Scenario):
     layouts = procedure_layouts(rows, __file__)
     forms = {
         **forms_of("fixed"),
-        "multi": {"hit": CommandsForm(begin_and_count, left_of)},
+        "multi": {"hit": CommandsForm(partial(count, begin=True), left_of)},
         **procedure_forms(hit=StatementForm(CALL_FIXED, sql_args, row_left)),
-        "expire-later": {"hit": CommandsForm(count_only, left_of, expire_first)},
-        "expire-each": {"hit": CommandsForm(count_only, left_of, expire_unset)},
+        "expire-later": {"hit": CommandsForm(count, left_of, expire)},
+        "expire-each": {"hit": CommandsForm(count, left_of, partial(expire, each=True))},
     }
     other_forms = {rule: forms_of(rule) for rule in FIELDS if rule != "fixed"}
 
@@ -426,9 +407,10 @@ class RateLimit(Scenario):
         """Not too many, not too few, not for ever."""
         few = "as long as fewer than the limit were let through, nobody is refused"
         again = "after two minutes of silence a request is let through"
+        far = partial(too_many, slack=SLACK, says_more=f": at most {SLACK:.0%}")
         return [
             Invariant("at most the limit", self.invariant, too_many),
-            Invariant("at most 120 %", "no more are let through than 120 % of the limit", far_too_many),
+            Invariant("at most 120 %", "no more are let through than 120 % of the limit", far),
             Invariant("nobody refused for nothing", few, too_few, ("burst",)),
             Invariant("let through again", again, not_again, ("probe",)),
             *([Invariant("a window ends", "what is counted is counted for a minute", unended)] * self.unending),
@@ -455,24 +437,13 @@ class RateLimit(Scenario):
         ends_ms = (state[request.key] or {}).get("until_ms", 0)
         if ends_ms and abs(ends_ms - now_ms) <= SLACK_MS:
             instants.append(ends_ms if now_ms < ends_ms else ends_ms - 1)
-        for at_ms in instants:
-            outcome = rule(state, request, at_ms)
+        for outcome in (rule(state, request, at_ms) for at_ms in instants):
             if reply is None or outcome.reply.same(reply):
                 yield {**state, **outcome.changes}
 
 
-def too_many(evidence: Evidence) -> Iterator[Breach]:
-    """More than the limit."""
-    yield from more_than(evidence, 1, "")
-
-
-def far_too_many(evidence: Evidence) -> Iterator[Breach]:
-    """More than a limit that is approximate, which is a choice of the business."""
-    yield from more_than(evidence, SLACK, f": at most {SLACK:.0%}")
-
-
-def more_than(evidence: Evidence, slack: float, says_more: str) -> Iterator[Breach]:
-    """Count those let through at first."""
+def too_many(evidence: Evidence, slack: float = 1, says_more: str = "") -> Iterator[Breach]:
+    """Count those let through at first. A limit that is approximate is a choice of the business."""
     for limit, through in at_first(evidence):
         if len(through) > slack * limit:
             says = f"{len(through)} requests were let through, and the limit is {limit}{says_more}"
@@ -505,15 +476,14 @@ def not_again(evidence: Evidence) -> Iterator[Breach]:
     """After the windows and with nobody else about, a request is let through; giving up is no answer."""
     for probe in evidence.probes:
         if probe.status == "ok" and not let_through(probe.reply):
-            told = "nothing" if probe.reply is None else probe.reply.decision
+            told = probe.reply.decision if probe.reply else "nothing"
             yield Breach(f"a request after two minutes of silence was answered {told}", (probe.request.id,))
 
 
 def unended(evidence: Evidence) -> Iterator[Breach]:
     """Look at the counters at rest: those of which nobody could say when they end."""
-    for held in (evidence.rest or {}).values():
-        if held is not None:
-            yield Breach(f"a count of {held['count']} has no end: in time everybody is refused for ever")
+    for held in filter(None, (evidence.rest or {}).values()):
+        yield Breach(f"a count of {held['count']} has no end: in time everybody is refused for ever")
 
 
 def let_through(reply: Reply | None) -> bool:
