@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         State,
         StatementRefused,
         Status,
+        Stretches,
     )
     from harness.strategy import (
         ORDER,
@@ -110,6 +111,7 @@ __all__ = [
     "StatementRefused",
     "Status",
     "Strategy",
+    "Stretches",
     "Table",
     "Transaction",
     "ValueLayout",

@@ -6,7 +6,7 @@ serves to try the harness itself, and histories that others have recorded.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -24,6 +24,7 @@ from harness import (
     Signature,
     State,
     StatementForm,
+    Stretches,
 )
 
 VALUES = 2
@@ -153,10 +154,81 @@ class Register(Scenario):
             return Outcome({key: args["new"]}, SWAPPED)
         return Outcome({}, KEPT)
 
+    def stretches(self, initial: Any, asked: Sequence[tuple[Request, Reply | None]]) -> Stretches | None:
+        """Where no value is put there twice, who reads it says after whom."""
+        return told_by_values(encode(initial), asked)
+
+    def at_rest(self, key: str, value: Any) -> tuple[Request, Reply]:
+        """What is left could be read."""
+        return Request("read", (key,)), Reply(DONE, {"value": value})
+
     def burst(self, rng: Random, size: int) -> Sequence[Request]:
         """Two that want to be the first to set the value, then anything; alone, anything."""
         first = [cas(None, number) for number in range(2)] if size > 1 else []
         return [*first, *(anything(rng) for _ in range(size - len(first)))]
+
+
+Asked = Sequence[tuple[Request, Reply | None]]
+
+
+def told_by_values(initial: str, asked: Asked) -> Stretches | None:
+    """Each value with who read it and who swapped it for another; None where a value is put there twice."""
+    makers, reads, free = {initial: -1}, dict[str, list[int]](), list[int]()
+    for place, (request, reply) in enumerate(asked):
+        if request.operation == "read":
+            if reply is not None:
+                reads.setdefault(encode(reply.values["value"]), []).append(place)
+        elif reply is not None and reply.same(KEPT):
+            free.append(place)
+        elif (new := put(request)) in makers:
+            return None
+        else:
+            makers[new] = place
+    swapped = [new for new, place in makers.items() if place >= 0 and asked[place][1] == SWAPPED]
+    seen, followers, wrong = seen_before([*reads, *swapped], makers, asked)
+    if wrong is not None:
+        return Stretches(wrong=[*reads.get(wrong, ()), *followers.get(wrong, ())])
+    runs, reached = [], set[str]()
+    for first in [initial, *(value for value in seen if asked[makers[value]][0].operation == "write")]:
+        run, value = [], first
+        while True:
+            reached.add(value)
+            run += [[makers[value]], reads.get(value, [])] if value != initial else [reads.get(value, [])]
+            if value not in followers:
+                break
+            value = put(asked[followers[value][0]][0])
+        runs.append(run)
+    return Stretches(runs, free, wrong=[makers[value] for value in seen if value not in reached])
+
+
+def seen_before(
+    values: Sequence[str], makers: Mapping[str, int], asked: Asked
+) -> tuple[list[str], dict[str, list[int]], str | None]:
+    """These values, but for the initial one, and those that were swapped for them; who swapped which, by the old one.
+
+    In the end a value that nobody put there, or that several swapped, if there is one.
+    """
+    seen, followers, waiting = dict[str, None](), dict[str, list[int]](), [*values]
+    while waiting:
+        value = waiting.pop()
+        if value not in makers:
+            return [*seen], followers, value
+        place = makers[value]
+        if place < 0 or value in seen:
+            continue
+        seen[value] = None
+        if asked[place][0].operation == "cas":
+            old = encode(asked[place][0].args["old"])
+            followers.setdefault(old, []).append(place)
+            if len(followers[old]) > 1:
+                return [*seen], followers, old
+            waiting.append(old)
+    return [*seen], followers, None
+
+
+def put(request: Request) -> str:
+    """The value that it puts there."""
+    return encode(request.args["value" if request.operation == "write" else "new"])
 
 
 def cas(old: Any, new: Any) -> Request:

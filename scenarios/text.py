@@ -5,7 +5,9 @@ drops what others have added meanwhile. There is nothing to it but order, so it 
 try the harness itself, and histories that others have recorded.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from heapq import heappop, heappush
+from itertools import pairwise
 from random import Random
 from string import ascii_lowercase
 from typing import Any
@@ -25,10 +27,13 @@ from harness import (
     Signature,
     State,
     StatementForm,
+    Stretches,
     ValueLayout,
 )
 
 WRITTEN = Reply(DONE)
+MOST_PLACES = 4_000_000
+"""More than that many parts of texts are not looked for."""
 
 
 def got(raw: bytes | None, request: Request) -> Reply:
@@ -130,6 +135,10 @@ class Text(Scenario):
                     return True
         return False
 
+    def stretches(self, initial: Any, asked: Sequence[tuple[Request, Reply | None]]) -> Stretches | None:
+        """A text whose parts are all different says in which order they came."""
+        return None if initial else told_by_texts(asked)
+
     def at_rest(self, key: str, value: Any) -> tuple[Request, Reply]:
         """What is left could be got."""
         return Request("get", (key,)), Reply(DONE, {"value": value})
@@ -153,6 +162,89 @@ def made_of(text: str, start: int, requests: Sequence[Request]) -> bool:
         parts.remove(part)
         start += len(part)
     return True
+
+
+def told_by_texts(asked: Sequence[tuple[Request, Reply | None]]) -> Stretches | None:
+    """The parts of every text that was got, in order; None where they may be others as well."""
+    seen: dict[str, list[int]] = {"": []}
+    parts: dict[str, int] = {}
+    for place, (request, reply) in enumerate(asked):
+        if request.operation == "get":
+            if reply is not None:
+                seen.setdefault(reply.values["value"], []).append(place)
+        elif (part := request.args["value"]) in parts or not part:
+            return None
+        else:
+            parts[part] = place
+    puts = {place for place in parts.values() if asked[place][0].operation == "put"}
+    if any(longer.startswith(part) for part, longer in pairwise(sorted(parts))):
+        written = {text: places_of(text, parts) for text in seen} if len(seen) * len(parts) < MOST_PLACES else {}
+        if None in written.values() or not written:
+            return None
+        # Each part becomes a letter, so that none begins with another; what nobody wrote is no part at all.
+        seen = {
+            "".join(map(chr, places or [len(asked)])) * (text != ""): seen[text] for text, places in written.items()
+        }
+        parts = {chr(place): place for place in parts.values()}
+    return runs_of(seen, parts, puts)
+
+
+def places_of(text: str, parts: Mapping[str, int]) -> list[int] | None:
+    """Whose parts a text is made of, one after the other; none where it is not, None where it may be in two ways."""
+    lengths = {len(part) for part in parts}
+    before: dict[int, list[tuple[int, int]]] = {0: []}
+    coming = [0]
+    while coming:
+        start = heappop(coming)
+        for end in [start + length for length in lengths if start + length <= len(text)]:
+            place = parts.get(text[start:end])
+            if place is not None:
+                if end not in before:
+                    heappush(coming, end)
+                before.setdefault(end, []).append((start, place))
+    places, end = list[int](), len(text)
+    while end and end in before:
+        if len(before[end]) > 1:
+            return None
+        ((end, place),) = before[end]
+        places.append(place)
+    return places[::-1]
+
+
+def runs_of(seen: Mapping[str, list[int]], parts: Mapping[str, int], puts: Collection[int]) -> Stretches:
+    """The runs of texts that were got, by whom: each begins with a put, the first with nothing."""
+    first = run = [seen[""]]
+    runs, whole, saw = [first], "", dict[int, list[int]]()
+    for text, gets in sorted(seen.items())[1:]:  # longer ones that begin alike come after shorter ones
+        if not text.startswith(whole):
+            run, whole = first, ""
+        for at, place in parts_of(text, len(whole), parts):
+            if place in puts and at == 0:
+                run = []
+                runs.append(run)
+            elif place < 0 or place in puts:
+                return Stretches(wrong=gets)
+            elif at == 0 and len(first) > 1:  # what was first of all is another
+                return Stretches(wrong=[*gets, *run[-1]])
+            if place in saw:
+                return Stretches(wrong=[*gets, *saw[place]])
+            saw[place] = gets
+            run.append([place])
+        run.append(gets)
+        whole = text
+    return Stretches(runs)
+
+
+def parts_of(text: str, start: int, parts: Mapping[str, int]) -> Iterator[tuple[int, int]]:
+    """Where each part begins, from one place on, and whose it is; -1 where it is nobody's, and that is the last."""
+    lengths = {len(part) for part in parts}
+    while start < len(text):
+        place, end = next(
+            ((parts[part], start + length) for length in lengths if (part := text[start : start + length]) in parts),
+            (-1, len(text)),
+        )
+        yield start, place
+        start = end
 
 
 def anything(rng: Random) -> Request:

@@ -19,6 +19,7 @@ from harness.judge.depth_first import met_depth_first
 from harness.judge.few import few_have_order
 from harness.judge.foresight import Foreseeing
 from harness.judge.states import Entry, Rest, States, entries_of
+from harness.judge.stretches import explain_told, told
 from harness.judge.timeline import Timeline, Traits
 from harness.judge.unordered import Unordered, explain_illegal
 from harness.judge.wing_gong import Outcome, Search
@@ -231,6 +232,14 @@ def _begun(
     if ordered is False and budget.explain_s <= 0:
         return OrderFound("illegal", keys=keys)
     states = States(spec, keys, entries, initial, rest)
+    said = told(entries, states) if ordered is None else "unknown"
+    if said == "illegal":
+        found = explain_told(entries, states, budget.explain_s)
+        return OrderFound("illegal", *found, keys=keys)
+    if said == "legal":
+        return OrderFound("legal", keys=keys)
+    if len(states) > 1:
+        states = states.anew()
     if ordered is None and not states.looks_ahead and met_depth_first(entries, states, _soon(until)):
         return OrderFound("legal", keys=keys)
     return _Open(keys, states, entries, rest)

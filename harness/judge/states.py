@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from harness.model import NOTHING, Operation, Reply, Request, Rule, Spec, State
+from harness.model import NOTHING, Operation, Reply, Request, Rule, Spec, State, Stretches
 
 _STATE_BYTES = 300
 _PLAIN = frozenset({str, int, type(None), bytes})
@@ -46,6 +46,10 @@ Reach = Callable[[State, Request, Reply, Sequence[Request]], bool]
 Whether `reply` can still be right for `request` in some state that some of the requests `between`, in some
 order, lead to from `state`. True where in doubt: False cuts the search short.
 """
+
+
+Runs = Callable[[Any, Sequence[tuple[Request, Reply | None]]], Stretches | None]
+"""What a specification may offer as `stretches(initial value, operations)`: what answers say of their order."""
 
 
 class Entry(NamedTuple):
@@ -130,6 +134,7 @@ class States:
         self._at_rest: Callable[[str, Any], tuple[Request, Reply]] | None = getattr(spec, "at_rest", None)
         self._reach: Reach | None = getattr(spec, "within_reach", None)
         self._decides: Rule | None = getattr(spec, "decides", None)
+        self._stretches: Runs | None = getattr(spec, "stretches", None)
         self._next = 0
         self._ids: dict[Any, int] = {}
         self._values: dict[int, Any] = {}
@@ -145,6 +150,10 @@ class States:
     def anew(self) -> States:
         """The same, as it was at first: nothing has been asked yet."""
         return States(*self._made_of)
+
+    def without_rest(self) -> States:
+        """The same, where nobody looked at rest."""
+        return States(*self._made_of[:-1], None)
 
     def __len__(self) -> int:
         """How many states are remembered."""
@@ -197,6 +206,19 @@ class States:
             return True
         request, reply = self._at_rest(self._only, self._rest[self._only])
         return self._reach({self._only: self._values[number]}, request, reply, between)
+
+    def look_at_rest(self) -> tuple[Request, Reply] | None:
+        """Who would look at what was found at rest, and what for an answer."""
+        rest = self._made_of[-1]
+        if self._only is None or self._at_rest is None or rest is None or self._only not in rest.values:
+            return None
+        return self._at_rest(self._only, self._spec.view(rest.values[self._only], rest.at_ms))
+
+    def stretches(self, asked: Sequence[tuple[Request, Reply | None]]) -> Stretches | None:
+        """What the answers say of the order; None where they do not say it, or the specification cannot tell."""
+        if self._only is None or self._stretches is None or (self._rest and self._at_rest is None):
+            return None
+        return self._stretches(self._made_of[3].get(self._only), asked)
 
     @property
     def foresees(self) -> bool:

@@ -8,7 +8,7 @@ never, with any answer. What cannot be ordered with all others set free is what 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from harness.judge.states import Entry, Rest, States
@@ -99,22 +99,26 @@ def explain_illegal(search: Search, spec: Spec, rest: Rest | None, traits: Trait
     longest = _longest(whole)
     core = [place for place in window.known if place not in last]
     for steps in _PATIENCE:
-        core = _fewer(window, core, last, steps, until)
+
+        def contradicts(places: Collection[int], steps: int = steps) -> bool:
+            return _outcome(window.again({*places, *last}), steps, until) == "illegal"
+
+        core = fewer(core, contradicts, until)
     places = sorted({*core, *last}, key=lambda place: entries[place].invoked_ns)
     return Unordered(tuple(entries[place].id for place in places), longest, time.monotonic() <= until)
 
 
-def _fewer(window: _Window, core: list[int], last: tuple[int, ...], steps: int, until: float) -> list[int]:
+def fewer(core: list[int], contradicts: Callable[[list[int]], bool], until: float) -> list[int]:
     """Set free what can be, first many at a time, then fewer (delta debugging)."""
     size = max(1, len(core) // 2)
     while True:
         start = 0
         while start < len(core):
-            fewer = core[:start] + core[start + size :]
+            rest = core[:start] + core[start + size :]
             if time.monotonic() > until:
                 return core
-            if _outcome(window.again({*fewer, *last}), steps, until) == "illegal":
-                core = fewer
+            if contradicts(rest):
+                core = rest
             else:
                 start += size
         if size == 1:

@@ -16,7 +16,7 @@ from harness.model.errors import (
     UsageError,
 )
 from harness.model.history import Effect, Evidence, Operation, Status, Step
-from harness.model.spec import Spec
+from harness.model.spec import Spec, Stretches
 from harness.model.verdict import Breach, Claim, Conditions, Invariant, Verdict, worst
 from harness.model.words import (
     ABORTED,
@@ -67,6 +67,7 @@ __all__ = [
     "Step",
     "StoreFault",
     "StoreUnavailable",
+    "Stretches",
     "UsageError",
     "Verdict",
     "blamed",

@@ -7,7 +7,19 @@ from dataclasses import replace
 from random import Random
 from typing import Any, ClassVar, Literal, Protocol, Self
 
-from harness.model import Attempt, Claim, Evidence, Invariant, Outcome, Reply, Request, Rule, Signature, State
+from harness.model import (
+    Attempt,
+    Claim,
+    Evidence,
+    Invariant,
+    Outcome,
+    Reply,
+    Request,
+    Rule,
+    Signature,
+    State,
+    Stretches,
+)
 from harness.strategy.forms import Forms, NotExpressible
 from harness.strategy.layouts import TableLayout, ValueLayout, json_row
 from harness.strategy.tables import Table
@@ -105,8 +117,12 @@ class Scenario:
     """Optional: operations that are possible in any state and whose answer tells nothing of it; each with whether what
     it leaves behind is the same whatever was there. The judge tells states apart only where somebody looks."""
 
+    stretches: Callable[[Any, Sequence[tuple[Request, Reply | None]]], Stretches | None] | None = None
+    """Optional, `stretches(initial value, operations)`: what the answers of one key's operations, None where nobody was
+    answered, say by themselves of their order. None where they do not: the judge has to search then."""
     at_rest: Callable[[str, Any], tuple[Request, Reply]] | None = None
-    """Optional, beside `within_reach`: who would look at a key at rest, and see this value in the eyes of `view`."""
+    """Optional, beside `within_reach` or `stretches`: who would look at a key at rest, and see this value in the eyes
+    of `view`."""
 
     def rule(self, state: State, request: Request, now_ms: int) -> Outcome:
         """The business rule, where there is only one."""

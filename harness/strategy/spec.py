@@ -24,6 +24,7 @@ class RuleSpec:
         self._strategy = strategy
         self.within_reach = scenario.within_reach
         self.at_rest = scenario.at_rest
+        self.stretches = scenario.stretches
         leaves_no_choice = type(scenario).allowed is Scenario.allowed and not scenario.duties
         self.decides: Rule | None = self._rule if leaves_no_choice else None
         self.looking, self.blind = scenario.looking, scenario.blind
