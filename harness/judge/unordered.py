@@ -17,8 +17,8 @@ from harness.judge.wing_gong import Configuration, Outcome, Search
 from harness.model import Spec
 
 _BREADTH, _TRACED_BREADTH = 64, 1_000
-_PATIENCE = (256, 4_096)
-_WIDEST = 512
+_PATIENCE, _MOST_STEPS = (256, 4_096), 65_536
+_WIDEST = 1_024
 _CANDIDATES = 256
 
 
@@ -94,7 +94,7 @@ def explain_illegal(search: Search, spec: Spec, rest: Rest | None, traits: Trait
     if len(window.known) > _WIDEST:
         return Unordered(tuple(entries[place].id for place in last))
     whole = window.again(window.known, traced=True)
-    if _outcome(whole, _PATIENCE[-1], until) != "illegal":
+    if _outcome(whole, _MOST_STEPS, until) != "illegal":
         return Unordered(tuple(entries[place].id for place in last))
     longest = _longest(whole)
     core = [place for place in window.known if place not in last]
