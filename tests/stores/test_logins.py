@@ -36,20 +36,21 @@ async def sql_answer(connection: PostgresConnection, statement: str) -> Any:
         return refused.code
 
 
-async def redis_left(target: RedisTarget) -> tuple[list[bytes], list[bytes]]:
-    """Users and libraries of any run."""
+async def redis_left(target: RedisTarget, namespace: RedisNamespace) -> tuple[list[bytes], list[bytes]]:
+    """Users and libraries of a run; others may be at work on the same server."""
     connection = await RedisConnection.open(target)
-    users = [name for name in await connection.execute("ACL", "USERS") if name.startswith(b"race:")]
-    found = await connection.execute("FUNCTION", "LIST")
+    users = [name for name in await connection.execute("ACL", "USERS") if name.startswith(namespace.prefix.encode())]
+    begins = functions.library_prefix(namespace.prefix, target.database)
+    found = await connection.execute("FUNCTION", "LIST", "LIBRARYNAME", f"{begins}*")
     libraries = [library[library.index(b"library_name") + 1] for library in found]
     await connection.close()
     return users, libraries
 
 
-async def roles_left(target: PostgresTarget) -> list[str]:
-    """Roles of any run."""
+async def roles_left(target: PostgresTarget, namespace: PostgresNamespace) -> list[str]:
+    """Roles of a run."""
     connection = await PostgresConnection.open(target)
-    found = await connection.sql("SELECT rolname::text FROM pg_roles WHERE rolname LIKE 'race\\_%\\_caller'")
+    found = await connection.sql("SELECT rolname::text FROM pg_roles WHERE starts_with(rolname, $1)", namespace.schema)
     await connection.close()
     return [row[0] for row in found.rows]
 
@@ -93,7 +94,7 @@ def test_callers_of_redis_may_read_and_nothing_else(redis: RedisTarget) -> None:
     async def work() -> tuple[list[Any], Any]:
         namespace, answers = await used_redis(redis)
         await namespace.drop()
-        return answers, await redis_left(redis)
+        return answers, await redis_left(redis, namespace)
 
     answers, left = asyncio.run(work())
     assert ["NOPERM" if answer == "ERR" else answer for answer in answers] == [
@@ -129,7 +130,7 @@ def test_what_a_killed_run_left_in_redis_is_swept(redis: RedisTarget) -> None:
             other = RedisNamespace(redis, new_run_id())
             await other.create()
             await other.drop()
-            counts += map(len, await redis_left(redis))
+            counts += map(len, await redis_left(redis, namespace))
         return counts
 
     assert asyncio.run(work()) == [1, 1, 0, 0]
@@ -163,7 +164,7 @@ def test_callers_of_postgres_may_read_and_call(postgres: PostgresTarget) -> None
     async def work() -> tuple[list[Any], list[str]]:
         namespace, answers = await used_postgres(postgres)
         await namespace.drop()
-        return answers, await roles_left(postgres)
+        return answers, await roles_left(postgres, namespace)
 
     answers, left = asyncio.run(work())
     assert [((1,),), *["42501"] * 5, ((None,),), ((2,),)] == answers
@@ -183,7 +184,7 @@ def test_what_a_killed_run_left_in_postgres_is_swept(postgres: PostgresTarget) -
             other = PostgresNamespace(postgres, new_run_id())
             await other.create()
             await other.drop()
-            counts.append(len(await roles_left(postgres)))
+            counts.append(len(await roles_left(postgres, namespace)))
         return counts
 
     assert asyncio.run(work()) == [1, 0]
