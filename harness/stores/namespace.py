@@ -172,7 +172,7 @@ def refused_by_redis(where: str, refused: CommandRefused) -> str:
         case "ERR" if NO_ROOM in str(refused):
             return no_room(where)
         case "NOPERM":
-            return f"{where}: this user lacks rights ({refused}); it needs +@all -@admin ~race:*, and INFO"
+            return f"{where}: this user lacks rights ({refused}): give it +@all -@admin +info ~race:*"
         case "READONLY":
             return f"{where} is read-only: give the address of its primary"
         case "OOM":

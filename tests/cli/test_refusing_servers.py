@@ -74,7 +74,7 @@ def test_rights_that_one_strategy_needs(race: Race, valkey: PrivateValkey) -> No
     said = " ".join(ended.stdout.split())
     assert (ended.code, ended.stderr) == (3, "")
     assert "INCONCLUSIVE Redis: this user lacks rights" in said
-    assert "it needs +@all -@admin ~race:*" in said
+    assert "give it +@all -@admin +info ~race:*" in said
     assert "hunter" not in ended.stdout
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -80,6 +82,27 @@ def test_servers_that_are_not_there(race: Race, snapshot: Callable[[str, str], N
     assert (ended.code, ended.stderr) == (3, "")
     _machine, stores = ended.stdout.replace(str(port), "6399").split("\n\n", 1)
     snapshot("doctor-no-servers.txt", re.sub(r" +exit 3, .*", "  exit 3", stores))
+
+
+def test_a_user_without_info(valkey: Callable[..., PrivateValkey], embedded_postgres: PostgresTarget) -> None:
+    """The first line says what is wrong, and apart from it what to do. A new role's refusal is one sentence."""
+    limited = valkey("--user", "few", "on", "nopass", "~race:*", "+@all", "-info")
+    asyncio.run(_sql(embedded_postgres, "CREATE ROLE plain LOGIN", "GRANT CREATE ON DATABASE postgres TO plain"))
+    asked = Asked(f"unix://few:x@{limited.socket}", postgres_url(embedded_postgres, "plain"))
+    redis, postgres = asyncio.run(examine_servers(asked))
+    asyncio.run(_sql(embedded_postgres, "DROP OWNED BY plain", "DROP ROLE plain"))
+    server, roles = redis.checks[0], {check.name: check for check in postgres.checks}["roles"]
+    assert (server.state, server.remedy) == ("failed", "give it +@all -@admin +info ~race:*")
+    assert "this user lacks rights (NOPERM" in server.says
+    assert roles.says.startswith("permission denied to create role; what is to be refused")
+
+
+def test_an_interrupted_look_at_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else had the processor meanwhile: that is no slow clock."""
+    reading, readings = time.monotonic_ns, itertools.count()
+    monkeypatch.setattr(machine.time, "monotonic_ns", lambda: reading() + 10**10 * (next(readings) > machine._READINGS))
+    clock = next(check for check in machine.examine_machine().checks if check.name == "clock")
+    assert int(clock.says.split(" ns a reading")[0].split()[-1]) < 10**10 // machine._READINGS
 
 
 def test_keys_of_another_name(valkey: Callable[..., PrivateValkey], embedded_postgres: PostgresTarget) -> None:
