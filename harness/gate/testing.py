@@ -268,7 +268,10 @@ def _good(expect: str, *known: str) -> tuple[str, ...]:
 
 
 def _spec(given: type[Scenario | Strategy] | str | Path) -> str:
-    return spec_of(given) if inspect.isclass(given) else str(given)
+    """By what it is found again, on another machine too: a script below this folder is named from here."""
+    if inspect.isclass(given):
+        return spec_of(given)
+    return os.path.relpath(given) if isinstance(given, Path) and given.is_relative_to(Path.cwd()) else str(given)
 
 
 def _refuse_others(scenario: ScenarioSpec, strategy: StrategySpec) -> None:

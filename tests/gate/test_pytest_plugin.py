@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.gate import testing
+
 RULES = """
 import json
 from pathlib import Path
@@ -203,3 +205,10 @@ def test_the_plugin_costs_nothing_until_used() -> None:
     environment = {**os.environ, "PYTHONPATH": ""}
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert told.stdout.split() == ["harness", "harness.pytest_plugin"]
+
+
+def test_a_script_is_named_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kept schedule is replayed on another machine: what lies below this folder does not begin with its own path."""
+    monkeypatch.chdir(tmp_path)
+    given = (tmp_path / "fixes" / "mine.py", Path("/elsewhere/fix.py"), "./fix.py", "lua")
+    assert [testing._spec(one) for one in given] == ["fixes/mine.py", "/elsewhere/fix.py", "./fix.py", "lua"]
