@@ -8,12 +8,15 @@ is looked for longer than what holds. With `--go-on` what an earlier run has dec
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
@@ -52,8 +55,13 @@ class Row:
     as_claimed: bool | None
 
 
-def titles(scenario: str) -> Iterator[str]:
+@cache
+def titles(scenario: str) -> tuple[str, ...]:
     """Every strategy, and the variants that hold as it does and claim to break under other faults."""
+    return tuple(_titles(scenario))
+
+
+def _titles(scenario: str) -> Iterator[str]:
     for kind in strategies():
         base = bind(Cell(scenario, kind.name), Load()).claim
         yield kind.name
@@ -70,6 +78,8 @@ async def explored(bound: Bound, stores: Stores, size: int, fault: str, budget_s
     options = Options(size=size, faults=faults, budget_s=budget_s * patience)
     async with Explorer(bound, stores, options) as explorer:
         found = await explorer.explore(searching(options))
+    if not found.complete:  # exploring keeps what was found before: half a cell is none
+        raise asyncio.CancelledError
     return Row(
         scenario=bound.scenario.name,
         strategy=bound.strategy.title,
@@ -100,9 +110,9 @@ def decided(path: Path) -> Decided:
     return {(row.scenario, row.strategy, row.size, row.fault): row for row in known}
 
 
-async def everything(budget_s: float, known: Decided) -> list[Row]:
-    """All cells, one after the other, but those that are `known`."""
-    rows = []
+async def everything(budget_s: float, known: Decided, save: Callable[[Sequence[Row]], None]) -> list[Row]:
+    """All cells, one after the other, but those that are `known`. What there is so far is saved after each."""
+    rows: list[Row] = []
     async with Stores() as stores:
         for scenario in SCENARIOS:
             for title in titles(scenario):
@@ -115,6 +125,8 @@ async def everything(budget_s: float, known: Decided) -> list[Row]:
                         if row is None:
                             row = await explored(bound, stores, size, fault, budget_s)
                         rows.append(row)
+                        if (scenario, title, size, fault) not in known:
+                            save([*rows, *(row for cell, row in known.items() if cell not in cells_of(rows))])
                         line = (
                             f"  {scenario} {title} of {size}, {fault or 'no fault'}: {row.verdict}, {row.elapsed_s} s"
                         )
@@ -122,7 +134,34 @@ async def everything(budget_s: float, known: Decided) -> list[Row]:
     return rows
 
 
-def markdown(rows: Sequence[Row], budget_s: float) -> str:
+def cells_of(rows: Sequence[Row]) -> set[tuple[str, str, int, str]]:
+    """Which cells these are."""
+    return {(row.scenario, row.strategy, row.size, row.fault) for row in rows}
+
+
+def saved(
+    chosen: argparse.Namespace, started_at: str, surroundings: Mapping[str, Any], rows: Sequence[Row], *, complete: bool
+) -> None:
+    """Both files, each written whole or not at all."""
+    document = {
+        "schema": SCHEMA,
+        "started_at": started_at,
+        "budget_s": chosen.budget,
+        "complete": complete,
+        "environment": surroundings,
+        "rows": [asdict(row) for row in rows],
+    }
+    folder = chosen.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    table = markdown(rows, chosen.budget, complete=complete)
+    partly = "" if complete else "\nNot complete: it was interrupted, or goes on.\n"
+    for name, text in (("explored.json", json.dumps(document, indent=2) + "\n"), ("explored.md", table + partly)):
+        new = folder / f".{name}.new"
+        new.write_text(text, encoding="utf-8")
+        new.replace(folder / name)
+
+
+def markdown(rows: Sequence[Row], budget_s: float, *, complete: bool = True) -> str:
     """A table for each scenario: strategies down; faults across, two and three requests in each cell."""
     lines = [
         "# Every order, with and without faults",
@@ -147,13 +186,13 @@ def markdown(rows: Sequence[Row], budget_s: float) -> str:
                 [row for row in rows if (row.scenario, row.strategy, row.fault) == (scenario, title, fault)]
                 for fault in ("", *FAULTS)
             ]
-            lines.append(f"| `{title}` | {' | '.join(map(_cell, cells))} |")
+            lines.append(f"| `{title}` | {' | '.join(_cell(cell, complete=complete) for cell in cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def _cell(rows: Sequence[Row]) -> str:
+def _cell(rows: Sequence[Row], *, complete: bool) -> str:
     if not rows:
-        return "does not apply"
+        return "does not apply" if complete else "-"
     words = [WORDS[row.verdict] + (" (NOT as claimed)" if row.as_claimed is False else "") for row in rows]
     text = words[0] if len(set(words)) == 1 else " / ".join(words)
     return f"**{text}**" if rows[0].claims_to_break else text
@@ -167,17 +206,14 @@ def main() -> None:
     parser.add_argument("--go-on", action="store_true", help="keep what the folder's file has decided already")
     chosen = parser.parse_args()
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
-    rows = uvloop.run(everything(chosen.budget, decided(chosen.folder / "explored.json") if chosen.go_on else {}))
-    document = {
-        "schema": SCHEMA,
-        "started_at": started_at,
-        "budget_s": chosen.budget,
-        "environment": environment(),
-        "rows": [asdict(row) for row in rows],
-    }
-    chosen.folder.mkdir(parents=True, exist_ok=True)
-    (chosen.folder / "explored.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    (chosen.folder / "explored.md").write_text(markdown(rows, chosen.budget), encoding="utf-8")
+    known = decided(chosen.folder / "explored.json") if chosen.go_on else {}
+    save = partial(saved, chosen, started_at, environment())
+    try:
+        rows = uvloop.run(everything(chosen.budget, known, partial(save, complete=False)))
+    except KeyboardInterrupt:
+        print("interrupted: what was explored is saved, and --go-on goes on from there", file=sys.stderr)
+        sys.exit(130)
+    save(rows, complete=True)
     refuted = [row for row in rows if row.as_claimed is False]
     for row in refuted:
         print(
