@@ -7,9 +7,9 @@ the late write, a renewal that comes in time, or a lock without an end stops the
 end is kept by the dead.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from random import Random
-from typing import Any
+from typing import Any, Self
 
 from harness import (
     Breach,
@@ -22,6 +22,7 @@ from harness import (
     Reply,
     Request,
     RowLayout,
+    Rule,
     Scenario,
     Signature,
     State,
@@ -36,12 +37,30 @@ refused and begin again would be busy with nothing else."""
 
 BETWEEN = NotExpressible("the work lies between the read and the write, and no command of a store waits for it")
 OUTLIVED = Claim("breaks", "the slow one's work outlives its lease, and what it writes then undoes another's")
+STRANGERS = Claim("breaks", "the slow one gives back a lock that is another's, and a third is let in beside that one")
+FREED = {
+    "redis-lock:no-lease": Claim(
+        "holds", "no holder is ever too late, and the dead keep it for ever", breaks_under=("crash", "lost-reply")
+    ),
+    "redis-lock-fenced": Claim(
+        "holds", "a late write is refused; the slow give up where many wait", errors=("aborted",)
+    ),
+}
+ALONE = "of two that are quick, one is built from the other, or from what came between"
+LENT = "a report of one that is quick is the next one's beginning"
 LEASED = ("no-token", "constant-token", "set-then-expire", "reentrant", "whole-flow")
 
 
 def built(version: int, after: str) -> Reply:
     """What the caller is told: the version, and whose report it was built from."""
     return Reply("built", {"version": version, "after": after})
+
+
+def build(state: State, request: Request, now_ms: int) -> Outcome:
+    """The next version, by whoever asks."""
+    last = state[request.key]
+    version = last["version"] + 1
+    return Outcome({request.key: {"version": version, "by": request.id}}, built(version, last["by"]))
 
 
 class LockLease(Scenario):
@@ -53,10 +72,12 @@ class LockLease(Scenario):
     goes_wrong = "a lock runs out, or never does"
     symptoms = {
         "two held the lock at once": "--strategy redis-lock",
+        "somebody else's lock was given back": "--strategy redis-lock:no-token --rule overrun --size 3",
         "a job overwrote a newer result": "--strategy redis-lock:no-token",
         "a lock that nobody holds is never free": "--strategy redis-lock:no-lease --faults crash",
     }
     initial_value: Any = {"version": 0, "by": ""}
+    rules = {"default": build, "overrun": build}
     operations = {"build": Signature({"takes_ms": int}, {"version": int, "after": str}, "built", ("built",))}
     lock_lease_ms = LEASE_MS
     bursts = 60
@@ -74,22 +95,20 @@ class LockLease(Scenario):
         "redis-lock:no-token": Claim(
             "breaks", "as with a token; and the slow one gives back a lock that is another's, so that a third gets in"
         ),
-        "redis-lock:no-lease": Claim(
-            "holds", "no holder is ever too late, and the dead keep it for ever", breaks_under=("crash", "lost-reply")
-        ),
-        "redis-lock-fenced": Claim(
-            "holds", "a late write is refused; the slow give up where many wait", errors=("aborted",)
-        ),
+        **FREED,
         "redis-lock-fenced:last-write": Claim("breaks", "a late write comes before the first one of the new holder"),
         "redis-lock-fenced:unchecked": OUTLIVED,
         "redis-lock-renewed:too-late": OUTLIVED,
     }
 
-    def rule(self, state: State, request: Request, now_ms: int) -> Outcome:
-        """The next version, by whoever asks."""
-        last = state[request.key]
-        version = last["version"] + 1
-        return Outcome({request.key: {"version": version, "by": request.id}}, built(version, last["by"]))
+    other_forms = {"overrun": forms}
+
+    def under(self, rule: str) -> Self:
+        """As the rule has it: what the slow one does when its lease is over is its own risk, and nobody else's."""
+        if rule == "overrun":
+            self.claims = {**dict.fromkeys(("redis-lock:no-token", "redis-lock:constant-token"), STRANGERS), **FREED}
+            self.invariant = ALONE
+        return super().under(rule)
 
     def work_ms(self, request: Request) -> float:
         """What building takes."""
@@ -107,11 +126,22 @@ class LockLease(Scenario):
 
     def invariants(self) -> Sequence[Invariant]:
         """What is lost, and who was let in."""
-        beside = "of two that are quick, one is built from the other, or from what came between"
-        return [
-            Invariant("nothing is lost", self.invariant, lost),
-            Invariant("the quick are alone", beside, let_in_together),
-        ]
+        alone = Invariant("the quick are alone", ALONE, let_in_together)
+        if self.executed == "overrun":
+            return [alone, Invariant("a lock is its holder's", LENT, undone)]
+        return [Invariant("nothing is lost", self.invariant, lost), alone]
+
+    def allowed(self, state: State, request: Request, now_ms: int, reply: Reply | None, rule: Rule) -> Iterable[State]:
+        """What the rule says; where it is the slow one's own risk, what that one writes late may undo or be undone."""
+        if self.executed != "overrun" or not request.args.get("takes_ms"):
+            outcome = rule(state, request, now_ms)
+            if reply is None or outcome.reply.same(reply):
+                yield {**state, **outcome.changes}
+            return
+        yield state
+        last = state[request.key]["version"] + 1
+        for version in range(1, last + 1) if reply is None else [reply.values["version"]]:
+            yield {**state, request.key: {"version": version, "by": request.id}}
 
 
 def lost(evidence: Evidence) -> Iterator[Breach]:
@@ -136,3 +166,17 @@ def let_in_together(evidence: Evidence) -> Iterator[Breach]:
         other = first.setdefault((one.request.key, one.reply.values["after"]), one.request.id)
         if other != one.request.id:
             yield Breach("two that were quick were at work at once", (other, one.request.id))
+
+
+def undone(evidence: Evidence) -> Iterator[Breach]:
+    """From the last report back to the first: who was quick is among those it was built from, unless a slow one is."""
+    told = {one.request.id: one for one in evidence.operations if one.reply and one.reply.decision == "built"}
+    quick = {id_: one for id_, one in told.items() if not one.request.args.get("takes_ms")}
+    for key, report in (evidence.rest or {}).items():
+        chain, by = [], report["by"]
+        while by in quick and by not in chain:
+            chain.append(by)
+            by = quick[by].reply.values["after"]  # type: ignore[union-attr] # these have one
+        others = [id_ for id_, one in quick.items() if one.request.key == key and id_ not in chain]
+        if chain and others and by == evidence.initial[key]["by"]:
+            yield Breach("two that were quick were at work at once, and one undid the other's report", (others[0], chain[0]))

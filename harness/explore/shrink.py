@@ -85,6 +85,9 @@ def _candidates(choices: Sequence[Choice], without: frozenset[str]) -> Iterator[
                 order = [*blocks[:earlier], *blocks[earlier + 1 : place], blocks[earlier], *blocks[place:]]
                 yield [choice for block in order for choice in block], without
                 break
+    for place, choice in enumerate(choices):  # a try too early, which came to nothing
+        if choice.kind == "step":
+            yield [*choices[:place], *choices[place + 1 :]], without
 
 
 def _interrupted(choices: Sequence[Choice]) -> Iterator[list[Choice]]:

@@ -11,12 +11,13 @@ from harness.model import Operation, Status
 from harness.strategy.loader import find_scenario
 
 KIND = find_scenario("lock-lease")
+build = KIND.rules["default"]
 KEY = "report:1"
 
 
 def built(name: str, version: int | None, after: str = "", takes_ms: int = 0) -> Operation:
     """One that was told so, or nothing."""
-    told = None if version is None else KIND().rule({KEY: {"version": version - 1, "by": after}}, asked(name), 0).reply
+    told = None if version is None else build({KEY: {"version": version - 1, "by": after}}, asked(name), 0).reply
     status = Status.UNKNOWN if version is None else Status.OK
     return Operation(asked(name, takes_ms), "A", 0, 1, status, told)
 
@@ -35,7 +36,7 @@ def found(*operations: Operation, version: int) -> list[Breach]:
 
 def test_each_is_built_from_the_last() -> None:
     """And says from whose."""
-    outcome = KIND().rule({KEY: {"version": 3, "by": "b"}}, asked("c"), 0)
+    outcome = build({KEY: {"version": 3, "by": "b"}}, asked("c"), 0)
     assert outcome.changes == {KEY: {"version": 4, "by": "c"}}
     assert dict(outcome.reply.values) == {"version": 4, "after": "b"}
 
@@ -65,3 +66,22 @@ def test_one_of_a_burst_is_slow() -> None:
     takes = [request.args["takes_ms"] for request in KIND().burst(Random(1), 4)]
     assert sorted(takes)[:3] == [0, 0, 0]
     assert max(takes) > KIND.lock_lease_ms
+
+
+@pytest.mark.parametrize(
+    ("operations", "by", "broken"),
+    [
+        ([built("a", 1), built("b", 2, "a")], "b", False),
+        ([built("a", 1, takes_ms=160), built("b", 1), built("c", 2, "b")], "c", False),
+        ([built("a", 1, takes_ms=160), built("b", 1), built("c", 2, "a")], "c", False),
+        ([built("a", 1, takes_ms=160), built("b", 1), built("c", 2, "a")], "a", False),
+        ([built("a", 1, takes_ms=160), built("b", 1), built("c", 2, "a")], "b", True),
+        ([built("a", None), built("b", 1), built("c", 2, "b")], "a", False),
+    ],
+)
+def test_who_was_let_in_by_a_stranger(operations: list[Operation], by: str, *, broken: bool) -> None:
+    """Of those that are quick none is undone by another; what the slow one does to them is its own risk."""
+    rest = {KEY: {"version": 1, "by": by}}
+    evidence = Evidence("burst", (KEY,), operations, initial={KEY: {"version": 0, "by": ""}}, rest=rest)
+    invariants = KIND().under("overrun").invariants()
+    assert any(breach for invariant in invariants for breach in invariant.check(evidence)) is broken
