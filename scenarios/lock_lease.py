@@ -179,4 +179,6 @@ def undone(evidence: Evidence) -> Iterator[Breach]:
             by = quick[by].reply.values["after"]  # type: ignore[union-attr] # these have one
         others = [id_ for id_, one in quick.items() if one.request.key == key and id_ not in chain]
         if chain and others and by == evidence.initial[key]["by"]:
-            yield Breach("two that were quick were at work at once, and one undid the other's report", (others[0], chain[0]))
+            yield Breach(
+                "two that were quick were at work at once, and one undid the other's report", (others[0], chain[0])
+            )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING
@@ -51,6 +51,11 @@ SELECT lower(t.relname),
 FROM pg_class t JOIN pg_namespace n ON n.oid = t.relnamespace
 WHERE n.nspname = current_schema() AND t.relkind IN ('r', 'p', 'v', 'f', 'm')
 """
+_OTHERS = """
+SELECT p.proname, false FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = current_schema()
+UNION SELECT o.oprname, true FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace
+WHERE n.nspname = current_schema()
+"""
 _NAME = re.compile(r"[a-z_][a-z0-9_$]*", re.IGNORECASE)
 
 
@@ -80,8 +85,16 @@ class Catalog:
 class Tables:
     """What each table of a schema does. Other tables of the schema are no concern of a statement."""
 
-    def __init__(self, tables: Mapping[str, Catalog], wide: frozenset[str]) -> None:
-        """By their names in small letters. `wide`: views and the like, of which a change comes out in other tables."""
+    def __init__(
+        self, tables: Mapping[str, Catalog], wide: frozenset[str], functions: Sequence[str] = (),
+        operators: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        """By their names in small letters. `wide`: views and the like, of which a change comes out in other tables.
+
+        `functions` and `operators`: those that somebody has made in the schema, under whatever name.
+        """
+        self._functions = {name: re.compile(rf'(?<!\w){re.escape(name)}"?\s*\(', re.IGNORECASE) for name in functions}
+        self._operators = operators
         self._tables = tables
         self._wide = wide
         self._all = reduce(Catalog.with_, tables.values(), Catalog()) if tables else UNKNOWN
@@ -93,9 +106,15 @@ class Tables:
         if known is None:
             names = {name.lower() for name in _NAME.findall(statement)} & self._tables.keys()
             found = reduce(Catalog.with_, (self._tables[name] for name in sorted(names)), Catalog())
-            known = found if names and not names & self._wide else self._all
-            self._known[statement] = known
+            found = found if names and not names & self._wide else self._all
+            known = self._known[statement] = self._made(statement).with_(found)
         return known
+
+    def _made(self, statement: str) -> Catalog:
+        """What functions and operators do that somebody has made, also under the name of one that does nothing."""
+        called = [f"the function {name}" for name, call in self._functions.items() if call.search(statement)]
+        called += [f"the operator {name}" for name in self._operators if name in statement]
+        return Catalog(runs=called[0], shows=called[0]) if called else Catalog()
 
 
 UNKNOWN = Catalog(draws=True, tied=True)
@@ -106,4 +125,7 @@ async def look_at(sql: Sql) -> Tables:
     """Those of the schema that unnamed tables are in."""
     found = (await sql(_QUESTION)).rows
     tables = {name: Catalog(draws, tied, runs, shows) for name, _wide, draws, tied, runs, shows in found}
-    return Tables(tables, frozenset(name for name, wide, *_ in found if wide))
+    wide = frozenset(name for name, wide, *_ in found if wide)
+    made = (await sql(_OTHERS)).rows
+    functions, operators = ([name for name, operator in made if operator is kind] for kind in (False, True))
+    return Tables(tables, wide, functions, operators)

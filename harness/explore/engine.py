@@ -15,6 +15,7 @@ from harness.explore.conclusion import Conclusion
 from harness.explore.event import Choice, Event, differs
 from harness.explore.exhaustive import Exhaustive
 from harness.explore.machine import Machine
+from harness.explore.outside import WATCHED, memories
 from harness.explore.passing import pass_time
 from harness.explore.pct import Pct
 from harness.explore.program import Cast, Cell
@@ -37,7 +38,7 @@ from harness.model import (
     described,
 )
 from harness.stores import Stores
-from harness.strategy import Scenario
+from harness.strategy import Scenario, Strategy
 
 FAULTS = ("crash", "pause", "lost-reply", "duplicate")
 SEARCHES = ("exhaustive", "random", "pct")
@@ -162,6 +163,7 @@ class Explorer:
         self.overtaken = False
         self._differing = 0
         self.abandoned: list[Event] = []
+        self._watched = WATCHED
 
     async def __aenter__(self) -> Self:
         await self.world.open()
@@ -180,9 +182,11 @@ class Explorer:
         first: Schedule | None = None
         found: Schedule | None = None
         since, more, complete = 0, True, True
+        remembered: dict[str, str] = {}
         try:
             while more and not so_far.stopped and not (first is not None and self._enough(first, so_far, since)):
                 found = await self.steady(search)
+                remembered = remembered or self._remembered()
                 more = self._more(search, found)
                 so_far.uncontrolled = self._differed(search.diverged) if search.diverged else ""
                 if found is not None:
@@ -201,6 +205,7 @@ class Explorer:
                 so_far.uncontrolled = self._differed("a schedule that broke did not break when it was run again")
             if first is None and found is not None and not so_far.uncontrolled and (how := await self._changed(found)):
                 so_far.uncontrolled = self._differed(how)
+            self.caps |= _other_now(remembered, self._remembered())
         except asyncio.CancelledError:  # Ctrl-C: what was found before stands
             so_far.stopped, complete = "interrupted", False
         except Disturbed as disturbed:
@@ -247,12 +252,17 @@ class Explorer:
 
     async def _changed(self, schedule: Schedule) -> str:
         """What is different when a schedule is run again; "" where nothing is."""
-        how = ""
+        how, self._watched = "", _MOST_DIFFERED
         for _ in range(_MOST_DIFFERED if self.crowded else 1):
             how = await self._difference(schedule)
             if not how:
                 break
         return how
+
+    def _remembered(self) -> dict[str, str]:
+        """What strategy and scenario hold in this process, and so keep from one schedule to the next."""
+        held = [value for value in vars(self.bound.strategy).values() if isinstance(value, Strategy)]
+        return memories([self.bound.strategy, self.bound.scenario, *held])
 
     async def _difference(self, schedule: Schedule) -> str:
         replay = Replay(schedule.choices)
@@ -301,9 +311,12 @@ class Explorer:
         names = await self.world.fresh()
         cast = Cast(self.cell, self.items, names, self.world, without)
         machine = Machine(self.world, cast, self.options.faults, self.options.most_faults)
+        machine.outside = set() if self._watched > 0 else None
+        self._watched -= 1
         try:
             await machine.run(search)
             self.caps |= machine.caps
+            self.caps |= {f"a program {what}, which is no choice of a schedule" for what in machine.outside or ()}
             if machine.abandoned:
                 self.abandoned = machine.events
                 return None
@@ -426,6 +439,11 @@ def signature(schedule: Schedule) -> Any:
     )
     rest = tuple(repr(value) for value in (schedule.evidence.rest or {}).values())
     return replies, rest, bool(schedule.says)
+
+
+def _other_now(before: Mapping[str, str], after: Mapping[str, str]) -> set[str]:
+    changed = sorted(name for name in after if before.get(name) != after[name])
+    return {f"{changed[0]} is kept from one schedule to the next"} if changed else set()
 
 
 def _too_slow(machine: Machine) -> str:

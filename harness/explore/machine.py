@@ -13,6 +13,7 @@ from harness.explore.caller import Caller, Open
 from harness.explore.event import Choice, Event
 from harness.explore.faults import crash, possible, start_again
 from harness.explore.leases import Leases
+from harness.explore.outside import watching
 from harness.explore.passing import TIME_MOVES, later, let_time_pass, pause, sleep_on
 from harness.explore.program import REPLICA, Cast
 from harness.explore.redis_steps import finish_redis, redis_step
@@ -56,6 +57,8 @@ class Machine:
         self._began = time.monotonic()
         self.rows_ran_out = False
         self.idle_ms = 0
+        self.outside: set[str] | None = None
+        """What programs take from outside their sessions, where they are watched."""
 
     @property
     def callers(self) -> list[Caller]:
@@ -159,7 +162,8 @@ class Machine:
         caller.now_ms = self.now_ms
         before = caller.current
         try:
-            caller.pending = caller.program.throw(value) if throw else caller.program.send(value)
+            with watching(self.outside) if self.outside is not None else contextlib.nullcontext():
+                caller.pending = caller.program.throw(value) if throw else caller.program.send(value)
         except (StopIteration, StoreFault):
             caller.pending, caller.condition = None, "done"
         except RaceError:

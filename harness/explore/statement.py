@@ -15,7 +15,9 @@ _WRITING = re.compile(r"\b(?:insert|update|delete|merge)\b", re.IGNORECASE)
 _ADVISORY = re.compile(r"\bpg_(?:try_)?advisory\w*\s*\(", re.IGNORECASE)
 _DRAWING = re.compile(r"\bnextval\s*\(", re.IGNORECASE)
 """A number from a sequence, which no ROLLBACK gives back: others see at once that it is gone."""
-_CALL = re.compile(r"\b([a-z_][a-z0-9_.]*)\s*\(", re.IGNORECASE)
+_CALL = re.compile(r"((?:\b[a-z_][a-z0-9_$]*\.)?(?:\b[a-z_][a-z0-9_$]*|\"[^\"]+\"))\s*\(", re.IGNORECASE)
+_CLOCK = re.compile(r"\b(current_(?:timestamp|time|date)|localtime(?:stamp)?)\b", re.IGNORECASE)
+"""The server's clock, which needs no parenthesis."""
 _LIST = re.compile(r"\binto\s+[\w.\"]+\s*\(", re.IGNORECASE)
 """A list of columns is no call."""
 _PLAIN = frozenset({
@@ -61,7 +63,9 @@ def statement_kind(statement: str) -> StatementKind:
     table = re.search(r"\bfrom\b", text, re.IGNORECASE) is not None
     selects = word == "select" and _WRITING.search(_LOCKING.sub("", text)) is None
     calls = tuple(
-        name for name in dict.fromkeys(found.lower() for found in _CALL.findall(_LIST.sub(" (", text)))
+        name for name in dict.fromkeys(
+            found.lower() for found in (*_CALL.findall(_LIST.sub(" (", text)), *_CLOCK.findall(text))
+        )
         if name not in _PLAIN and not name.startswith(("pg_advisory", "pg_try_advisory"))
     )  # fmt: skip
     return StatementKind(

@@ -1,0 +1,98 @@
+"""What a program takes from outside its session: clocks, chance, files, threads, and what it remembers by itself.
+
+None of it is a choice of the schedule, so that what would have happened had the answer been another one was not run.
+It is looked for, at some cost, in the first schedules and in the last one.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType, ModuleType
+from typing import Any
+
+WATCHED = 5
+"""So many schedules are watched from the first on."""
+_CLOCKS = {"time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time"}
+_NOWS = {"now", "utcnow", "today"}
+_MODULES = {
+    **dict.fromkeys(("io", "_io", "_sqlite3", "sqlite3"), "files"), "posix": "the operating system",
+    "_thread": "threads of its own", "_socket": "the network", "_posixsubprocess": "other programs",
+}  # fmt: skip
+_OWN_LOCKS = {"allocate_lock", "get_ident", "RLock", "lock", "acquire", "release", "acquire_lock", "release_lock"}
+
+
+def named(function: Any) -> str:
+    """What a built-in function takes from outside, as it is said; "" for nothing."""
+    module, name = getattr(function, "__module__", None), getattr(function, "__name__", "")
+    bound = getattr(function, "__self__", None)
+    if module == "time" and name in _CLOCKS:
+        return f"asks time.{name}()"
+    if name in _NOWS and isinstance(bound, type) and bound.__module__ == "datetime":
+        return f"asks {bound.__name__}.{name}()"
+    if bound is _SHARED or isinstance(bound, random.SystemRandom) or (module == "posix" and name == "urandom"):
+        return "draws numbers that no seed gives"
+    if name in _OWN_LOCKS:
+        return ""
+    kind = module if isinstance(module, str) else type(bound).__module__
+    if isinstance(bound, ModuleType):
+        kind = bound.__name__
+    return f"uses {_MODULES[kind]}" if kind in _MODULES and name in _OPENING else ""
+
+
+_SHARED = random.random.__self__  # type: ignore[attr-defined] # the generator behind the functions of the module
+_OPENING = {
+    "open", "open_code", "system", "fork", "posix_spawn", "putenv", "start_new_thread", "start_joinable_thread",
+    "fork_exec", "socket", "connect",
+}  # fmt: skip
+
+
+@contextmanager
+def watching(told: set[str]) -> Iterator[None]:
+    """What a program does meanwhile is looked at; what it takes from outside is added, as it is said."""
+    before = sys.getprofile()
+
+    def look(frame: FrameType, event: str, what: Any) -> None:
+        if event == "c_call" and not str(frame.f_globals.get("__name__", "")).startswith("harness."):
+            found = named(what)
+            if found:
+                told.add(found)
+        elif event == "call" and frame.f_code is _SEED and frame.f_locals.get("a") is None:
+            told.add("draws numbers that no seed gives")
+
+    sys.setprofile(look)
+    try:
+        yield
+    finally:
+        sys.setprofile(before)
+
+
+_SEED = random.Random.seed.__code__
+_NO_REPR: object = object.__repr__
+_PLAIN = (int, float, str, bytes, bool, type(None), list, dict, set, tuple, frozenset)
+
+
+def memories(things: Iterable[Any]) -> dict[str, str]:
+    """What these objects, their classes and the modules of those hold, each as a text that can be compared."""
+    found: dict[str, str] = {}
+    for thing in things:
+        kind = type(thing)
+        module = sys.modules.get(kind.__module__)
+        places: list[tuple[str, dict[str, Any]]] = [(kind.__name__, dict(vars(thing)))]
+        places += [(one.__name__, dict(vars(one))) for one in kind.__mro__ if one.__module__ == kind.__module__]
+        if module is not None and not kind.__module__.startswith("harness."):
+            places.append((Path(module.__file__ or "").name, dict(vars(module))))
+        for where, values in places:
+            found.update(
+                {f"{name} of {where}": repr(value) for name, value in values.items() if _may_change(name, value)}
+            )
+    return found
+
+
+def _may_change(name: str, value: Any) -> bool:
+    if name.startswith("__") or isinstance(value, type | ModuleType | Callable):
+        return False
+    return isinstance(value, _PLAIN) or getattr(type(value), "__repr__", None) is not _NO_REPR

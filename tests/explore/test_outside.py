@@ -1,0 +1,105 @@
+"""What no schedule decides is no proof: clocks, chance, files, what a process remembers, what servers run unseen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.explore import Exhaustive, Options
+from harness.model import Verdict
+from tests.explore.conftest import Stage
+
+STRATEGY = """
+import random, threading, time, uuid
+from datetime import datetime
+from pathlib import Path
+from harness import *
+COUNT = {{}}
+class Mine(Strategy):
+    name = "mine"
+    family = "mine"
+    needs = {{"{store}": "6.2"}}
+    tables = {tables}
+    statements = frozenset({statements})
+    def claims(self, conditions): return Claim("holds")
+    async def apply(self, session, request, rule):
+        key, redis = session.key(request.keys[0]), session.redis
+        {body}
+        return Reply("added", {{"value": value}})
+"""
+INCR = "value = await redis('INCR', key)"
+RACY = "value = int(await redis('GET', key) or 0) + 1; await redis('SET', key, value)"
+SELDOM = f"""
+        if {{}}:
+            {RACY}
+        else:
+            {INCR}"""
+FUNCTION = """CREATE OR REPLACE FUNCTION {} RETURNS bigint LANGUAGE plpgsql AS $$ DECLARE n bigint; BEGIN
+  SELECT coalesce(value, 0) + 1 INTO n FROM counters WHERE key = k; UPDATE counters SET value = n WHERE key = k;
+  RETURN n;
+END $$"""
+
+
+def written(
+    folder: Path, body: str, store: str = "redis", tables: tuple[str, ...] = (), statements: tuple[str, ...] = ()
+) -> str:
+    """A strategy of the user's own."""
+    path = folder / "mine.py"
+    path.write_text(STRATEGY.format(body=body, store=store, tables=tables, statements=statements))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("seldom", "reason"),
+    [
+        ("random.random() < 1e-9", "draws numbers that no seed gives"),
+        ("random.Random().random() < 1e-9", "draws numbers that no seed gives"),
+        ("uuid.uuid4().int < 9", "draws numbers that no seed gives"),
+        ("time.time() < 1", "asks time.time()"),
+        ("datetime.now().year < 1900", "asks datetime.now()"),
+        ("Path(__file__).read_text() == ''", "uses files"),
+        ("threading.Thread(target=int).start()", "uses threads"),
+        ("COUNT.update(n=COUNT.get('n', 0) + 1) or COUNT['n'] == 50", "COUNT of mine.py is kept from one schedule"),
+        ("setattr(self, 'n', getattr(self, 'n', 0) + 1) or self.n == 50", "n of Mine is kept from one schedule"),
+    ],
+)
+def test_what_a_program_takes_from_outside(stage: Stage, tmp_path: Path, seldom: str, reason: str) -> None:
+    """It would break where the answer is another one, and no schedule shows it."""
+    found, _ = stage.explore("counter", written(tmp_path, SELDOM.format(seldom)), Exhaustive, Options())
+    assert found.verdict is Verdict.BOUNDED, found.reason
+    assert reason in found.reason
+
+
+@pytest.mark.parametrize("body", [INCR, f"import json; json.loads('1'); random.Random(7).random(); {INCR}"])
+def test_what_is_the_same_each_time(stage: Stage, tmp_path: Path, body: str) -> None:
+    """Is no reason for doubt."""
+    found, _ = stage.explore("counter", written(tmp_path, body), Exhaustive, Options())
+    assert found.verdict is Verdict.PROVED, found.reason
+
+
+@pytest.mark.parametrize(
+    ("made", "statement"),
+    [
+        (FUNCTION.format("lower(k text, i int)"), "SELECT lower($1, 1)"),
+        (FUNCTION.format('"Bump"(k text)'), 'SELECT "Bump"($1)'),
+    ],
+)
+def test_a_function_by_another_name(stage: Stage, tmp_path: Path, made: str, statement: str) -> None:
+    """It may do anything, though it is called as one that does nothing."""
+    body = f"value = (await session.sql({statement!r}, request.keys[0])).rows[0][0]"
+    path = written(tmp_path, body, "postgres", (made,), (statement,))
+    found, _ = stage.explore("counter", path, Exhaustive, Options())
+    assert found.verdict is not Verdict.PROVED, found.reason
+
+
+def test_the_servers_clock(stage: Stage, tmp_path: Path) -> None:
+    """In a statement that says what it touches."""
+    add = (
+        "UPDATE counters SET value = coalesce(value, 0) + CASE WHEN CURRENT_DATE > $2::date THEN 1 ELSE 9 END"
+        " WHERE key = $1 RETURNING value"
+    )
+    body = f"value = (await session.sql({add!r}, request.keys[0], datetime(2000, 1, 1).date())).rows[0][0]"
+    found, _ = stage.explore("counter", written(tmp_path, body, "postgres", (), (add,)), Exhaustive, Options())
+    assert found.verdict is Verdict.BOUNDED, found.reason
+    assert "current_date" in found.reason
