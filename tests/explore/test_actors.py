@@ -25,7 +25,7 @@ TWICE = "members before: 2, now: 3"
     ("strategy", "rule", "fault", "says"),
     [
         ("actors", "back", "", LOCKED_OUT),
-        ("actors", "delete", "crash", ONE_LOST),
+        ("actors", "delete", "crash", LOST),
         ("actors:pass-on", "back", "crash", LOST),
         ("actors:pass-on", "delete", "crash", ""),
         ("actors:resumed-twice", "back", "crash", TWICE),
