@@ -54,6 +54,8 @@ class Machine:
         self.overtaken = False
         self.rows_moved = False
         self.leases = Leases(world.base_ms)
+        self.stranger_since = 0.0
+        """Since when somebody who is no caller has kept a lock that callers wait for; of the machine's clock."""
         self._began = time.monotonic()
         self.rows_ran_out = False
         self.idle_ms = 0

@@ -9,6 +9,7 @@ first could not have asked later, since something that it had seen changed in be
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 SERVERS_CHOICE = "which of several waiting statements goes on first, the server decides"
 _SOON_S = 0.02
+_STRANGER_S = 2.0
+"""So long a lock of somebody else's, who is no caller, is waited for: an advisory lock is the whole database's."""
+_LOOK_S = 0.005
 
 
 async def answered(machine: Machine, caller: Caller, event: Event) -> bool:
@@ -35,9 +39,25 @@ async def answered(machine: Machine, caller: Caller, event: Event) -> bool:
     pid = machine.world.pid(caller.place)
     while not caller.task.done():
         over, blocked = await either(caller.task, lambda: machine.world.blocked_by([pid]))
-        if not over and (blockers := blocked[pid]):
+        if not over and (blockers := blocked[pid]) and not await _outlasted(machine, caller, blockers):
             caller.waits_for = event.waits_for = _names(machine, blockers)
             return False
+    return True
+
+
+async def _outlasted(machine: Machine, caller: Caller, blockers: Sequence[int]) -> bool:
+    """Whether it is only others than callers whom a statement waits for: they come to their end by themselves.
+
+    Those who do not, in good time, disturb the schedule: nobody chose what they do.
+    """
+    if machine.disturbed or _names(machine, blockers):
+        return False
+    begins = machine.stranger_since = machine.stranger_since or time.monotonic()
+    if time.monotonic() - begins > _STRANGER_S:
+        pids = ", ".join(map(str, sorted(blockers)))
+        machine.disturbed = f"another client of PostgreSQL (process {pids}) keeps a lock that {caller.name} waits for"
+        return False
+    await asyncio.sleep(_LOOK_S)
     return True
 
 
@@ -64,7 +84,7 @@ async def wake_statements(machine: Machine, event: Event) -> None:
                 event.woke.append(caller.name)
                 await finish_sql(machine, caller, event)
                 stays = False
-            elif not blockers[pids[caller.name]]:
+            elif not (found := blockers[pids[caller.name]]) or await _outlasted(machine, caller, found):
                 stays = False
         if stays:
             _see_order(machine, [caller for caller, _task in waiting], before, asked)
