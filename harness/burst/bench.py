@@ -243,7 +243,7 @@ class Bench:
             evidence = Evidence(
                 name=str(burst),
                 keys=names,
-                operations=record.operations,
+                operations=tuple(record.operations),
                 effects=record.effects,
                 initial=dict.fromkeys(names, tally.bound.scenario.initial_value),
                 rest=None if rest is None else {key: rest[key] for key in names},

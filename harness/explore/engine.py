@@ -25,6 +25,7 @@ from harness.explore.search import Search
 from harness.explore.shrink import shrink
 from harness.explore.world import World, unusable
 from harness.judge import Budget, Explanation, Finding, explain, judge_evidence
+from harness.judge.findings import breaches_of
 from harness.model import (
     ABORTED,
     Attempt,
@@ -386,7 +387,7 @@ class Explorer:
             probes = [asked.operation()]
             for invariant in self.invariants:
                 if "probe" in invariant.applies:
-                    for breach in invariant.check(Evidence("probe", (key,), (), probes=probes)):
+                    for breach in breaches_of(invariant, Evidence("probe", (key,), (), probes=probes)):
                         return breach.says
         return ""
 

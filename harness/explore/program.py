@@ -400,11 +400,11 @@ class Cast:
         return Evidence(
             name="burst",
             keys=keys,
-            operations=list(merged.values()),
-            effects=[
+            operations=tuple(merged.values()),
+            effects=tuple(
                 Effect(done.name, done.attempt, done.keys, done.began_ns, done.ended_ns, done.caller)
                 for done in self.effects
-            ],
+            ),
             initial=dict.fromkeys(keys, self.cell.scenario.initial_value),
             rest=rest,
             rest_ms=rest_ms,

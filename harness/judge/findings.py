@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from harness.judge.partitions import Budget, OrderFound, check_order
@@ -79,12 +79,19 @@ def asked_of(invariants: Iterable[Invariant], mode: str) -> list[str]:
 
 
 def breaches_of(invariant: Invariant, evidence: Evidence) -> tuple[Breach, ...]:
-    """What an invariant finds. Raises whatever the user's check does, TypeError where it yields something else."""
-    found = tuple(invariant.check(evidence))
+    """What an invariant finds; a breach without words has the invariant's.
+
+    Raises whatever the user's check does, TypeError where it gives something else.
+    """
+    answer: object = invariant.check(evidence)
+    if not isinstance(answer, Iterable):
+        raise TypeError(f"it must give a list of harness.Breach, empty where all is well, not {answer!r:.60}")
+    found = tuple(answer)
     for one in found:
         if not isinstance(one, Breach):
             raise TypeError(f"it must yield harness.Breach, not {one!r:.60}")
-    return found
+    unnamed = invariant.says or invariant.name or "an invariant is broken"
+    return tuple(one if one.says else replace(one, says=unnamed) for one in found)
 
 
 def failed(name: str, error: Exception) -> str:

@@ -54,6 +54,23 @@ def test_the_rule_holds_and_order_does_not() -> None:
     assert found.broken
 
 
+@pytest.mark.parametrize("words", ["", None])
+def test_a_breach_without_words_is_one(words: Any) -> None:
+    """It has the invariant's: whoever looks at what was said sees that something broke."""
+    silent = Invariant("silent", "the cup is whole", lambda _evidence: [Breach(words)])
+    found = judge_evidence(evidence(1, 2, rest=2), Counters(), [silent], "burst")
+    assert (found.broken, found.breaches["silent"][0].says) == (True, "the cup is whole")
+
+
+@pytest.mark.parametrize("answer", [True, None])
+def test_an_invariant_that_gives_no_list_is_told_so(answer: Any) -> None:
+    """A check that answers whether all is well says nothing of what broke."""
+    mistaken = Invariant("mistaken", "", lambda _evidence: answer)
+    found = judge_evidence(evidence(1, 2, rest=2), Counters(), [mistaken], "burst")
+    says = f"it must give a list of harness.Breach, empty where all is well, not {answer}"
+    assert (found.checker_error, found.broken) == (f"'mistaken' failed: TypeError: {says}", False)
+
+
 def test_what_was_lost_shows_at_rest() -> None:
     """Every answer fits, the value left behind does not."""
     assert judge_evidence(evidence(1, 2, rest=1), Counters(), [], "burst").order == "illegal"
