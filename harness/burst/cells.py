@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from harness.burst.plan import Cell, Load
+from harness.burst.purity import try_rule
 from harness.model import Claim, Conditions, Invariant, UsageError, where
 from harness.strategy import RuleSpec, Scenario, Strategy
 from harness.strategy.loader import find_scenario, find_strategy, nearest
@@ -44,6 +45,7 @@ def bind_classes(cell: Cell, named: type[Scenario], kind: type[Strategy], varian
         raise UsageError(f"unknown rule '{rule}' of {scenario.name}; {nearest(rule, rules)}")
     _check(scenario)
     scenario = scenario.under(rule)
+    try_rule(scenario, rule)
     strategy = kind(scenario, variant)
     claim = strategy.claim(Conditions(processes=load.processes, size=load.size))
     return Bound(Cell(cell.scenario, cell.strategy, rule), scenario, strategy, claim)

@@ -98,6 +98,8 @@ def drawn(scenario: Scenario, seed: int, burst: int, size: int) -> Sequence[Requ
         keys: object = item.keys
         if isinstance(keys, str):  # a tuple of one forgotten: its letters would be taken for keys
             raise UsageError(f"{where(scenario.burst)}the keys of a request are a tuple: ('{keys}',), not '{keys}'")
+        if not keys:
+            raise UsageError(f"{where(scenario.burst)}a request names at least one key: what it is about")
     return items
 
 

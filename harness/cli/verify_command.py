@@ -73,6 +73,7 @@ def command(
 
 def _subject(file: HistoryFile, name: str, rule: str) -> tuple[str, Subject]:
     """The rule's name, and what the judge asks. Raises UsageError."""
+    from harness.burst.purity import try_rule
     from harness.judge import Subject
     from harness.strategy import RuleSpec
     from harness.strategy.arities import signatures
@@ -88,6 +89,7 @@ def _subject(file: HistoryFile, name: str, rule: str) -> tuple[str, Subject]:
     if rule not in rules:
         raise UsageError(f"unknown rule '{rule}' of {scenario.name}; {nearest(rule, rules)}")
     scenario = scenario.under(rule)
+    try_rule(scenario, rule)
     strategy = _strategy(file, scenario) if scenario.duties else None
     return rule, Subject(
         RuleSpec(scenario, rule, strategy), scenario.invariants(), scenario.initial_value, signatures(scenario)

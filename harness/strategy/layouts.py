@@ -37,7 +37,7 @@ _ONE_ROW = (
 def _to_json(value: Any) -> str:
     """Raises UsageError: what else a state may hold, the scenario's own layout must know how to write."""
     try:
-        return json.dumps(value, separators=(",", ":"), sort_keys=True)
+        return json.dumps(value, separators=(",", ":"), sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise UsageError(f"a state must be plain JSON or have its own layout, not {value!r:.60}: {error}") from None
 

@@ -101,6 +101,34 @@ MISTAKES = {
         *(RULE.replace("state[request.key] + 1", "{1}"), "naive"),
         "a state must be plain JSON or have its own layout, not {1}: Object of type set is not JSON serializable",
     ),
+    "a rule that changes its state": (
+        *(RULE.replace("initial_value = 0", "initial_value = []").replace(
+            "return Outcome({request.key: state[request.key] + 1}",
+            "state[request.key].append(1)\n        return Outcome({request.key: state[request.key]}",
+        ), "naive"),
+        ("rule.py:6: a rule must not change the state that it is given: it returns what changes, in an Outcome "
+        "(go made {'thing': [1]} of {'thing': []})"),
+    ),
+    "a rule that throws dice": (
+        *(RULE.replace("state[request.key] + 1}", "next(DRAWN)}") + "\nDRAWN = iter(range(99))\n", "naive"),
+        ("rule.py:6: a rule must decide the same each time: asked twice, go gave {'thing': 0} done, then {'thing': 1} "
+        "done; what is drawn or counted belongs into the request's arguments, the time is now_ms"),
+    ),
+    "a state that is another one in JSON": (
+        *(RULE.replace("initial_value = 0", "initial_value = {1: 0}").replace(
+            "state[request.key] + 1}", "{1: state[request.key].get(1, 5)}}"
+        ), "naive"),
+        ("rule.py:6: a state must be what JSON makes of it: {'thing': {1: 0}} comes back from the store as "
+        "{'thing': {'1': 0}}, and the rule decides otherwise on that"),
+    ),
+    "a rule that says aborted": (
+        *(RULE.replace('"done"', '"aborted"'), "naive"),
+        "rule.py:6: 'aborted' is what a strategy answers that changed nothing: not of a rule",
+    ),
+    "a request about nothing": (
+        *(RULE.replace('("thing",)', "()"), "naive"),
+        "rule.py:9: a request names at least one key: what it is about",
+    ),
     "a burst that fails": (
         *(RULE.replace("[Request(", "[Reqest("), "naive"),
         "rule.py:10: NameError: name 'Reqest' is not defined",
