@@ -122,7 +122,7 @@ def _comparison(
     context: click.Context, options: dict[str, Any], output: Output, load: Load, strategies: list[str]
 ) -> int:
     from harness.burst import compare
-    from harness.explore import explore_briefly
+    from harness.explore import explore_briefly, wrong_in_order
     from harness.report import comparison_screen
     from harness.results import comparison_document
     from harness.results.exploration import explored_document
@@ -133,7 +133,7 @@ def _comparison(
     explored: list[Document | None] = []
 
     async def explore(bound: Bound, stores: Stores) -> bool:
-        found = await explore_briefly(bound, stores, load, EXPLORE_S, sizes=(2,))
+        found = await explore_briefly(bound, stores, load, EXPLORE_S, sizes=(2,), every=wrong_in_order(bound))
         explored.append(explored_document(found))
         return found.complete
 

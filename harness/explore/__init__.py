@@ -1,7 +1,7 @@
 """The explorer: every interleaving of one burst on real stores, one step at a time."""
 
 from harness.explore.anomalies import ANOMALIES, LEVELS, Anomaly, Case
-from harness.explore.brief import Brief, explore_briefly, explore_with, overlapping
+from harness.explore.brief import Brief, explore_briefly, explore_with, overlapping, wrong_in_order
 from harness.explore.engine import (
     FAULTS,
     SEARCHES,
@@ -49,4 +49,5 @@ __all__ = [
     "schedule_document",
     "searching",
     "switches",
+    "wrong_in_order",
 ]

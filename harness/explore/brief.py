@@ -34,14 +34,17 @@ class Brief:
     schedules: int = 0
     smallest: Schedule | None = None
     complete: bool = True
+    order: Verdict = Verdict.INCONCLUSIVE
+    """Of the order alone; known where every schedule was run, or one broke it."""
 
 
 async def explore_briefly(
-    bound: Bound, stores: Stores, load: Load, budget_s: float, sizes: Sequence[int] = (2, 3)
+    bound: Bound, stores: Stores, load: Load, budget_s: float, sizes: Sequence[int] = (2, 3), *, every: bool = False
 ) -> Brief:
     """Bursts of so many requests, the fewest first, until one breaks or `budget_s` have passed.
 
-    The last one that was begun is given. Nothing is raised: what fails is `inconclusive`, with the reason.
+    The last one that was begun is given. `every`: go on after the first that breaks, for the order alone. Nothing is
+    raised: what fails is `inconclusive`, with the reason.
     """
     until = time.monotonic() + budget_s
     brief = Brief(Verdict.INCONCLUSIVE, "nothing ran", Options())
@@ -51,7 +54,9 @@ async def explore_briefly(
             break
         # What a killed worker was not told is asked again: delivered twice.
         faults = ("duplicate",) if load.kills else ()
-        options = Options(size=size, processes=load.processes, seed=load.seed, budget_s=left_s, faults=faults)
+        options = Options(
+            size=size, processes=load.processes, seed=load.seed, budget_s=left_s, faults=faults, every=every
+        )
         try:
             brief = await explore_with(bound, stores, options)
         except StoreFault as fault:
@@ -63,11 +68,17 @@ async def explore_briefly(
     return brief
 
 
+def wrong_in_order(bound: Bound) -> bool:
+    """Whether what breaks is the rule, so that its order is a question of its own."""
+    scenario, rule = bound.scenario, bound.cell.rule
+    return rule in scenario.wrong or rule in scenario.split or bool(scenario.forgetful)
+
+
 async def explore_with(bound: Bound, stores: Stores, options: Options) -> Brief:
     """What exploring with these options found, and the smallest schedule that breaks. Raises RaceError, StoreFault."""
     async with Explorer(bound, stores, options) as explorer:
         found, smallest = await explorer.smallest(await explorer.explore(searching(options)))
-        return Brief(found.verdict, found.reason, options, found.schedules, smallest, found.complete)
+        return Brief(found.verdict, found.reason, options, found.schedules, smallest, found.complete, found.order)
 
 
 async def overlapping(bound: Bound, stores: Stores, options: Options) -> Schedule | None:

@@ -13,8 +13,9 @@ from harness.model import ABORTED, Evidence, Status, Verdict
 class Conclusion:
     """What all schedules showed together.
 
-    `begun` counts those in which a request began: somebody took a step that others could notice; `decided` those in
-    which somebody was given an answer that decides something. `unjudged` says why one could not be judged,
+    `unordered` counts those whose answers no order explains, `begun` those in which a request began: somebody took a
+    step that others could notice; `decided` those in which somebody was given an answer that decides something.
+    `unjudged` says why one could not be judged,
     `uncontrolled` what happened that no choice of the schedule explains, `stopped` why no more were run: each "" while
     there is nothing to say. `caps` keep it from being a proof. `errors` counts the schedules in which a caller was
     shown each, `overruns` those in which work outlived its own lease.
@@ -22,6 +23,7 @@ class Conclusion:
 
     schedules: int = 0
     violated: int = 0
+    unordered: int = 0
     begun: int = 0
     decided: int = 0
     unjudged: str = ""
@@ -36,6 +38,7 @@ class Conclusion:
         self.schedules += 1
         self.begun += bool(evidence.operations)
         self.violated += broke
+        self.unordered += finding.order == "illegal"
         self.overruns += overrun
         self.errors.update({one.error for one in evidence.operations if one.error and one.returned_ns is not None})
         replies = [operation.reply for operation in evidence.operations if operation.status is Status.OK]
@@ -63,6 +66,14 @@ class Conclusion:
             return Verdict.PROVED, f"{same}: {self.schedules:,}"
         caps = "; ".join(sorted(self.caps))
         return Verdict.BOUNDED, self.stopped or caps or "the search does not cover every schedule"
+
+    def order(self, *, exhausted: bool, every: bool) -> Verdict:
+        """Of the order alone: a rule may be wrong in all of them. Without `every`, one that broke was the end."""
+        if self.unordered:
+            return Verdict.VIOLATED
+        if self.uncontrolled or self.unjudged or not self.decided or (self.violated and not every):
+            return Verdict.INCONCLUSIVE
+        return Verdict.PROVED if exhausted and not self.stopped and not self.caps else Verdict.BOUNDED
 
     def _nothing(self, number: str) -> str:
         """Why nothing was decided, and that nothing broke shows nothing."""

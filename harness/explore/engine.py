@@ -132,10 +132,18 @@ class Exploration:
     complete: bool = True
     errors: dict[str, int] = field(default_factory=dict)
     overruns: int = 0
+    order: Verdict = Verdict.INCONCLUSIVE
+    """Of the order alone, where schedules that break were not the end of it."""
 
     def lost(self, why: str) -> Exploration:
         """The same, where a store was lost meanwhile: nothing that was seen after that counts."""
-        return replace(self, verdict=Verdict.INCONCLUSIVE, reason=f"a store was lost: {why}", exhausted=False)
+        return replace(
+            self,
+            verdict=Verdict.INCONCLUSIVE,
+            reason=f"a store was lost: {why}",
+            exhausted=False,
+            order=Verdict.INCONCLUSIVE,
+        )
 
 
 class Disturbed(RaceError):
@@ -215,9 +223,11 @@ class Explorer:
         so_far.caps |= self.caps
         exhausted = search.exhausted and not more
         verdict, why = so_far.verdict(exhausted=exhausted)
+        order = so_far.order(exhausted=exhausted, every=self.options.every)
         return Exploration(
             verdict, why, exhausted, so_far.schedules, search.pruned, so_far.violated, time.monotonic() - began, first,
             tuple(sorted(so_far.caps)), outcomes, complete, dict(so_far.errors), so_far.overruns,
+            order,
         )  # fmt: skip
 
     def _more(self, search: Search, found: Schedule | None) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from harness.burst import Load, Progress, StoresOptions, compare
 from harness.burst.cells import Bound
 from harness.burst.engine import named
-from harness.explore import explore_briefly
+from harness.explore import explore_briefly, wrong_in_order
 from harness.gate.check import lasting
 from harness.model import RaceError
 from harness.results.build import comparison_document, load_document
@@ -118,7 +118,7 @@ class Matrix:
         explored: list[Document | None] = []
 
         async def explore(bound: Bound, there: Stores) -> bool:
-            found = await explore_briefly(bound, there, load, EXPLORE_S, sizes=(2,))
+            found = await explore_briefly(bound, there, load, EXPLORE_S, sizes=(2,), every=wrong_in_order(bound))
             explored.append(explored_document(found))
             return found.complete
 

@@ -45,6 +45,22 @@ def by_rule_lines(document: Document) -> Iterator[str]:
         for number in range(max(map(len, row))):
             parts = [_line(cell, number).ljust(width) for cell, width in zip(row, widths, strict=True)]
             yield f"  {(' ' * gap).join(parts)}".rstrip()
+    if rules := by_exploring(document):
+        yield f"  order of {', '.join(rules)}: by every order of two requests, where the load told too little"
+
+
+def order_of(row: Document) -> str:
+    """What is said of a row's order: by its load, or where that could not tell, by every order of two requests."""
+    explored = (row.get("exploration") or {}).get("order", "inconclusive")
+    if row["order"] != "inconclusive" or explored == "inconclusive":
+        return str(row["order"])
+    return "violated" if explored == "violated" else "held"
+
+
+def by_exploring(document: Document) -> list[str]:
+    """The rules of which the load could not tell the order of some row, and exploring could."""
+    told = [row["rule"] for row in document["rows"] if order_of(row) != row["order"]]
+    return list(dict.fromkeys(told))
 
 
 def undecided(document: Document) -> str | None:
@@ -64,7 +80,7 @@ def undecided(document: Document) -> str | None:
 
 def _cell(row: Document) -> list[str]:
     """`held, broken`, then the ends that came most often, by name: so that rows that are alike look alike."""
-    verdicts = [WORDS[row["order"]], WORDS[_rule(row["invariants"].values())]]
+    verdicts = [WORDS[order_of(row)], WORDS[_rule(row["invariants"].values())]]
     endings: Mapping[str, int] = row.get("endings") or {}
     total = sum(endings.values())
     often = sorted(endings, key=lambda end: -endings[end])[:_MOST_ENDS]

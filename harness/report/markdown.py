@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.report.advice import advice, failures
-from harness.report.by_rule import by_rule, rules_of
+from harness.report.by_rule import by_exploring, by_rule, rules_of
 from harness.report.caveats import caveats
 from harness.report.comparison_rows import COLUMNS, cells, control_line, groups, not_applicable
 
@@ -35,6 +35,11 @@ def comparison_markdown(document: Document) -> str:
         lines += ["", "## By rule", "", table_row(["order, rule and the end", *rules_of(document)])]
         lines.append(table_row([":--"] * len(beside[0])))
         lines += [table_row(["; ".join(cell) for cell in row]) for row in beside]
+        if told := by_exploring(document):
+            lines += [
+                "",
+                f"The order of {', '.join(told)}: by every order of two requests, where the load told too little.",
+            ]
     lines += ["", "`<=` is the one-sided 95 % bound where no burst broke.", ""]
     lines += [f"* Left out: {escaped(left_out)}" for left_out in not_applicable(document)]
     lines += [f"* {label}: {escaped(text)}" for label, text in [*failures(document), *advice(document)]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from harness.report.by_rule import order_of
 from harness.report.caveats import caveats
 from harness.report.comparison_rows import EXPLORED, claim_met, store_heading
 from harness.report.figures import MISSING, bound, count, interval, milliseconds, per_second, plural, seconds
@@ -55,7 +56,7 @@ def digested(document: Document) -> Iterator[list[str]]:
     fastest = {(one["scenario"], one["rule"], one["store"]): one["strategy"] for one in document["references"]}
     for (scenario, rule), rows in _by_rule(document["rows"]).items():
         broken = [row for row in rows if row["verdict"] == "violated"]
-        order = sum(row["order"] == "violated" for row in broken)
+        order = sum(order_of(row) == "violated" for row in broken)
         yield [
             scenario,
             rule if len({row["rule"] for row in document["rows"] if row["scenario"] == scenario}) > 1 else "",
@@ -188,7 +189,7 @@ def _cells(row: Row) -> list[str]:
     return [
         row["rule"],
         f"`{row['strategy']}`",
-        _word(row["order"]),
+        _word(order_of(row)),
         _word(rule_verdict(row)),
         MISSING if row["explored"] is None else EXPLORED[row["explored"]],
         f"{violations['bursts']}/{violations['judged']}",

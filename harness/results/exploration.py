@@ -77,6 +77,7 @@ def explored_document(brief: Brief | None) -> Document | None:
         "reason": brief.reason,
         "size": brief.options.size,
         "schedules": brief.schedules,
+        "order": brief.order.value,
     }
 
 

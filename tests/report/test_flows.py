@@ -17,6 +17,7 @@ from harness.cli.output import flows_code
 from harness.flows import FAULTS, FLOWS, FlowCell, claimed
 from harness.model import Verdict
 from harness.report import comparison_markdown, comparison_screen
+from harness.report.by_rule import by_rule_lines
 from harness.report.flows import flows_csv, flows_markdown, flows_screen
 from harness.report.kept import found
 from harness.results import comparison_document
@@ -123,3 +124,16 @@ def test_one_rule_has_no_columns() -> None:
     for text in (comparison_screen(compared("mild"), 0), comparison_markdown(compared("mild"))):
         assert "By rule" not in text
         assert "the column" not in text
+
+
+def test_an_order_that_the_load_could_not_tell() -> None:
+    """It is told by every order of two requests, which is said; an order that nobody knows stays a question."""
+    document = compared("a", "b")
+    first, other = document["rows"]
+    first["order"] = other["order"] = "inconclusive"
+    first["exploration"] = {"verdict": "violated", "reason": "", "size": 2, "schedules": 7, "order": "proved"}
+    lines = list(by_rule_lines(document))
+    assert lines[2].split() == [first["strategy"], "held,", "held", "?,", "held"]
+    assert lines[-1] == "  order of a: by every order of two requests, where the load told too little"
+    first["exploration"]["order"] = "violated"
+    assert list(by_rule_lines(document))[2].split()[1] == "broken,"
