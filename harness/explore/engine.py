@@ -39,7 +39,7 @@ from harness.model import (
     described,
 )
 from harness.stores import Stores
-from harness.strategy import Scenario, Strategy
+from harness.strategy import Strategy
 
 FAULTS = ("crash", "pause", "lost-reply", "duplicate")
 SEARCHES = ("exhaustive", "random", "pct")
@@ -51,6 +51,8 @@ _MOST_DIFFERED = 20
 _MOST_OVERTAKEN = 50
 _OVERTAKES = "PostgreSQL lets a statement go on before one that has waited longer, again and again"
 _VERDICT_ONLY = Budget(explain_s=0.0)
+_MOST_DRAWN = 50
+"""So many bursts are drawn for each role that is to be in it."""
 _SHARPER = 100
 """So many schedules more are run to find a violation that the domain has words for."""
 
@@ -158,7 +160,7 @@ class Explorer:
         scenario = bound.scenario
         self.bound = bound
         self.options = options
-        self.items = _burst(scenario, options)
+        self.items = _burst(bound, options)
         keys = list(dict.fromkeys(key for item in self.items for key in item.keys))
         rule = scenario.all_rules()[bound.cell.rule]
         # Where time can move it matters when a clock is read.
@@ -412,9 +414,14 @@ class Explorer:
         return None
 
 
-def _burst(scenario: Scenario, options: Options) -> Sequence[Request | Attempt]:
+def _burst(bound: Bound, options: Options) -> Sequence[Request | Attempt]:
+    """The first burst that the seed draws; where roles have strategies of their own, the first that they are all in."""
+    named = bound.strategy.named_roles
     try:
-        return drawn(scenario, options.seed, 0, options.size)
+        bursts = [
+            drawn(bound.scenario, options.seed, number, options.size) for number in range(_MOST_DRAWN * len(named) + 1)
+        ]
+        return max(bursts, key=lambda items: len({one.role for one in items} & named))
     except RaceError:
         raise
     except Exception as error:  # the scenario is the user's

@@ -94,6 +94,11 @@ class ByRole(Strategy):
         self._owned = next(iter(owned.values()), None)
 
     @property
+    def named_roles(self) -> frozenset[str]:
+        """All but the rest."""
+        return frozenset(self.parts) - {OTHERS}
+
+    @property
     def owned(self) -> bool:  # type: ignore[override] # it depends on the parts
         """Whether any role asks an owner."""
         return self._owned is not None

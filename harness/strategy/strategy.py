@@ -122,6 +122,11 @@ class Strategy(ABC):
         return 1
 
     @property
+    def named_roles(self) -> frozenset[str]:
+        """The roles that have a strategy of their own."""
+        return frozenset()
+
+    @property
     def serving(self) -> int:
         """How many processes run beside the callers': one for each owner, or for each daemon."""
         return max(self.owners if self.owned else 0, len(self.daemons()))

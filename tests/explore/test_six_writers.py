@@ -12,7 +12,10 @@ from harness.explore import Exhaustive, Explorer, Options
 from harness.results.claims import explored_as_claimed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from harness.explore import Exploration, Schedule
+    from tests.conftest import Ended
     from tests.explore.conftest import Stage
 
 FROM_FROZEN = "cron took 60 from an account that was frozen"
@@ -107,3 +110,11 @@ def test_the_same_schedule_again(stage: Stage) -> None:
     assert first is not None
     assert second is not None
     assert (found.schedules, first.choices) == (again.schedules, second.choices)
+
+
+@pytest.mark.parametrize("seed", [1, 3])
+def test_who_has_a_strategy_of_its_own_is_there(seed: int, race: Callable[..., Ended]) -> None:
+    """Whatever the seed draws: two other writers would prove nothing of cron's."""
+    strategy = "cron=pg-read-committed,*=pg-for-update"
+    ended = race("explore", "six-writers", "--strategy", strategy, "--seed", str(seed))
+    assert (ended.code, "cron" in ended.stdout.splitlines()[0]) == (1, True)
