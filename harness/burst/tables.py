@@ -20,7 +20,7 @@ from harness.burst.others import Others
 from harness.burst.plan import Cell, Load, slow
 from harness.burst.tally import Tally
 from harness.judge import Finding
-from harness.model import Evidence, RaceError, UsageError, Verdict, described
+from harness.model import REFUSALS, Evidence, RaceError, UsageError, Verdict, described
 from harness.stores import StoreInfo, Stores
 from harness.strategy import Figures, Line, Seen, Table
 
@@ -30,8 +30,6 @@ _MOST = 6
 _LOADED = 0.5
 """The share of the budget for the table's own loads."""
 _LEAST_S, _MOST_S = 0.3, 1.5
-REFUSALS = frozenset({"NOPERM", "42501"})
-"""How the stores refuse whoever has not the credentials."""
 
 
 @dataclass(frozen=True, slots=True)

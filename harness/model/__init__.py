@@ -3,6 +3,7 @@
 from harness.model.blame import OWN, SCRIPT, blamed, described, no_outcome, no_reply, says, where
 from harness.model.errors import (
     DENIED,
+    REFUSALS,
     RETRYABLE,
     STUCK,
     CommandRefused,
@@ -39,6 +40,7 @@ __all__ = [
     "NOTHING",
     "OWN",
     "PASSED_ON",
+    "REFUSALS",
     "RETRYABLE",
     "SCRIPT",
     "STUCK",

@@ -23,6 +23,9 @@ STUCK = "stuck"
 DENIED = "NOPERM"
 """Redis says no: this login may not do that."""
 
+REFUSALS = frozenset({DENIED, "42501"})
+"""How the stores refuse whoever has not the credentials; to ask again is no use."""
+
 
 class RaceError(Exception):
     """Something the user can act on: one line that says what to do, and an exit code."""

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from harness.model import REFUSALS
 from harness.report.figures import count, plural, wrapped
 from harness.report.interleaving import draw
 from harness.report.paint import VERDICT_STYLES, Paint, plain
@@ -94,7 +95,9 @@ def lines_below(document: Document) -> Iterator[tuple[str, str]]:
         yield "Overruns", f"work outlived its own lease in {number}: the risk of any lease"
     if document["errors"]:
         shown = ", ".join(f"{code} in {plural(number, 'schedule')}" for code, number in document["errors"].items())
-        breaks = "" if found is not None else ": no rule breaks by them, and who is shown one has to try again"
+        refused = document["errors"].keys() <= REFUSALS
+        then = "may not write there himself" if refused else "has to try again"
+        breaks = "" if found is not None else f": no rule breaks by them, and who is shown one {then}"
         yield "Errors", f"shown to callers: {shown}{breaks}"
     yield "Claim", _claim(document)
     faults = ", ".join(document["faults"]) or "none"
