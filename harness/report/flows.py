@@ -21,6 +21,10 @@ NOT_COVERED = (
     "several attempts at once (race run, race explore); a kill at any other step; a second fault; a store that fails;"
     " other outside services: this one knows keys, and does not forget them"
 )
+_FAULTS = (
+    "at the first effect: its reply is lost; the process is killed after it, before the news, and started again; or"
+    " that one never comes back, and another lives on"
+)
 _MEANING = (
     "a key at the outside service is a principle, an undo an operation, a saga a pattern, a durable workflow a tool:"
     " none stands in for another"
@@ -84,6 +88,7 @@ def lines_below(document: Document) -> Iterator[tuple[str, str]]:
                 yield "Failed", f"{one['flow']}, {fault}: {cell['says']}, where {cell['claimed_says']} is claimed"
             elif cell["as_claimed"] is None:
                 yield "Unclear", f"{one['flow']}, {fault}: {cell['reason']}"
+    yield "Faults", _FAULTS
     undisturbed = [cell for one in document["flows"] for cell in one["cells"] if not cell["fault"]]
     whole = sum(cell["end"] == "once" and set(cell["effects"].values()) <= {1} for cell in undisturbed)
     yield "Control", f"without a fault {whole} of {len(undisturbed)} came to their end, each effect once"
