@@ -88,7 +88,7 @@ def table(context: click.Context, _parameter: click.Parameter, begun: str) -> li
     from harness.strategy.loader import find_scenario
 
     try:
-        tables = find_scenario(context.params.get("scenario") or "")().tables
+        tables = find_scenario(context.params.get("scenario") or "")().all_tables()
     except RaceError:
         return []
     return [CompletionItem(name, help=one.title) for name, one in tables.items() if name.startswith(begun)]

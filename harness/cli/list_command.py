@@ -89,7 +89,7 @@ def _of_scenario(kind: type[Scenario], cells: Iterable[LibraryCell]) -> Document
         "goes_wrong": kind.goes_wrong,
         "symptoms": dict(kind.symptoms),
         "rules": rules,
-        "tables": {name: table.title for name, table in scenario.tables.items()},
+        "tables": {name: table.title for name, table in scenario.all_tables().items()},
         "roles": list(scenario.roles),
         "wrong": dict(scenario.wrong),
         "invariant": scenario.invariant,

@@ -39,7 +39,7 @@ def own_table(context: click.Context, options: dict[str, Any]) -> int:
         options["table"],
         options["scenario"],
     )
-    tables = find_scenario(scenario)().tables
+    tables = find_scenario(scenario)().all_tables()
     if name not in tables:
         there = nearest(name, tables) if tables else "it has none"
         raise UsageError(f"unknown table '{name}' of {Path(scenario).stem}; {there}")

@@ -76,7 +76,7 @@ class Explaining:
             "invariant": named.invariant,
             "invariants": [{"name": one.name, "says": one.says} for one in named().under(rule).invariants()],
             "example": named().example(),
-            "tables": {name: table.title for name, table in named.tables.items()},
+            "tables": {name: table.title for name, table in named().all_tables().items()},
             "interleavings": pictures,
             "cells": list(_with_costs(cells, costs)),
             "costs": _source(costs),

@@ -22,7 +22,7 @@ from harness.model import (
 )
 from harness.strategy.forms import Forms, NotExpressible
 from harness.strategy.layouts import TableLayout, ValueLayout, json_row
-from harness.strategy.tables import Table
+from harness.strategy.tables import Table, checked
 
 End = Literal["once", "twice", "stranded", "undone", "unpaid"]
 """Of an attempt: all done, each effect once; an effect twice; an effect, and not what it was for; an effect that was
@@ -127,6 +127,10 @@ class Scenario:
     def rule(self, state: State, request: Request, now_ms: int) -> Outcome:
         """The business rule, where there is only one."""
         raise NotImplementedError
+
+    def all_tables(self) -> Mapping[str, Table]:
+        """Those of its own, looked at. Raises UsageError for what is none."""
+        return checked(self.name, self.tables)
 
     def all_rules(self) -> Mapping[str, Rule]:
         """The rules by name; the first is the default."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from harness.model import Evidence, Verdict
+from harness.model import Evidence, UsageError, Verdict
 
 WORDS = {Verdict.VIOLATED: "broken", Verdict.HELD: "held", Verdict.INCONCLUSIVE: "?"}
 
@@ -75,3 +75,27 @@ class Table:
 
 ORDER = Column(("order", ""), lambda seen, _load: WORDS[seen.order])
 RULE = Column(("rule", ""), lambda seen, _load: WORDS[seen.rule])
+
+LOADS = frozenset({"processes", "connections", "keys", "slow_ms", "think_ms"})
+"""What a table's own load may have other than the usual one."""
+
+
+def checked(name: str, tables: object) -> Mapping[str, Table]:
+    """The tables of the scenario of that name. Raises UsageError for what is none."""
+    if not isinstance(tables, Mapping):
+        raise UsageError(f"{name}: tables must be a dict of harness.Table by name, not {tables!r:.60}")
+    for called, table in tables.items():
+        if not isinstance(table, Table):
+            raise UsageError(f"{name}: table '{called}' is a harness.Table, not {table!r:.60}")
+        if not (table.lines and table.columns):
+            raise UsageError(f"{name}: table '{called}' has no {'columns' if table.lines else 'lines'}")
+        for load, other in table.loads.items():
+            for option, value in other.items():
+                if option not in LOADS:
+                    raise UsageError(
+                        f"{name}: load '{load}' of table '{called}' has no {option}: {', '.join(sorted(LOADS))}"
+                    )
+                soft = option.endswith("_ms")
+                if not isinstance(value, int | float if soft else int) or value < (not soft):
+                    raise UsageError(f"{name}: {option} of load '{load}' of table '{called}' cannot be {value!r:.60}")
+    return tables
