@@ -48,7 +48,7 @@ FREED = {
 }
 ALONE = "of two that are quick, one is built from the other, or from what came between"
 LENT = "a report of one that is quick is the next one's beginning"
-LEASED = ("no-token", "constant-token", "set-then-expire", "reentrant", "whole-flow")
+LEASED = ("no-token", "constant-token", "set-then-expire", "reentrant", "whole-flow", "steal")
 
 
 def built(version: int, after: str) -> Reply:

@@ -62,7 +62,7 @@ return team.members
 """
 
 HALF = "a move is two writes, and whoever dies between them has made one"
-LEASED = ("no-token", "constant-token", "set-then-expire", "reentrant", "whole-flow")
+LEASED = ("no-token", "constant-token", "set-then-expire", "reentrant", "whole-flow", "steal")
 
 
 def told_moved(count: Any, _request: Request) -> Reply:

@@ -17,6 +17,13 @@ PATIENCE = 400
 
 ONE_ORDER = "nobody names the same keys in another order"
 
+STEAL = "steal"
+"""The variant whose lock ends at an instant that lies in its value: whoever finds it past puts his own in its place."""
+
+RELEASE_STOLEN = """
+if string.match(redis.call('GET', KEYS[1]) or '', '^%S+') == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0
+"""
 RELEASE = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0
@@ -35,6 +42,7 @@ class RedisLock(Strategy):
         "constant-token": "every holder has the same token",
         "no-lease": "the lock has no lease: it outlives its holder",
         "set-then-expire": "the lease is set by a second command",
+        "steal": "the lease is an instant in the lock's value; who finds it past takes the lock over, unseen by others",
         "ignore-reply": "whether the lock was taken is not looked at",
         "read-first": "the read that decides comes before the lock",
         "whole-flow": "the lock is held for the whole attempt, through its effects (safe)",
@@ -59,6 +67,7 @@ class RedisLock(Strategy):
         faults = {
             "set-then-expire": ("crash", "pause", "lost-reply"),
             "no-lease": ("crash", "lost-reply"),
+            STEAL: ("crash", "pause", "lost-reply"),
         }.get(self.variant, ("pause",))
         reason = self.variants.get(self.variant, "one holder, while no pause outlasts the lease")
         return Claim("holds", reason, breaks_under=faults)
@@ -108,6 +117,8 @@ class RedisLock(Strategy):
                 taken = await session.redis("SETNX", lock, token)
                 if taken:
                     await session.redis("PEXPIRE", lock, session.lock_lease_ms)
+            elif self.variant == STEAL:
+                taken = await self._take_or_steal(session, lock, token)
             elif self.variant == "no-lease":
                 taken = await session.redis("SET", lock, token, "NX")
             else:
@@ -118,9 +129,21 @@ class RedisLock(Strategy):
                 return True
         return False
 
+    async def _take_or_steal(self, session: Session, lock: str, token: str) -> bool:
+        """Two who find the same lock past its end both steal it, and both have it."""
+        now_ms = await session.now_ms()
+        mine = f"{token} {now_ms + session.lock_lease_ms}"
+        if await session.redis("SET", lock, mine, "NX"):
+            return True
+        held = await session.redis("GET", lock)
+        if held is None or int(held.split()[1]) > now_ms:
+            return False
+        await session.redis("SET", lock, mine)
+        return True
+
     async def _release(self, session: Session, lock: str, token: str) -> None:
         """Give back what is ours: after a pause it may be another's."""
         if self.variant == "no-token":
             await session.redis("DEL", lock)
         else:
-            await session.script(RELEASE, (lock,), token)
+            await session.script(RELEASE_STOLEN if self.variant == STEAL else RELEASE, (lock,), token)

@@ -9,6 +9,7 @@ import pytest
 from harness.burst.cells import bind
 from harness.burst.plan import Cell, Load
 from harness.explore import Exhaustive, Options
+from harness.explore.random_walk import RandomWalk
 from harness.model import Verdict
 from harness.strategy.loader import find_strategy, strategies
 
@@ -60,6 +61,14 @@ def test_without_a_part_of_the_protection(stage: Stage, strategy: str, fault: st
     assert found.verdict is Verdict.VIOLATED, found.reason
     assert smallest is not None
     assert smallest.says == says
+
+
+def test_two_take_over_what_a_dead_one_held(stage: Stage) -> None:
+    """Of three, one dies with the lock: the others both find its time over, and both put theirs in its place."""
+    for faults, verdict in ((("crash",), Verdict.VIOLATED), ((), Verdict.BOUNDED)):
+        options = Options(size=3, faults=faults)
+        found, _ = stage.explore("counter", "redis-lock:steal", lambda: RandomWalk(2, 200), options)
+        assert found.verdict is verdict, found.reason
 
 
 def test_a_renewer_dies_with_its_caller(stage: Stage) -> None:

@@ -98,6 +98,7 @@ CLAIMS = {
         "redis-lock:no-lease",
         "redis-lock:constant-token",
         "redis-lock:set-then-expire",
+        "redis-lock:steal",
         "redis-lock:reentrant",
         "redis-lock:whole-flow",
     },
