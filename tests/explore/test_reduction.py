@@ -45,6 +45,11 @@ BOTH = [
     ("team-move", "actors:resumed", 2, ""),
     ("job-claim", "pg-skip-locked", 2, ""),
     ("job-claim", "pg-skip-locked:wait", 2, ""),
+    ("cron-job", "naive:fields", 2, ""),
+    ("cron-job", "pg-unique", 2, ""),
+    ("cron-job", "pg-advisory:try", 2, ""),
+    ("get-or-create", "pg-unique", 2, ""),
+    ("places", "pg-for-update:others", 2, ""),
 ]
 
 
