@@ -58,10 +58,12 @@ if TYPE_CHECKING:
         Transaction,
         ValueLayout,
         at_once,
+        first_value,
         out_of_order,
         procedure_forms,
         procedure_layouts,
         replay,
+        row_count,
     )
 
 __all__ = [
@@ -116,10 +118,12 @@ __all__ = [
     "Transaction",
     "ValueLayout",
     "at_once",
+    "first_value",
     "out_of_order",
     "procedure_forms",
     "procedure_layouts",
     "replay",
+    "row_count",
 ]
 
 if not TYPE_CHECKING:

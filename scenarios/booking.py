@@ -20,14 +20,15 @@ from harness import (
     Outcome,
     Reply,
     Request,
-    Rows,
     Scenario,
     ScriptForm,
     Signature,
     State,
     StatementForm,
+    first_value,
     procedure_forms,
     procedure_layouts,
+    row_count,
 )
 
 BOOKED, TAKEN = Reply("booked"), Reply("taken")
@@ -98,26 +99,6 @@ def cancelled(count: Any, _request: Request) -> Reply:
     return CANCELLED if count else NOT_BOOKED
 
 
-def row_booked(rows: Rows, request: Request) -> Reply:
-    """Read the row count."""
-    return booked(rows.count, request)
-
-
-def row_cancelled(rows: Rows, request: Request) -> Reply:
-    """Read the row count."""
-    return cancelled(rows.count, request)
-
-
-def called_booked(rows: Rows, request: Request) -> Reply:
-    """Read what a function answered."""
-    return booked(rows.rows[0][0], request)
-
-
-def called_cancelled(rows: Rows, request: Request) -> Reply:
-    """Read what a function answered."""
-    return cancelled(rows.rows[0][0], request)
-
-
 class Booking(Scenario):
     """A host is booked once at a time."""
 
@@ -156,19 +137,19 @@ class Booking(Scenario):
             "cancel": ScriptForm(CANCEL, hours, cancelled),
         },
         "sql": {
-            "book": StatementForm(BOOK_ROW, key_and_hours, row_booked),
-            "cancel": StatementForm(CANCEL_ROW, key_and_hours, row_cancelled),
+            "book": StatementForm(BOOK_ROW, key_and_hours, row_count(booked)),
+            "cancel": StatementForm(CANCEL_ROW, key_and_hours, row_count(cancelled)),
         },
         "exclusion": {
-            "book": StatementForm(BOOK_EXCLUSIVE, key_and_hours, row_booked),
-            "cancel": StatementForm(CANCEL_EXCLUSIVE, key_and_hours, row_cancelled),
+            "book": StatementForm(BOOK_EXCLUSIVE, key_and_hours, row_count(booked)),
+            "cancel": StatementForm(CANCEL_EXCLUSIVE, key_and_hours, row_count(cancelled)),
         },
         **procedure_forms(
-            book=StatementForm("SELECT book_host($1, $2, $3::int, $4::int)", key_and_hours, called_booked),
+            book=StatementForm("SELECT book_host($1, $2, $3::int, $4::int)", key_and_hours, first_value(booked)),
             cancel=StatementForm(
                 "SELECT cancel_booking($1, $2::int, $3::int)",
                 lambda request, _now_ms: (request.key, request.args["from"], request.args["until"]),
-                called_cancelled,
+                first_value(cancelled),
             ),
         ),
     }

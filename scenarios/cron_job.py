@@ -27,15 +27,16 @@ from harness import (
     Reply,
     Request,
     RowLayout,
-    Rows,
     Rule,
     Scenario,
     ScriptForm,
     Signature,
     State,
     StatementForm,
+    first_value,
     procedure_forms,
     procedure_layouts,
+    row_count,
 )
 
 TICK = 7
@@ -89,17 +90,13 @@ def statement(sql: str, arguments: Any, cell: type = int) -> StatementForm:
     return StatementForm(
         sql,
         lambda request, now_ms: (request.key, *map(cell, arguments(request, now_ms))),
-        lambda rows, request: told(rows.count, request),
+        row_count(told),
     )
 
 
 def call(sql: str, arguments: Any) -> StatementForm:
     """A call of a function."""
-
-    def answered(rows: Rows, request: Request) -> Reply:
-        return told(rows.rows[0][0], request)
-
-    return StatementForm(sql, lambda request, now_ms: (request.key, *arguments(request, now_ms)), answered)
+    return StatementForm(sql, lambda request, now_ms: (request.key, *arguments(request, now_ms)), first_value(told))
 
 
 class CronJob(Scenario):

@@ -38,8 +38,10 @@ from harness import (
     StatementForm,
     ValueLayout,
     at_once,
+    first_value,
     procedure_forms,
     procedure_layouts,
+    row_count,
 )
 
 LEASE_MS = 2_000
@@ -261,16 +263,6 @@ def live_attempt(request: Request, now_ms: int) -> tuple[Any, ...]:
     return (request.key, request.args.get("of", request.attempt), now_ms)
 
 
-def counted(reply: Callable[[Any, Request], Reply]) -> Callable[[Rows, Request], Reply]:
-    """Read how many rows were taken or given back."""
-    return lambda rows, request: reply(rows.count, request)
-
-
-def called(reply: Callable[[Any, Request], Reply]) -> Callable[[Rows, Request], Reply]:
-    """Read what a function answered, or RETURNING."""
-    return lambda rows, request: reply(rows.rows[0][0], request)
-
-
 def row_result(rows: Rows, request: Request) -> Reply:
     """Read whether that attempt is still at work, if it is known."""
     return resulting(int(not rows.rows[0][0]) if rows.rows else -1, request)
@@ -279,12 +271,12 @@ def row_result(rows: Rows, request: Request) -> Reply:
 def forms_of(rule: str) -> dict[str, Forms | NotExpressible]:
     """The native forms of the rules that differ in what a start does: how it is answered, and whether it asks."""
     if rule == "replace":
-        reply, read = replacing, called(replacing)
+        reply, read = replacing, first_value(replacing)
         command = CommandForm(taking("GET"), lambda raw, request: replacing(raw and raw.rpartition(b" ")[0], request))
         script, row, new_row, call = TAKE_OVER, TAKE_OVER_ROW, TAKE_OVER_CLAIM, CALL_TAKE_OVER
     else:
         reply = started(WAIT if rule == "wait" else REJECTED)
-        read, command = counted(reply), CommandForm(taking("NX"), reply)
+        read, command = row_count(reply), CommandForm(taking("NX"), reply)
         script, row, new_row, call = START, TAKE_ROW, CLAIM_ROW, CALL_START
     return {
         "command": {"start": command, "finish": ScriptForm(COMPARE_AND_DELETE, own_attempt, finished)},
@@ -295,15 +287,15 @@ def forms_of(rule: str) -> dict[str, Forms | NotExpressible]:
         },
         "sql": {
             "start": StatementForm(row, claim, read),
-            "finish": StatementForm(FREE_ROW, live_attempt, counted(finished)),
+            "finish": StatementForm(FREE_ROW, live_attempt, row_count(finished)),
         },
         "unique": {
             "start": StatementForm(new_row, claim, read),
-            "finish": StatementForm(UNCLAIM_ROW, live_attempt, counted(finished)),
+            "finish": StatementForm(UNCLAIM_ROW, live_attempt, row_count(finished)),
         },
         **procedure_forms(
-            start=StatementForm(call, claim, called(reply)),
-            finish=StatementForm(CALL_FINISH, live_attempt, called(finished)),
+            start=StatementForm(call, claim, first_value(reply)),
+            finish=StatementForm(CALL_FINISH, live_attempt, first_value(finished)),
         ),
     }  # fmt: skip
 
@@ -312,7 +304,7 @@ def row_forms(start: str, table: str) -> Forms:
     """The statements of a rule that keeps results."""
     finish, result = KEEP_ROW.replace("users", table), RESULT_ROW.replace("users", table)
     return {
-        "start": StatementForm(start, claim, called(joining)),
+        "start": StatementForm(start, claim, first_value(joining)),
         "finish": StatementForm(finish, live_attempt, lambda rows, request: finished(rows.rows, request)),
         "result": StatementForm(result, live_attempt, row_result),
     }
@@ -329,8 +321,8 @@ JOINING: dict[str, Forms | NotExpressible] = {
     "sql": row_forms(JOIN_ROW, "users"),
     "unique": row_forms(JOIN_CLAIM, "claims"),
     **procedure_forms(
-        start=StatementForm(CALL_JOIN, claim, called(joining)),
-        finish=StatementForm(CALL_KEEP, live_attempt, called(finished)),
+        start=StatementForm(CALL_JOIN, claim, first_value(joining)),
+        finish=StatementForm(CALL_KEEP, live_attempt, first_value(finished)),
         result=StatementForm(RESULT_ROW, live_attempt, row_result),  # to look needs no lock
     ),
 }

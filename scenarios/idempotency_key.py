@@ -35,6 +35,7 @@ from harness import (
     State,
     StatementForm,
     ValueLayout,
+    first_value,
     procedure_forms,
     procedure_layouts,
 )
@@ -228,7 +229,7 @@ def forms_of(rule: str) -> dict[str, Forms | NotExpressible]:
             ),
             complete=replace(
                 complete_row, statement=CALL_COMPLETE,
-                reply=lambda rows, request: completed(rows.rows[0][0], request),
+                reply=first_value(completed),
             ),
         ),
     }  # fmt: skip

@@ -33,8 +33,10 @@ from harness import (
     Signature,
     State,
     StatementForm,
+    first_value,
     procedure_forms,
     procedure_layouts,
+    row_count,
 )
 
 ANY = "any"
@@ -179,7 +181,7 @@ def script(source: str, arguments: Any, reply: Any = told_end) -> ScriptForm:
 
 def statement(sql: str, arguments: Any, reply: Any = None) -> StatementForm:
     """A form for PostgreSQL, where the key comes first."""
-    read = reply or (lambda rows, request: told_end(rows.count, request))
+    read = reply or row_count(told_end)
     return StatementForm(sql, lambda request, now_ms: (request.key, *arguments(request, now_ms)), read)
 
 
@@ -187,11 +189,6 @@ def called_job(rows: Rows, _request: Request) -> Reply:
     """Read which job a function has claimed."""
     job = rows.rows[0][0]
     return claimed(job) if job else NONE
-
-
-def called_end(rows: Rows, request: Request) -> Reply:
-    """Read whether a function has ended a job."""
-    return told_end(rows.rows[0][0], request)
 
 
 class Claims(NamedTuple):
@@ -235,8 +232,8 @@ def forms_of(
         "skip-locked": {"claim": claim_row(claims.row_unlocked), **ends},
         **procedure_forms(
             claim=statement(f"SELECT {claims.function}($1, $2, $3)", claim_of, called_job),
-            complete=statement(f"SELECT {complete_called}($1, $2, $3)", completion_of, called_end),
-            cancel=statement("SELECT cancel_job($1, $2)", job_of, called_end),
+            complete=statement(f"SELECT {complete_called}($1, $2, $3)", completion_of, first_value(told_end)),
+            cancel=statement("SELECT cancel_job($1, $2)", job_of, first_value(told_end)),
         ),
     }
 

@@ -28,8 +28,10 @@ from harness import (
     Signature,
     State,
     StatementForm,
+    first_value,
     procedure_forms,
     procedure_layouts,
+    row_count,
 )
 
 CAPTURED = 100
@@ -134,21 +136,6 @@ def row_refunded(rows: Rows, _request: Request) -> Reply:
     return REFUNDED if rows.count else FULL
 
 
-def called_refunded(rows: Rows, request: Request) -> Reply:
-    """Read what a function answered."""
-    return refunded(rows.rows[0][0], request)
-
-
-def row_returned(rows: Rows, request: Request) -> Reply:
-    """Read the row count."""
-    return returned(rows.count, request)
-
-
-def called_returned(rows: Rows, request: Request) -> Reply:
-    """Read what a function answered."""
-    return returned(rows.rows[0][0], request)
-
-
 class Refund(Scenario):
     """No more goes back than came in."""
 
@@ -194,15 +181,15 @@ class Refund(Scenario):
         },
         "sql": {
             "refund": StatementForm(REFUND_ROW, row_arguments, row_refunded),
-            "bounce": StatementForm(BOUNCE_ROWS, key_of, row_returned),
+            "bounce": StatementForm(BOUNCE_ROWS, key_of, row_count(returned)),
         },
         "total": {
             "refund": StatementForm(REFUND_TOTAL, row_arguments, row_refunded),
-            "bounce": StatementForm(BOUNCE_TOTAL, key_of, row_returned),
+            "bounce": StatementForm(BOUNCE_TOTAL, key_of, row_count(returned)),
         },
         **procedure_forms(
-            refund=StatementForm("SELECT refund_payment($1, $2, $3::int)", row_arguments, called_refunded),
-            bounce=StatementForm("SELECT bounce_refunds($1)", key_of, called_returned),
+            refund=StatementForm("SELECT refund_payment($1, $2, $3::int)", row_arguments, first_value(refunded)),
+            bounce=StatementForm("SELECT bounce_refunds($1)", key_of, first_value(returned)),
         ),
     }
     claims = {

@@ -25,6 +25,7 @@ from harness import (
     State,
     StatementForm,
     Stretches,
+    row_count,
 )
 
 VALUES = 2
@@ -138,7 +139,7 @@ class Register(Scenario):
             "cas": StatementForm(
                 SWAP_ROW,
                 lambda request, _: (request.key, *(text or None for text in old_and_new(request, 0))),
-                lambda rows, request: was_swapped(rows.count, request),
+                row_count(was_swapped),
             ),
         },
     }

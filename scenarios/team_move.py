@@ -24,12 +24,12 @@ from harness import (
     Reply,
     Request,
     RowLayout,
-    Rows,
     Scenario,
     ScriptForm,
     Signature,
     State,
     StatementForm,
+    first_value,
     procedure_forms,
     procedure_layouts,
 )
@@ -65,6 +65,11 @@ HALF = "a move is two writes, and whoever dies between them has made one"
 LEASED = ("no-token", "constant-token", "set-then-expire", "reentrant", "whole-flow", "steal")
 
 
+def teams_of(request: Request, _now_ms: int) -> tuple[str, ...]:
+    """The arguments of a function."""
+    return request.keys
+
+
 def told_moved(count: Any, _request: Request) -> Reply:
     """Read how many have moved."""
     return MOVED if count else REFUSED
@@ -73,16 +78,6 @@ def told_moved(count: Any, _request: Request) -> Reply:
 def told_deleted(members: int | None, _request: Request) -> Reply:
     """Read how many there were."""
     return GONE if members is None else deleted(members)
-
-
-def row_moved(rows: Rows, request: Request) -> Reply:
-    """Read what a function answered."""
-    return told_moved(rows.rows[0][0], request)
-
-
-def row_deleted(rows: Rows, request: Request) -> Reply:
-    """Read what a function answered."""
-    return told_deleted(rows.rows[0][0], request)
 
 
 # Between owners of one team each, a move is two messages.
@@ -139,8 +134,8 @@ class TeamMove(Scenario):
             "delete": ScriptForm(DELETE, lambda *_: (), told_deleted),
         },
         **procedure_forms(
-            move=StatementForm("SELECT move_member($1, $2)", lambda request, _now_ms: request.keys, row_moved),
-            delete=StatementForm("SELECT delete_team($1)", lambda request, _now_ms: request.keys, row_deleted),
+            move=StatementForm("SELECT move_member($1, $2)", teams_of, first_value(told_moved)),
+            delete=StatementForm("SELECT delete_team($1)", teams_of, first_value(told_deleted)),
         ),
         "messages": {"move": MessagesForm(one_less, one_more, back_again, MOVED, REFUSED)},
     }

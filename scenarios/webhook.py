@@ -27,7 +27,6 @@ from harness import (
     Reply,
     Request,
     RowLayout,
-    Rows,
     Rule,
     Scenario,
     ScriptForm,
@@ -35,8 +34,10 @@ from harness import (
     State,
     StatementForm,
     ValueLayout,
+    first_value,
     procedure_forms,
     procedure_layouts,
+    row_count,
 )
 
 CREATED = {"event": "e1", "version": 1, "status": "incomplete", "credits": 0}
@@ -132,16 +133,6 @@ def handled(count: Any, _request: Request) -> Reply:
     return APPLIED if count else DUPLICATE
 
 
-def row_handled(rows: Rows, request: Request) -> Reply:
-    """Read how many rows were changed."""
-    return handled(rows.count, request)
-
-
-def called_handled(rows: Rows, request: Request) -> Reply:
-    """Read what the function answered."""
-    return handled(rows.rows[0][0], request)
-
-
 def forms_of(rule: str) -> dict[str, Forms | NotExpressible]:
     """The native forms of a rule."""
     asks = ASKS[rule]
@@ -149,15 +140,20 @@ def forms_of(rule: str) -> dict[str, Forms | NotExpressible]:
     def event(request: Request) -> tuple[Any, ...]:
         return tuple(request.args[name] for name in CREATED)
 
+    def in_full(request: Request, _now_ms: int) -> tuple[Any, ...]:
+        return (request.key, *event(request), *asks)
+
     def row(source: str) -> Forms:
-        return {"deliver": StatementForm(source, lambda request, _: (request.key, *event(request), *asks), row_handled)}
+        return {"deliver": StatementForm(source, in_full, row_count(handled))}
 
     def recorded(source: str) -> Forms | NotExpressible:
         once, newest = asks
         if not once:
             return NotExpressible("it asks for no record of what has come")
         return {
-            "deliver": StatementForm(source, lambda request, _: (request.key, *event(request), newest), row_handled)
+            "deliver": StatementForm(
+                source, lambda request, _: (request.key, *event(request), newest), row_count(handled)
+            )
         }
 
     return {
@@ -168,9 +164,7 @@ def forms_of(rule: str) -> dict[str, Forms | NotExpressible]:
         "unique": row(UPSERT_ROW),
         "record-first": recorded(RECORD_FIRST),
         "record-ignored": recorded(RECORD_IGNORED),
-        **procedure_forms(
-            deliver=StatementForm(CALL, lambda request, _: (request.key, *event(request), *asks), called_handled)
-        ),
+        **procedure_forms(deliver=StatementForm(CALL, in_full, first_value(handled))),
     }
 
 

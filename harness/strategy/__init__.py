@@ -10,6 +10,8 @@ from harness.strategy.forms import (
     NotExpressible,
     ScriptForm,
     StatementForm,
+    first_value,
+    row_count,
 )
 from harness.strategy.invariants import at_once, out_of_order, replay
 from harness.strategy.layouts import HashLayout, RowLayout, TableLayout, ValueLayout, json_row
@@ -54,10 +56,12 @@ __all__ = [
     "Transaction",
     "ValueLayout",
     "at_once",
+    "first_value",
     "json_row",
     "out_of_order",
     "procedure_forms",
     "procedure_layouts",
     "replay",
+    "row_count",
     "store_of",
 ]

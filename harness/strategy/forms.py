@@ -84,6 +84,16 @@ class NotExpressible:
     reason: str
 
 
+def row_count(reply: Callable[[Any, Request], Reply]) -> Callable[[Rows, Request], Reply]:
+    """Of a StatementForm: `reply` reads how many rows it touched."""
+    return lambda rows, request: reply(rows.count, request)
+
+
+def first_value(reply: Callable[[Any, Request], Reply]) -> Callable[[Rows, Request], Reply]:
+    """Of a StatementForm with one row: `reply` reads its first column, what RETURNING or a function gave."""
+    return lambda rows, request: reply(rows.rows[0][0], request)
+
+
 Form = CommandForm | CommandsForm | MessagesForm | ScriptForm | StatementForm
 Forms = Mapping[str, Form]
 """The forms of one family, by operation."""
