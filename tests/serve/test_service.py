@@ -31,6 +31,7 @@ CELLS = [
     ("last-owner", "pg-version"), ("counter", "actor:credentials"), ("counter", "pg-procedure:revoked"),
     ("counter", "lua-function"), ("team-move", "actors"), ("team-move", "actors:pass-on"),
     ("team-move", "actors:resumed"), ("counter", "queue"), ("refund", "redis-lock-renewed"), ("team-move", "queue"),
+    ("cron-job", "naive:fields"), ("cron-job", "actors:resumed"), ("cron-job", "pg-unique"),
 ]  # fmt: skip
 
 
