@@ -1,0 +1,75 @@
+"""What is right, where it was wrong: what both callers are told, and what is left, in every order of two."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.explore import Exhaustive, Options
+from harness.model import Verdict
+
+if TYPE_CHECKING:
+    from tests.explore.conftest import Stage
+
+RIGHT = {
+    "last-owner": (
+        ("lua", "actor", "pg-for-update", "pg-for-update:parent", "pg-advisory", "pg-serializable"),
+        ["left", "refused"],
+        {"['ann']", "['bob']"},
+    ),
+    "counter": (
+        ("pg-for-update", "pg-for-update:refreshed", "pg-conditional", "pg-version", "pg-repeatable-read"),
+        ["added", "added"],
+        {"2"},
+    ),
+    "invoice-number": (
+        ("lua", "pg-unique", "pg-conditional:total"),
+        ["issued", "issued"],
+        {"{'r1': 1, 'r2': 2}", "{'r1': 2, 'r2': 1}"},
+    ),
+    "cron-job": (
+        ("lua", "pg-unique", "pg-conditional", "pg-advisory"),
+        ["not due", "run"],
+        {"{'every': 1, 'last': 7}"},
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("scenario", "strategy"), [(name, strategy) for name, (strategies, *_) in RIGHT.items() for strategy in strategies]
+)
+def test_what_is_right(stage: Stage, scenario: str, strategy: str) -> None:
+    """Whoever comes second is told so, and nobody is shown an error."""
+    _strategies, decisions, left = RIGHT[scenario]
+    found, _ = stage.explore(scenario, strategy, Exhaustive, Options(every=True))
+    assert (found.verdict, found.errors) == (Verdict.PROVED, {}), found.reason
+    for told, rest, _violated in found.outcomes:
+        said = sorted(word for word in {*decisions} for one in told if f"decision='{word}'" in repr(one))
+        assert (said, {*rest} <= left) == (decisions, True)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "strategy", "says"),
+    [
+        ("counter", "pg-for-update:lock-after-read", "2 adds were acknowledged but the counter shows 1"),
+        ("last-owner", "pg-read-committed", "everybody has left: the team has no owner"),
+        ("last-owner", "pg-repeatable-read", "everybody has left: the team has no owner"),
+        ("last-owner", "pg-for-update:parent-after-read", "everybody has left: the team has no owner"),
+        ("invoice-number", "pg-read-committed", "2 invoices have the number 1"),
+    ],
+)
+def test_what_does_not_help(stage: Stage, scenario: str, strategy: str, says: str) -> None:
+    """A lock that is taken after what is decided on was read, a snapshot, a transaction."""
+    found, smallest = stage.explore(scenario, strategy, Exhaustive, Options(), shrink=True)
+    assert found.verdict is Verdict.VIOLATED
+    assert smallest is not None
+    assert smallest.says == says
+
+
+def test_who_locks_the_others_is_shown_a_deadlock(stage: Stage) -> None:
+    """One leaves, and the other one is ended, or refused."""
+    found, _ = stage.explore("last-owner", "pg-for-update:others", Exhaustive, Options(every=True))
+    assert (found.verdict, set(found.errors)) == (Verdict.PROVED, {"40P01"})
+    ends = {("'40P01'" in repr(told), "refused" in repr(told)) for told, _rest, _violated in found.outcomes}
+    assert ends == {(True, False), (False, True)}
