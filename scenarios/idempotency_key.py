@@ -5,12 +5,14 @@ while the first is at work, after it, or with another body. Whoever looks for a 
 only, and stores it at the end, carries out both: the key must be claimed before the work. What
 the second is told meanwhile is a choice, 409 or the first one's answer, and so is what becomes
 of the claim of a worker that died after it charged: with a lease the work is done again, without
-one the client is locked out. No strategy can choose that; only an outside service that knows
+one the client is locked out. Where the work has failed, its worker has to give the claim back (`released`), or locks
+the client out just so (`unreleased`). No strategy can choose that; only an outside service that knows
 the key as well gets both.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import count
 from random import Random
 from typing import Any
 
@@ -49,7 +51,7 @@ SLACK_MS = 50
 """So close to the end of a lease both answers are right: the clocks of caller and store differ."""
 
 BODY, OTHER_BODY = "charge 10", "charge 99"
-GO, DONE, LOST = Reply("go"), Reply("done"), Reply("lost")
+GO, DONE, LOST, RELEASED = Reply("go"), Reply("done"), Reply("lost"), Reply("released")
 IN_PROGRESS, WAIT, MISMATCH = Reply("in progress"), Reply("wait"), Reply("mismatch")
 
 
@@ -77,6 +79,8 @@ def claiming(meanwhile: Reply, lease_ms: int) -> Rule:
             return Outcome({}, LOST)
         if held["answer"] is not None:
             return Outcome({}, DONE)
+        if request.operation == "release":
+            return Outcome({request.key: None}, RELEASED)
         return Outcome({request.key: {**held, "answer": request.args["answer"]}}, DONE)
 
     return rule
@@ -93,8 +97,12 @@ def cached(state: State, request: Request, now_ms: int) -> Outcome:
     return Outcome({request.key: answer}, DONE)
 
 
-MEANWHILE = {"conflict": IN_PROGRESS, "wait": WAIT, "kept": IN_PROGRESS}
-LEASES = {"conflict": LEASE_MS, "wait": LEASE_MS, "kept": AGES_MS}
+MEANWHILE = {"conflict": IN_PROGRESS, "wait": WAIT, "kept": IN_PROGRESS, "released": WAIT, "unreleased": WAIT}
+LEASES = {"conflict": LEASE_MS, "wait": LEASE_MS, "kept": AGES_MS, "released": AGES_MS, "unreleased": AGES_MS}
+FAILING = ("released", "unreleased")
+"""Rules under which the work of the first one fails: what differs is whether it gives its claim back."""
+PATIENCE = 40
+"""So often a client asks again under those: nobody else does anything that would take long."""
 
 
 def lives_ms(held: Mapping[str, Any], now_ms: int) -> int:
@@ -244,6 +252,7 @@ class IdempotencyKey(Scenario):
     symptoms = {
         "charged twice": "--strategy naive",
         "charged again, although the answer was stored": "--strategy watch --rule cached",
+        "it failed once, and the client waits for ever": "--strategy watch --rule unreleased",
         "409 for ever after a crash": "--strategy lua --rule kept --faults crash",
     }
     invariant = "one execution per key"
@@ -251,13 +260,18 @@ class IdempotencyKey(Scenario):
     operations = {
         "begin": Signature({"body": str}, {"answer": str}, "", ("go", "in progress", "wait", "mismatch", "replay")),
         "complete": Signature({"answer": str}, {}, "", ("done", "lost")),
+        "release": Signature({}, {}, "", ("released", "lost")),
     }
     rules = {rule: claiming(MEANWHILE[rule], LEASES[rule]) for rule in MEANWHILE} | {"cached": cached}
-    wrong = {"cached": "answers are stored at the end: until then nothing keeps the second one out"}
+    wrong = {
+        "cached": "answers are stored at the end: until then nothing keeps the second one out",
+        "unreleased": "work that has failed keeps its claim, and so everybody else out",
+    }
     breaks_under = {
         "conflict": ("crash", "pause", "lost-reply"),
         "wait": ("crash", "pause", "lost-reply"),
         "kept": ("crash", "lost-reply"),
+        "released": ("crash", "lost-reply"),
     }
     leases_ms = LEASE_MS
     repeatable = True
@@ -271,18 +285,23 @@ class IdempotencyKey(Scenario):
     other_forms = {"wait": forms_of("wait"), "kept": forms_of("kept")}
 
     def burst(self, rng: Random, size: int) -> Sequence[Attempt]:
-        """The same request several times at once; of more than three the last has another body."""
+        """The same request several times; of more than three the last differs, or the work of the first one fails."""
         same = [Attempt(("key",), {"body": BODY})] * size
+        if self.executed in FAILING:
+            return [Attempt(("key",), {"body": BODY, "fails": True}), *same[1:]]
         return [*same[:-1], Attempt(("key",), {"body": OTHER_BODY})] if size > 3 else same
 
     async def flow(self, flow: Flow) -> None:
         """Claim the key; charge, and store the answer, where it was free; wait where that is the rule."""
-        while True:
+        for asked in count(1):
             told = await flow.apply("begin", body=flow.attempt.args["body"])
-            if told == GO:
+            if told == GO and flow.attempt.args.get("fails"):
+                if self.executed != "unreleased":
+                    await flow.apply("release")
+            elif told == GO:
                 await flow.effect("charge")
                 await flow.apply("complete", answer=f"receipt of {flow.attempt.id}")
-            if told != WAIT or not await flow.wait():
+            if told != WAIT or (self.executed in FAILING and asked == PATIENCE) or not await flow.wait():
                 return
 
     def invariants(self) -> Sequence[Invariant]:
@@ -295,6 +314,11 @@ class IdempotencyKey(Scenario):
             Invariant("one answer", alike, answered_differently),
             Invariant("somebody got through", somebody, nobody_got_through, ("burst",)),
             Invariant("not locked out", out, locked_out, ("probe",)),
+            *(
+                [Invariant("a failure is in nobody's way", "where one has failed, another gets through", kept_out)]
+                if self.executed in FAILING
+                else []
+            ),
         ]
 
     def probe(self, key: str) -> Request:
@@ -356,6 +380,17 @@ def nobody_got_through(evidence: Evidence) -> Iterator[Breach]:
         refused = tuple(one.request.id for one in begins if one.reply in (IN_PROGRESS, WAIT, MISMATCH))
         if refused and not any(one.reply == GO or one.status == "unknown" for one in begins):
             yield Breach("everybody was told to wait although nobody was at work", refused)
+
+
+def kept_out(evidence: Evidence) -> Iterator[Breach]:
+    """Where nobody was charged and nothing given back, work has failed: who waits for its claim does so for ever."""
+    for key in evidence.keys:
+        mine = [one for one in evidence.operations if one.request.key == key]
+        waiting = tuple(dict.fromkeys(one.request.attempt for one in mine if one.reply == WAIT))
+        let_in = {one.request.attempt for one in mine if one.reply == GO}
+        ended = any(key in effect.keys for effect in evidence.effects) or any(one.reply == RELEASED for one in mine)
+        if waiting and not ended and not let_in & {*waiting} and all(one.status == "ok" for one in mine):
+            yield Breach("a request failed, and nobody else with its key gets through", waiting, len(waiting))
 
 
 def locked_out(evidence: Evidence) -> Iterator[Breach]:

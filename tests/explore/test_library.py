@@ -252,6 +252,18 @@ def test_who_waits_is_given_the_first_answer(stage: Stage) -> None:
     assert all("replay" in repr(outcome) for outcome in found.outcomes)
 
 
+@pytest.mark.parametrize("strategy", ["watch", "actor", "pg-for-update"])
+def test_work_that_has_failed(stage: Stage, strategy: str) -> None:
+    """Given back, its claim is another's, who is charged; kept, it locks all others out without any crash."""
+    found, _smallest = explored(stage, Cell("idempotency-key", strategy, "released"), Options(every=True))
+    assert found.verdict is Verdict.PROVED, found.reason
+    assert all("'done'" in repr(outcome) for outcome in found.outcomes)
+    found, smallest = explored(stage, Cell("idempotency-key", strategy, "unreleased"), Options())
+    assert found.verdict is Verdict.VIOLATED, found.reason
+    assert smallest is not None
+    assert smallest.says == "a request failed, and nobody else with its key gets through"
+
+
 @pytest.mark.parametrize(("strategy", "fault"), [("lua", ""), ("multi", "lost-reply"), ("multi:no-multi", "")])
 def test_waiting_leaves_out_nothing(stage: Stage, strategy: str, fault: str) -> None:
     """Attempts that wait for each other: the reduced search comes to what the full one does."""

@@ -61,6 +61,22 @@ def test_what_the_rules_differ_in(rule: str, meanwhile: str, lease_ms: int) -> N
     assert Reply(meanwhile) == RULES[rule](outcome.changes, ask("begin", "b"), NOW).reply
 
 
+@pytest.mark.parametrize(
+    ("value", "decision", "after"),
+    [
+        (held("a"), "released", None),
+        (held("b"), "lost", "b"),
+        (held("a", answer="r"), "done", "a"),
+        (None, "lost", None),
+    ],
+)
+def test_who_has_failed_gives_its_claim_back(value: Any, decision: str, after: str | None) -> None:
+    """Its own, as long as it has answered nothing."""
+    outcome = RULES["released"]({KEY: value}, ask("release"), NOW)
+    left = {KEY: value, **outcome.changes}[KEY]
+    assert (decision, after) == (outcome.reply.decision, left and left["attempt"])
+
+
 def test_without_a_claim_both_go() -> None:
     """Answers alone keep nobody out who comes before them; the first one stays."""
     rule = RULES["cached"]
@@ -118,6 +134,27 @@ def test_somebody_gets_through(replies: tuple[Reply | None, ...], number: int) -
 def test_nobody_is_locked_out(decision: str, number: int) -> None:
     """After the lease a claim that nobody works on is in nobody's way."""
     assert number == len(breaches("not locked out", probes=(operation(ask("begin"), Reply(decision)),)))
+
+
+@pytest.mark.parametrize(
+    ("replies", "released", "number"),
+    [
+        ((Reply("go"), Reply("wait")), False, 1),
+        ((Reply("go"), Reply("wait")), True, 0),
+        ((Reply("wait"), Reply("wait"), Reply("go")), False, 1),
+        ((Reply("go"), None), False, 0),
+        ((Reply("go"), Reply("replay", {"answer": "r"})), False, 0),
+    ],
+)
+def test_a_failure_is_in_nobody_s_way(replies: tuple[Reply | None, ...], released: bool, number: int) -> None:
+    """Unless it kept its claim, and others waited for it."""
+    told = [operation(ask("begin", str(place)), reply) for place, reply in enumerate(replies)]
+    told += [operation(ask("release", "0"), Reply("released"))] * released
+    of = Evidence("burst", (KEY,), told)
+    (known,) = [
+        one for one in find_scenario("idempotency-key")().under("released").invariants() if "failure" in one.name
+    ]
+    assert number == len(list(known.check(of)))
 
 
 def test_what_a_value_means_at_rest() -> None:

@@ -96,6 +96,11 @@ operations: dict[str, st.SearchStrategy[Asked]] = {
         st.tuples(st.just("begin"), st.sampled_from("ab"), st.fixed_dictionaries({"body": PIECES})),
         st.tuples(st.sampled_from(["complete", "complete", "lapse"]), st.sampled_from("ab"), ANSWER),
     ),
+    "idempotency-key released": st.one_of(
+        st.tuples(st.just("begin"), st.sampled_from("ab"), st.fixed_dictionaries({"body": PIECES})),
+        st.tuples(st.sampled_from(["complete", "lapse"]), st.sampled_from("ab"), ANSWER),
+        st.tuples(st.just("release"), st.sampled_from("ab"), NONE),
+    ),
     "credits": st.tuples(
         st.sampled_from(["reserve", "reserve", "settle", "release", "lapse"]), st.sampled_from(["a", "b"]), NONE
     ),
