@@ -35,6 +35,7 @@ class Naive(Strategy):
             await self.values.save(session, outcome.changes, session.now_at_ms)
             return outcome.reply
         for key, value in outcome.changes.items():
-            await session.redis(*self.values.write_changed(session.key(key), state[key], value))
-            session.note(writes={key: value})
+            if value != state[key]:
+                await session.redis(*self.values.write_changed(session.key(key), state[key], value))
+                session.note(writes={key: value})
         return outcome.reply

@@ -27,7 +27,7 @@ PARENT = {"pg-for-update:parent", "pg-version:root"}
 """What holds only where a row lies above several."""
 UNLOCKED = {"pg-procedure:no-lock"}
 """What each scenario's own functions lock is left out in each."""
-LAYOUTS = {"naive", "pg-read-committed"}
+LAYOUTS = {"naive", "naive:fields", "pg-read-committed", "pg-read-committed:columns"}
 """Those that read and write in different ways."""
 LAYOUTS_OF_ROWS = {"pg-version", "pg-version:root", "pg-for-update:same-statement"}
 """And those that do where a key is several rows."""

@@ -125,7 +125,9 @@ class HashLayout(ValueLayout):
         return ("DEL", key) if value is None else ("HSET", key, *self._words(value))
 
     def write_changed(self, key: str, before: Any, value: Any) -> Command:
-        """Those fields that differ."""
+        """Those fields that differ, of which there is one at least; all of what was not there, or is to go."""
+        if value is None or before is None:
+            return self.write(key, value, 0)
         return ("HSET", key, *self._words({name: cell for name, cell in value.items() if cell != before[name]}))
 
     def _words(self, value: Mapping[str, Any]) -> list[str]:

@@ -91,5 +91,7 @@ def test_a_hash_has_fields() -> None:
     values = KIND.values
     assert values.write("k", job(1, 6), 0) == ("HSET", "k", "every", "1", "last", "6")
     assert values.write_changed("k", job(1, 6), job(1, 7)) == ("HSET", "k", "last", "7")
+    assert values.write_changed("k", None, job(1, 7)) == values.write("k", job(1, 7), 0)
+    assert values.write_changed("k", job(1, 7), None) == ("DEL", "k")
     assert values.write("k", None, 0) == ("DEL", "k")
     assert (values.parse([b"last", b"7", b"every", b"1"]), values.parse([])) == (job(1, 7), None)
