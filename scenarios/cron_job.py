@@ -113,7 +113,10 @@ class CronJob(Scenario):
     invariant = "a job runs once a tick"
     refusals = ("not due",)
     initial_value: Any = {"every": 1, "last": TICK - 1}
-    operations = {"tick": Signature({"at": int}, decision=""), "edit": Signature({"every": int}, decision="changed")}
+    operations = {
+        "tick": Signature({"at": int}, {}, "", ("run", "not due")),
+        "edit": Signature({"every": int}, {}, "changed", ("changed",)),
+    }
     wrong = {"unrecorded": "who has the lock runs, and writes down nowhere that the tick has run"}
     values = HashLayout(fields={"every": int, "last": int})
     rows = RowLayout(

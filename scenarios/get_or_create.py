@@ -110,7 +110,7 @@ class GetOrCreate(Scenario):
     }
     invariant = "of one name there is one row"
     refusals = ("ambiguous",)
-    operations = {"get": Signature({}, {"row": str}, decision="")}
+    operations = {"get": Signature({}, {"row": str}, "", ("created", "found"))}
     rows = ChildRowLayout(
         "names",
         "named_rows",

@@ -91,8 +91,8 @@ def cached(state: State, request: Request, now_ms: int) -> Outcome:
     held = state[request.key]
     if request.operation == "begin":
         return Outcome({}, GO if held is None else seen(held, request, IN_PROGRESS))
-    if held is not None:
-        return Outcome({}, DONE if held["attempt"] == request.attempt else LOST)
+    if held is not None or request.operation == "release":
+        return Outcome({}, DONE if held and held["attempt"] == request.attempt else LOST)
     answer = {"attempt": request.attempt, "body": BODY, "until_ms": now_ms, "answer": request.args["answer"]}
     return Outcome({request.key: answer}, DONE)
 

@@ -179,9 +179,9 @@ class Places(Scenario):
     refusals = ("full", "not in")
     initial_value: Any = {"places": PLACES, "in": [STAYS, LEAVES]}
     operations = {
-        "enter": Signature(decision=""),
-        "leave": Signature({"who": str}, decision=""),
-        "look": Signature(decision=""),
+        "enter": Signature({}, {}, "", ("entered", "full")),
+        "leave": Signature({"who": str}, {}, "", ("left", "not in")),
+        "look": Signature({}, {}, "", ("free", "full")),
     }
     roles = KINDS
     looking = ("look",)

@@ -142,8 +142,11 @@ def test_the_table_that_comes_along() -> None:
 def test_wrong_usage(race: Race) -> None:
     """One line each, before any load."""
     for words, line in (
-        (("counter",), "--all takes every scenario and every rule: leave out SCENARIO, --rules and --flow"),
-        (("--rules", "all"), "--all takes every scenario and every rule: leave out SCENARIO, --rules and --flow"),
+        (("counter",), "--all takes every scenario and every rule: leave out SCENARIO, --rules, --flow and --table"),
+        (
+            ("--rules", "all"),
+            "--all takes every scenario and every rule: leave out SCENARIO, --rules, --flow and --table",
+        ),
     ):
         ended = race("compare", "--all", *words)
         assert (ended.code, ended.stdout, ended.stderr) == (2, "", f"race: {line}\n")
