@@ -260,7 +260,7 @@ class IdempotencyKey(Scenario):
     operations = {
         "begin": Signature({"body": str}, {"answer": str}, "", ("go", "in progress", "wait", "mismatch", "replay")),
         "complete": Signature({"answer": str}, {}, "", ("done", "lost")),
-        "release": Signature({}, {}, "", ("released", "lost")),
+        "release": Signature({}, {}, "", ("released", "done", "lost")),
     }
     rules = {rule: claiming(MEANWHILE[rule], LEASES[rule]) for rule in MEANWHILE} | {"cached": cached}
     wrong = {
