@@ -13,7 +13,7 @@ import click
 
 from harness.cli import output as out
 from harness.cli.failure import FOUND, INCONCLUSIVE, INTERRUPTED, OK, tell
-from harness.cli.options import Output, output_options, quoted, store_options, stores_of, without_secret
+from harness.cli.options import SEED, Output, output_options, quoted, store_options, stores_of, without_secret
 from harness.cli.progress import shown
 from harness.model import UsageError
 
@@ -29,7 +29,7 @@ _FILES = ("save_baseline", "junit")
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="Instead of race.toml.")
 @click.option("--init", is_flag=True, help="Write a race.toml to begin with.")
 @click.option("--dry-run", is_flag=True, help="Print what would be run, on which store, for how long.")
-@click.option("--seed", type=int, help="Instead of the file's.")
+@click.option("--seed", type=SEED, help="Instead of the file's.")
 @click.option("--baseline", type=click.Path(path_type=Path), metavar="FILE", help="Costs must be no worse than there.")
 @click.option("--save-baseline", type=click.Path(path_type=Path), metavar="FILE", help="Write such a file.")
 @click.option("--junit", type=click.Path(path_type=Path), metavar="FILE", help="Write JUnit XML.")

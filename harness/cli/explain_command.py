@@ -11,7 +11,7 @@ import click
 from harness.cli import completion
 from harness.cli import output as out
 from harness.cli.failure import FOUND, INCONCLUSIVE, OK
-from harness.cli.options import Sectioned, exports_of, results_option, store_options, stores_of, text_options
+from harness.cli.options import SEED, Sectioned, exports_of, results_option, store_options, stores_of, text_options
 from harness.model import UsageError
 
 
@@ -32,7 +32,7 @@ from harness.model import UsageError
     help="Show a strategy in this one; without it, a small one.",
 )
 @click.option("--rule", default="", metavar="NAME", help="One of the scenario's rules; the first without it.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Draws the burst.")
+@click.option("--seed", type=SEED, default=1, show_default=True, help="Draws the burst.")
 @click.option("--all", "whole", is_flag=True, help="The whole, not half a page.")
 @store_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")

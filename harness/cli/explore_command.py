@@ -15,6 +15,7 @@ from harness.cli import output as out
 from harness.cli.flow_run import EXPLORE
 from harness.cli.options import (
     PROCESSES,
+    SEED,
     AtLeast,
     BurstSize,
     Output,
@@ -79,7 +80,7 @@ def _no_flow(_context: click.Context, _parameter: click.Parameter, value: str | 
 )
 @click.option("--max-switches", "switches", type=AtLeast(0), help="Between callers that could go on, in a schedule.")
 @click.option("--processes", type=AtLeast(1), default=PROCESSES, show_default=True, help="Callers share their memory.")
-@click.option("--seed", type=int, help="Draws the burst; chosen and printed without it.")
+@click.option("--seed", type=SEED, help="Draws the burst; chosen and printed without it.")
 @click.option(
     "--budget",
     "budget_s",

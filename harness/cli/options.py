@@ -52,6 +52,10 @@ class AtLeast(click.ParamType[Any]):
         return number
 
 
+SEED = AtLeast(float("-inf"))
+"""Any whole number."""
+
+
 class BurstSize(AtLeast):
     """How many requests meet; one alone meets nobody."""
 
@@ -126,13 +130,13 @@ _PROCESSES = AtLeast(1, most=32, reason="each is a Python of its own that waits 
 load_options = _decorated(
     [
         click.option("--processes", type=_PROCESSES, default=PROCESSES, show_default=True, help="OS processes."),
-        click.option("--connections", type=AtLeast(1), help="Of all processes; under sustained load 16."),
+        click.option("--connections", type=AtLeast(1), help="Of all processes; 16 under sustained load."),
         click.option("--size", type=BurstSize(), default=BURST_SIZE, show_default=True, help="Requests in a burst."),
         click.option("--work", "work_us", type=AtLeast(0), help="Length of the effect, microseconds.  [300]"),
         click.option("--think", "think_ms", type=AtLeast(0, float), default=THINK_MS,
                      help="Milliseconds added between check and write."),
         click.option("--keys", type=_KEYS, default=KEYS, show_default=True, help="Hot keys, sustained."),
-        click.option("--seed", type=int, help="Draws the bursts; chosen and printed without it."),
+        click.option("--seed", type=SEED, help="Draws the bursts; chosen and printed without it."),
     ]
 )  # fmt: skip
 
@@ -147,7 +151,7 @@ store_options = _decorated(
             envvar="RACE_REDIS_URL",
             callback=_address,
             metavar="URL",
-            help="Your Redis, for the embedded one.",
+            help="Your Redis, in place of the embedded one.",
         ),
         click.option(
             "--postgres-url",

@@ -19,6 +19,7 @@ def command(name: str | None) -> None:
     if name is None:
         for known in SCHEMAS:
             click.echo(f"{known:<14}{json.loads(schema_text(known))['title']}")
+        click.echo("\nrace schema NAME prints one")
         return
     if name not in SCHEMAS:
         raise UsageError(f"unknown schema '{name}'; {nearest(name, SCHEMAS)}")

@@ -14,6 +14,7 @@ from harness.cli.failure import INCONCLUSIVE, INTERRUPTED, OK, tell
 from harness.cli.options import (
     BURST_SIZE,
     PROCESSES,
+    SEED,
     THINK_MS,
     WORK_US,
     AtLeast,
@@ -102,7 +103,7 @@ def need_locust() -> None:
 @click.option("--work", "work_us", type=AtLeast(0), help="Length of the effect, microseconds.  [300]")
 @click.option("--think", "think_ms", type=AtLeast(0, float), default=THINK_MS,
               help="Milliseconds added between check and write.")  # fmt: skip
-@click.option("--seed", type=int, help="Draws the bursts; chosen and printed without it.")
+@click.option("--seed", type=SEED, help="Draws the bursts; chosen and printed without it.")
 @click.option("--headless", is_flag=True, help="No web UI: begin at once, end with Locust's -t, exit by the verdict.")
 @click.option("--port", type=_PORT, default=PORT, show_default=True, help="Of the web UI.")
 @click.option(

@@ -216,6 +216,7 @@ def test_rules_of_compare(race: Race, engine: Engine) -> None:
         (("run", "counter", "--strategy", "naive", "--size", "0"), "--size must be 2 or more, not 0"),
         (("run", "counter", "--strategy", "naive", "--bursts", "-3"), "--bursts must be 1 or more, not -3"),
         (("run", "counter", "--strategy", "naive", "--keys", "x"), "--keys must be a whole number, not 'x'"),
+        (("run", "counter", "--strategy", "naive", "--seed", "x"), "--seed must be a whole number, not 'x'"),
         (("run", "counter", "--strategy", "naive", "--think", "nan"), "--think must be 0 or more, not nan"),
         (("run", "counter", "--strategy", "naive", "--duration", "inf"), "--duration must be 0.1 or more, not inf"),
         (
