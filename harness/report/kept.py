@@ -54,7 +54,7 @@ def runs_screen(document: Document, paint: Paint = plain) -> str:
     """What `race report list` prints."""
     runs: Sequence[Line] = document["runs"]
     if not runs and not document["unreadable"]:
-        return f"  no runs in {document['folder']}; run, compare, explore, isolation and check keep theirs there\n"
+        return f"  no runs in {document['folder']}\n  run, compare, explore, isolation and check keep theirs there\n"
     rows = [_texts(line) for line in runs]
     widths = [max(len(text) for text in column) for column in zip(FIELDS, *rows, strict=True)]
     room = WIDTH - 2 - sum(widths[:3]) - 2 * 4 - widths[4]

@@ -52,9 +52,11 @@ def test_the_list_as_json(race: Race) -> None:
 
 
 def test_an_empty_list(race: Race) -> None:
-    """Says where runs would be."""
-    ended = race("report", "list", "--results", "nowhere")
-    assert (ended.code, ended.stdout.split(";")[0]) == (0, "  no runs in nowhere/runs")
+    """Says where runs would be, in lines of a terminal."""
+    ended = race("report", "list")
+    first, *others = ended.stdout.splitlines()
+    assert (ended.code, first) == (0, "  no runs in results/runs")
+    assert max(map(len, others)) <= 80
 
 
 def test_unknown_commands(race: Race) -> None:
