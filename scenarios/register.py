@@ -6,7 +6,7 @@ serves to try the harness itself, and histories that others have recorded.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -174,32 +174,36 @@ Asked = Sequence[tuple[Request, Reply | None]]
 
 def told_by_values(initial: str, asked: Asked) -> Stretches | None:
     """Each value with who read it and who swapped it for another; None where a value is put there twice."""
-    makers, reads, free = {initial: -1}, dict[str, list[int]](), list[int]()
+    makers, reads, free, twice = {initial: -1}, dict[str, list[int]](), list[int](), set[str]()
     for place, (request, reply) in enumerate(asked):
         if request.operation == "read":
             if reply is not None:
                 reads.setdefault(encode(reply.values["value"]), []).append(place)
         elif reply is not None and reply.same(KEPT):
             free.append(place)
-        elif (new := put(request)) in makers:
-            return None
-        else:
-            makers[new] = place
-    swapped = [new for new, place in makers.items() if place >= 0 and asked[place][1] == SWAPPED]
+        elif makers.setdefault(put(request), place) != place:
+            twice.add(put(request))
+    swapped = [put(request) for request, reply in asked if reply == SWAPPED]
     seen, followers, wrong = seen_before([*reads, *swapped], makers, asked)
+    if not twice.isdisjoint([initial, *seen, *followers]):
+        return None
     if wrong is not None:
         return Stretches(wrong=[*reads.get(wrong, ()), *followers.get(wrong, ())])
-    runs, reached = [], set[str]()
-    for first in [initial, *(value for value in seen if asked[makers[value]][0].operation == "write")]:
-        run, value = [], first
-        while True:
-            reached.add(value)
-            run += [[makers[value]], reads.get(value, [])] if value != initial else [reads.get(value, [])]
-            if value not in followers:
-                break
-            value = put(asked[followers[value][0]][0])
-        runs.append(run)
+    firsts = [initial, *(value for value in seen if asked[makers[value]][0].operation == "write")]
+    chains = [[*chain(first, followers, asked)] for first in firsts]
+    reached = {value for values in chains for value in values}
+    runs = [[step for value in values for step in ([makers[value]], reads.get(value, []))] for values in chains]
+    runs[0] = runs[0][1:]  # nobody put the initial value there
     return Stretches(runs, free, wrong=[makers[value] for value in seen if value not in reached])
+
+
+def chain(first: str, followers: Mapping[str, list[int]], asked: Asked) -> Iterator[str]:
+    """A value, and those that it was swapped for, one after the other."""
+    value = first
+    while value in followers:
+        yield value
+        value = put(asked[followers[value][0]][0])
+    yield value
 
 
 def seen_before(

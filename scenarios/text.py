@@ -168,14 +168,18 @@ def told_by_texts(asked: Sequence[tuple[Request, Reply | None]]) -> Stretches | 
     """The parts of every text that was got, in order; None where they may be others as well."""
     seen: dict[str, list[int]] = {"": []}
     parts: dict[str, int] = {}
+    twice, free = set[int](), list[int]()
     for place, (request, reply) in enumerate(asked):
         if request.operation == "get":
             if reply is not None:
                 seen.setdefault(reply.values["value"], []).append(place)
-        elif (part := request.args["value"]) in parts or not part:
-            return None
+        elif part := request.args["value"]:
+            if parts.setdefault(part, place) != place:
+                twice.add(parts[part])
+        elif request.operation == "append":
+            free.append(place)
         else:
-            parts[part] = place
+            return None
     puts = {place for place in parts.values() if asked[place][0].operation == "put"}
     if any(longer.startswith(part) for part, longer in pairwise(sorted(parts))):
         tried = sum(map(len, seen)) * len({len(part) for part in parts})
@@ -187,7 +191,8 @@ def told_by_texts(asked: Sequence[tuple[Request, Reply | None]]) -> Stretches | 
             "".join(map(chr, places or [len(asked)])) * (text != ""): seen[text] for text, places in written.items()
         }
         parts = {chr(place): place for place in parts.values()}
-    return runs_of(seen, parts, puts)
+    found = runs_of(seen, parts, puts, twice)
+    return found and found._replace(free=free)
 
 
 def places_of(text: str, parts: Mapping[str, int]) -> list[int] | None:
@@ -212,14 +217,21 @@ def places_of(text: str, parts: Mapping[str, int]) -> list[int] | None:
     return places[::-1]
 
 
-def runs_of(seen: Mapping[str, list[int]], parts: Mapping[str, int], puts: Collection[int]) -> Stretches:
-    """The runs of texts that were got, by whom: each begins with a put, the first with nothing."""
+def runs_of(
+    seen: Mapping[str, list[int]], parts: Mapping[str, int], puts: Collection[int], twice: Collection[int]
+) -> Stretches | None:
+    """The runs of texts that were got, by whom: each begins with a put, the first with nothing.
+
+    None where a part was got that several wrote.
+    """
     first = run = [seen[""]]
     runs, whole, saw = [first], "", dict[int, list[int]]()
     for text, gets in sorted(seen.items())[1:]:  # longer ones that begin alike come after shorter ones
         if not text.startswith(whole):
             run, whole = first, ""
         for at, place in parts_of(text, len(whole), parts):
+            if place in twice:
+                return None
             if place in puts and at == 0:
                 run = []
                 runs.append(run)

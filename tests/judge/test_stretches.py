@@ -25,12 +25,15 @@ def asked(name: str, rng: Random, number: int, values: list[Any]) -> tuple[str, 
     value, lie = values[-1], rng.random() < 0.25
     if name == "text":
         what = rng.choice(["get", "get", "put", "append", "append"])
-        part = f"b{number}" if rng.random() < 0.9 else rng.choice([f"b{number}a", "ab" * number])
+        part = f"b{number}" if rng.random() < 0.9 else rng.choice([f"b{number}a", "ab" * number, "x"])
         if what == "get":
             wrong = rng.choice([rng.choice(values), value[:-2], f"{value}zz", value + rng.choice(values)])
             return what, {}, {"value": wrong if lie else value}, value
         return what, {"value": part}, {}, part if what == "put" else value + part
-    what, new = rng.choice(["read", "read", "write", "cas", "cas"]), number if rng.random() < 0.98 else None
+    what, new = (
+        rng.choice(["read", "read", "write", "cas", "cas"]),
+        number if rng.random() < 0.9 else rng.choice([None, 1]),
+    )
     if what == "read":
         return what, {}, {"value": rng.choice([*values, None, number]) if lie else value}, value
     if what == "write":
@@ -82,7 +85,8 @@ def test_what_answers_say_agrees_with_the_definition(name: str) -> None:
             free = {"status": Status.UNKNOWN, "reply": None, "returned_ns": None}
             freed = [one if one.request.id in named else one._replace(**free) for one in operations]
             assert not orderable(SPECS[name], freed, initial, rest)
-    assert found["unknown"] < 60 < min(found["legal"], found["illegal"])
+    assert found["unknown"] < 120
+    assert min(found["legal"], found["illegal"]) > 60
 
 
 @pytest.mark.parametrize("name", list(SPECS))
