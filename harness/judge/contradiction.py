@@ -47,14 +47,15 @@ def contradict(evidence: Evidence, ask: Ask, seconds: float = 20.0, finding: Fin
 
     def asked(again: Evidence, share: float) -> Finding:
         left_s = max(0.0, until - time.monotonic()) * share
-        return ask(again, Budget(seconds=left_s, explain_s=min(_EXPLAIN_S, left_s / 2)))
+        explain_s = min(_EXPLAIN_S, left_s / 2)
+        return ask(again, Budget(seconds=left_s - explain_s, explain_s=explain_s))
 
     finding, rest_needed = finding or ask(evidence, Budget(seconds=seconds, explain_s=0.0)), False
     if finding.order == "illegal":
-        explained = asked(replace(evidence, rest=None), 1 / 2)
+        explained = asked(replace(evidence, rest=None), 1.0 if evidence.rest is None else 0.5)
         if evidence.rest is not None and explained.order != "illegal":
             rest_needed = True
-            explained = asked(evidence, 1)
+            explained = asked(evidence, 1.0)
         if explained.order == "illegal":
             finding = replace(
                 finding, unordered=explained.unordered, longest=explained.longest, fewest=explained.fewest

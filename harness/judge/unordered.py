@@ -18,7 +18,8 @@ from harness.model import Spec
 
 _BREADTH, _TRACED_BREADTH = 64, 1_000
 _PATIENCE, _MOST_STEPS = (256, 4_096), 65_536
-_WIDEST = 1_024
+_WIDEST = 512
+"""Operations that are looked at together, in up to a second; in more time more."""
 _CANDIDATES = 256
 
 
@@ -84,14 +85,18 @@ class _Window:
 
 
 def explain_illegal(search: Search, spec: Spec, rest: Rest | None, traits: Traits, seconds: float) -> Unordered:
-    """Make the contradiction small, for about so many seconds; `search` has found no order. Nothing in no time."""
+    """Make the contradiction small, for about so many seconds; `search` has found no order.
+
+    In no time, what no order got past.
+    """
     if seconds <= 0:
-        return Unordered()
+        place = search.timeline.levels[search.stuck_level][0]
+        return Unordered(tuple(entry.id for entry in search.timeline.entries[place : place + 1]))
     until = time.monotonic() + seconds
     window = _Window(search, spec, rest, traits)
     entries = search.timeline.entries
     last = () if window.rest else (window.last,)
-    if len(window.known) > _WIDEST:
+    if len(window.known) > _WIDEST * max(1.0, seconds):
         return Unordered(tuple(entries[place].id for place in last))
     whole = window.again(window.known, traced=True)
     if _outcome(whole, _MOST_STEPS, until) != "illegal":

@@ -26,15 +26,14 @@ def draw_contradiction(found: Document, paint: Paint = plain) -> Iterator[str]:
     if found["effects"] or not found["unordered"]:
         lines = sorted([*found["concerned"], *found["effects"]], key=_begin)
         yield from _timeline("Those concerned", lines[:_MOST_UNORDERED], 0, paint)
+    cut = found["order"] == "violated" and not found.get("fewest", True)
     if found["unordered"]:
         shown, more = most(found["unordered"], _MOST_UNORDERED)
-        head = f"{plural(len(found['unordered']), 'operation')} {where} that no order explains"
-        yield from _timeline(head, shown, more, paint)
-    if found["order"] == "violated" and not found.get("fewest", True):
-        none = "which operations contradict each other"
-        yield from wrapped(
-            f"   There was no time to find out {'whether fewer would do' if found['unordered'] else none}.", _WIDTH
-        )
+        number = plural(len(found["unordered"]), "operation")
+        yield from _timeline(f"{number} {where} that no order {'gets past' if cut else 'explains'}", shown, more, paint)
+    if cut:
+        unknown = "whether fewer would do" if len(found["unordered"]) > 1 else "which operations contradict each other"
+        yield f"   There was no time to find out {unknown}."
         yield ""
     if found["rest"] is not None:
         left = " ".join(f"{key}={json.dumps(value)}" for key, value in found["rest"].items())
