@@ -42,7 +42,7 @@ MOST_APART = 3
 _JUDGE_S = 20.0
 _VERDICT_ONLY = Budget(seconds=_JUDGE_S, explain_s=0.0)
 """Explanations are made for the one violation that is shown."""
-_SHOW_S = 3.0
+_SHOW_S = 8.0
 _ASKING = ("probe", "resume")
 """What the first worker is told to do that asks owners and daemons."""
 _SPARE_S = 30.0

@@ -27,12 +27,15 @@ def draw_contradiction(found: Document, paint: Paint = plain) -> Iterator[str]:
         lines = sorted([*found["concerned"], *found["effects"]], key=_begin)
         yield from _timeline("Those concerned", lines[:_MOST_UNORDERED], 0, paint)
     cut = found["order"] == "violated" and not found.get("fewest", True)
+    several = len(found["unordered"]) > 1
     if found["unordered"]:
         shown, more = most(found["unordered"], _MOST_UNORDERED)
-        number = plural(len(found["unordered"]), "operation")
-        yield from _timeline(f"{number} {where} that no order {'gets past' if cut else 'explains'}", shown, more, paint)
+        says = "explains" if several or not cut else "gets past"
+        yield from _timeline(
+            f"{plural(len(found['unordered']), 'operation')} {where} that no order {says}", shown, more, paint
+        )
     if cut:
-        unknown = "whether fewer would do" if len(found["unordered"]) > 1 else "which operations contradict each other"
+        unknown = "whether fewer would do" if several else "which operations contradict each other"
         yield f"   There was no time to find out {unknown}."
         yield ""
     if found["rest"] is not None:
