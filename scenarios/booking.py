@@ -180,8 +180,11 @@ class Booking(Scenario):
         return [*both, *(anything(rng) for _ in range(size - len(both)))]
 
     def invariants(self) -> Sequence[Invariant]:
-        """Nothing overlaps."""
-        return [Invariant("nothing overlaps", self.invariant, overlaps)]
+        """Nothing overlaps, and what was confirmed is there."""
+        return [
+            Invariant("nothing overlaps", self.invariant, overlaps),
+            Invariant("confirmed", "a booking that was confirmed is there until it is cancelled", forgotten),
+        ]
 
 
 def ask(operation: str, start: int, end: int) -> Request:
@@ -205,3 +208,22 @@ def overlaps(evidence: Evidence) -> Iterator[Breach]:
                 yield Breach(says, (latest, name))
             if end > until:
                 latest, until = name, end
+
+
+def forgotten(evidence: Evidence) -> Iterator[Breach]:
+    """Look for each booking that was confirmed, unless somebody may have cancelled these hours."""
+    freed = {
+        (one.request.key, one.request.args["from"], one.request.args["until"])
+        for one in evidence.operations
+        if one.request.operation == "cancel" and one.reply != NOT_BOOKED
+    }
+    for one in evidence.operations:
+        key, args = one.request.key, one.request.args
+        bookings = (evidence.rest or {}).get(key)
+        if one.reply != BOOKED or bookings is None or one.request.id in bookings:
+            continue
+        start, end = args["from"], args["until"]
+        if (key, start, end) not in freed:
+            others = [name for name, (begins, ends) in bookings.items() if begins < end and start < ends]
+            says = f"{start} to {end} was confirmed to two" if others else f"nobody knows of {start} to {end} any more"
+            yield Breach(f"{says}, and is there for one" if others else says, (one.request.id, *others))

@@ -230,8 +230,11 @@ class Refund(Scenario):
         return [*both, *(anything(rng) for _ in range(size - len(both)))]
 
     def invariants(self) -> Sequence[Invariant]:
-        """Not more than there was."""
-        return [Invariant("not more than was captured", self.invariant, too_much)]
+        """Not more than there was, and all of it in the books."""
+        return [
+            Invariant("not more than was captured", self.invariant, too_much),
+            Invariant("in the books", "a refund that was sent is in the books", unbooked),
+        ]
 
 
 def refund(amount: int) -> Request:
@@ -254,3 +257,13 @@ def too_much(evidence: Evidence) -> Iterator[Breach]:
             accepted = tuple(one.request.id for one in evidence.operations if one.reply == REFUNDED)
             says = f"{total} were refunded of {payment['captured']} captured"
             yield Breach(says, accepted, total - payment["captured"])
+
+
+def unbooked(evidence: Evidence) -> Iterator[Breach]:
+    """Look for each refund of which somebody was told that it was sent."""
+    for one in evidence.operations:
+        payment = (evidence.rest or {}).get(one.request.key)
+        if one.reply == REFUNDED and payment is not None and one.request.id not in payment["refunds"]:
+            booked = sent(payment["refunds"])
+            total = booked + one.request.args["amount"]
+            yield Breach(f"{total} were sent back, and the books say {booked}", (one.request.id,))

@@ -106,7 +106,9 @@ def _fitted(text: str, room: int) -> list[str]:
 
 
 def answer_of(step: Mapping[str, Any]) -> str:
-    """`accepted replaced=a1`: the decision, with values where what is wrong depends on them."""
+    """`accepted replaced=a1`: the decision, with values where what is wrong depends on them; not a crash once more."""
+    if step["outcome"] == "crash" and step["command"].startswith("(crash"):
+        return ""
     return " ".join(filter(None, (step["outcome"], _shortened(step.get("values") or ""))))
 
 
@@ -114,7 +116,8 @@ def text_of(step: Mapping[str, Any]) -> str:
     """`GET user:17 -> (none)  accepted`."""
     reply = f" -> {_shortened(step['reply'])}" if step["reply"] else ""
     waited = "  (waited)" if step["blocked"] else ""
-    outcome = f"  {answer_of(step)}" if step["outcome"] else ""
+    answer = answer_of(step)
+    outcome = f"  {answer}" if answer else ""
     return f"{_shortened(step['command'])}{reply}{waited}{outcome}"
 
 

@@ -18,6 +18,7 @@ from harness.report import (
     comparison_screen,
     result_screen,
 )
+from harness.report.interleaving import text_of
 from harness.results import comparison_document, result_document
 from tests import measurements
 
@@ -263,3 +264,9 @@ def test_more_reasons_than_one_reads() -> None:
     )
     assert "reason 1" not in screen
     assert "reason 1" in comparison_screen({**comparison(), "not_applicable": reasons[:2]}, 0)
+
+
+@pytest.mark.parametrize(("command", "text"), [("(crashes)", "(crashes)"), ("SET k 1", "SET k 1  crash")])
+def test_a_crash_is_said_once(command: str, text: str) -> None:
+    """Who crashed is told nothing."""
+    assert text_of({"command": command, "reply": "", "blocked": False, "outcome": "crash"}) == text

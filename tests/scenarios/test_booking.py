@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from harness import Breach, Evidence, Reply, Request
+from harness.model import Operation, Status
 from harness.strategy.loader import find_scenario
 
 KEY = "host:1"
@@ -52,7 +53,7 @@ def test_the_rule(bookings: Any, request_: Request, reply: str, after: Any) -> N
 )  # fmt: skip
 def test_nothing_overlaps(bookings: Any, breaches: list[Breach]) -> None:
     """Each booking that begins before an earlier one has ended is named with it."""
-    (invariant,) = SCENARIO.invariants()
+    invariant, *_ = SCENARIO.invariants()
     assert breaches == list(invariant.check(Evidence("burst", (KEY,), [], rest={KEY: bookings})))
 
 
@@ -61,3 +62,21 @@ def test_two_guests_want_the_same_hour() -> None:
     requests = SCENARIO.burst(Random(1), 4)
     assert [(one.operation, one.args) for one in requests[:2]] == [("book", {"from": 10, "until": 11})] * 2
     assert ({one.keys for one in requests}, len(requests)) == ({("host",)}, 4)
+
+
+@pytest.mark.parametrize(
+    ("rest", "cancelled", "says"),
+    [
+        ({"a": [10, 11]}, False, []),
+        ({"b": [10, 11]}, False, ["10 to 11 was confirmed to two, and is there for one"]),
+        ({}, False, ["nobody knows of 10 to 11 any more"]),
+        ({}, True, []),
+    ],
+)
+def test_what_was_confirmed_is_there(rest: Any, says: list[str], *, cancelled: bool) -> None:
+    """Unless somebody has cancelled these hours, or may have."""
+    booked = Operation(ask("book", 10, 11)._replace(id="a", keys=(KEY,)), "A", 0, 1, Status.OK, Reply("booked"))
+    gone = Operation(ask("cancel", 10, 11)._replace(id="c", keys=(KEY,)), "C", 0, None, Status.UNKNOWN, None)
+    *_, invariant = SCENARIO.invariants()
+    evidence = Evidence("burst", (KEY,), [booked, *[gone] * cancelled], rest={KEY: rest})
+    assert [breach.says for breach in invariant.check(evidence)] == says

@@ -60,7 +60,7 @@ def test_the_rule(value: Any, request_: Request, reply: str, after: Any) -> None
 )
 def test_not_more_than_was_captured(value: Any, breaches: list[Breach]) -> None:
     """The excess is how bad it is, and those that were accepted are named."""
-    (invariant,) = SCENARIO.invariants()
+    invariant, *_ = SCENARIO.invariants()
     told = [Operation(refund(60, name), "w", 1, 2, Status.OK, Reply("refunded")) for name in "ab"]
     told.append(Operation(refund(60, "c"), "w", 1, 2, Status.OK, Reply("refused", {"left": 40})))
     assert breaches == list(invariant.check(Evidence("burst", (KEY,), told, rest={KEY: value})))
@@ -81,3 +81,19 @@ def test_two_refunds_that_do_not_fit_together() -> None:
     requests = SCENARIO.burst(Random(1), 4)
     assert [(one.operation, one.args) for one in requests[:2]] == [("refund", {"amount": 60})] * 2
     assert ({one.keys for one in requests}, len(requests)) == ({("payment",)}, 4)
+
+
+@pytest.mark.parametrize(
+    ("rest", "says"),
+    [
+        (payment(a=[60, "sent"]), []),
+        (payment(a=[60, "failed"]), []),
+        (payment(b=[60, "sent"]), ["120 were sent back, and the books say 60"]),
+    ],
+)
+def test_what_was_sent_is_in_the_books(rest: dict[str, Any], says: list[str]) -> None:
+    """Though it may have come back."""
+    told = Operation(refund(60, "a"), "A", 0, 1, Status.OK, Reply("refunded"))
+    *_, invariant = SCENARIO.invariants()
+    evidence = Evidence("burst", (KEY,), [told], rest={KEY: rest})
+    assert [breach.says for breach in invariant.check(evidence)] == says

@@ -234,7 +234,7 @@ def _label(step: Document) -> str:
     parts = [f"Step {step['step']}, {head(step['caller'])}: {step['command']}"]
     parts += ["it had to wait"] if step["blocked"] else []
     parts += [f"reply: {step['reply']}"] if step["reply"] else []
-    parts += [f"the caller is told: {answer_of(step)}"] if step["outcome"] else []
+    parts += [f"the caller is told: {answer_of(step)}"] if answer_of(step) else []
     return "; ".join(parts)
 
 
@@ -245,7 +245,7 @@ def _tip(step: Document, x: float, y: float, *, above: bool) -> Tip:
     lines += [("it had to wait for another caller", "wait")] if step["blocked"] else []
     reply = step["reply"] or "no reply: nothing was asked of a store"
     lines += [(words, "reply") for words in wrapped(f"→ {reply}", _TIP_CHARS, "  ")[:8]]
-    lines += [(f"the caller is told: {answer_of(step)}", "outcome")] if step["outcome"] else []
+    lines += [(f"the caller is told: {answer_of(step)}", "outcome")] if answer_of(step) else []
     width = max(len(words) for words, _of in lines) * _CHAR + 24
     left = min(x - 8, _WIDE - width - 4)
     height = _LINE * len(lines) + 14
