@@ -103,3 +103,13 @@ def test_the_servers_clock(stage: Stage, tmp_path: Path) -> None:
     found, _ = stage.explore("counter", written(tmp_path, body, "postgres", (), (add,)), Exhaustive, Options())
     assert found.verdict is Verdict.BOUNDED, found.reason
     assert "current_date" in found.reason
+
+
+def test_the_stores_own_clock(stage: Stage, tmp_path: Path) -> None:
+    """What ends by it does not when the schedule says so."""
+    body = f"""{INCR}
+        await redis("HSET", key + ":h", "f", 1)
+        await redis("HPEXPIRE", key + ":h", 5_000, "FIELDS", 1, "f")"""
+    found, _ = stage.explore("counter", written(tmp_path, body), Exhaustive, Options())
+    assert found.verdict is Verdict.BOUNDED, found.reason
+    assert "by the store's own clock" in found.reason
