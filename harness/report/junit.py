@@ -13,6 +13,7 @@ from harness.report.check_screen import counterexample_of, drawn
 Document = Mapping[str, Any]
 
 _OF_VIOLATIONS = ("explored", "verdict", "violation")
+_OF_LOAD = ("verdict", "violation", "errors", "stuck", "overruns")
 _UNPRINTABLE = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 cannot hold, in any form."""
 
@@ -34,13 +35,23 @@ def check_junit(document: Document) -> str:
         suite = TestSuite(_text(cell["name"]))
         suite.timestamp = document["started_at"]
         found = counterexample_of(cell)
+        took = {of: cell[of].get("duration_s", 0.0) for of in ("explored", "load", "cost") if cell.get(of)}
         for one in cell["rules"]:
             broke = one["rule"].startswith(_OF_VIOLATIONS)
-            suite.add_testcase(_case(cell["name"], one, found if broke else None, cell["source"]))
+            case = _case(cell["name"], one, found if broke else None, cell["source"])
+            case.time = took.pop(_measure(one["rule"]), 0.0)  # the first that it answers bears it: the sum is right
+            suite.add_testcase(case)
         report.add_testsuite(suite)
     report.update_statistics()  # type: ignore[no-untyped-call] # it publishes types, not all of them
     whole: bytes = report.tostring()  # type: ignore[no-untyped-call] # likewise
     return whole.decode("utf-8") + "\n"
+
+
+def _measure(rule: str) -> str:
+    """What answers a rule."""
+    if rule.startswith("explored"):
+        return "explored"
+    return "load" if rule.startswith(_OF_LOAD) else "cost"
 
 
 def _case(name: str, one: Document, counterexample: Document | None, source: Document | None = None) -> TestCase:

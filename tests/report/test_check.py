@@ -44,6 +44,8 @@ def test_junit(tmp_path: Path) -> None:
     (unclear,) = results["counter under lua", "p(99) < 50ms"]
     assert isinstance(unclear, Error)
     assert results["schedules", "races/old.json"] == []
+    times = {case.name: case.time for suite in report for case in suite if case.time}
+    assert (times, round(report.time, 3)) == ({'verdict = "held"': 2.1, "relative_throughput > 0.5": 41.3}, 43.4)
 
 
 def test_junit_holds_what_xml_cannot(tmp_path: Path) -> None:
