@@ -205,7 +205,7 @@ _EXPORTS = [
     )
 ]
 
-table_options = _decorated(_EXPORTS[:-1])
+table_options = _decorated(_EXPORTS)
 text_options = _decorated(_EXPORTS[:2])
 
 output_options = _decorated(

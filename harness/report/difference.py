@@ -36,7 +36,7 @@ def difference_screen(document: Document, paint: Paint = plain) -> str:
     """What `race report diff` prints, from its document."""
     lines = [_run("first", document["first"], paint), _run("second", document["second"], paint), ""]
     lines += [paint(_line(HEADINGS), "dim")]
-    for title, figures in _grouped(document):
+    for title, figures in grouped(document):
         lines.append(paint(title, "bold"))
         for figure in figures:
             *texts, word = texts_of(figure)
@@ -50,8 +50,8 @@ def difference_screen(document: Document, paint: Paint = plain) -> str:
 def difference_markdown(document: Document) -> str:
     """The same for a pull request."""
     lines = ["# What changed", ""]
-    lines += [f"* {name}: {escaped(_told(document[name]))}" for name in ("first", "second")]
-    for title, figures in _grouped(document):
+    lines += [f"* {name}: {escaped(told(document[name]))}" for name in ("first", "second")]
+    for title, figures in grouped(document):
         lines += ["", f"## {escaped(title)}", "", table_row([*HEADINGS]), table_row([":--", *["--:"] * 4, ":--"])]
         for figure in figures:
             *texts, word = texts_of(figure)
@@ -101,7 +101,8 @@ def below(document: Document) -> Iterator[tuple[str, str]]:
         yield "Intervals", INTERVALS
 
 
-def _grouped(document: Document) -> Iterator[tuple[str, Sequence[Document]]]:
+def grouped(document: Document) -> Iterator[tuple[str, Sequence[Document]]]:
+    """The figures of each strategy, below what it is called."""
     several = len({figure["rule"] for figure in document["figures"]}) > 1
     for (strategy, rule, _store), figures in groupby(
         document["figures"], key=lambda figure: (figure["strategy"], figure["rule"], figure["store"])
@@ -144,10 +145,10 @@ def _line(texts: Sequence[str]) -> str:
 
 
 def _run(name: str, line: Document, paint: Paint) -> str:
-    return paint(f"{name:<8}", "dim") + cut(_told(line), WIDTH - 8)
+    return paint(f"{name:<8}", "dim") + cut(told(line), WIDTH - 8)
 
 
-def _told(line: Document) -> str:
+def told(line: Document) -> str:
     """`run 3, compare double-submit, 2026-11-26 22:41, commit 3fa2c91`."""
     number = line["file"] if line["run"] is None else f"run {line['run']}"
     when = datetime.fromisoformat(line["started_at"]).strftime("%Y-%m-%d %H:%M")

@@ -43,8 +43,8 @@ _FORMS: Mapping[str, Mapping[str, Form]] = {
     "flows": {"markdown": flows_markdown, "csv": flows_csv, "html": page},
     "flow": {"markdown": flow_markdown, "csv": flow_csv, "html": page},
     "check": {"markdown": check_markdown, "csv": check_csv, "html": page},
-    "runs": {"markdown": runs_markdown, "csv": runs_csv},
+    "runs": {"markdown": runs_markdown, "csv": runs_csv, "html": page},
     "explanation": {"markdown": explanation_markdown},
     "matrix": {"markdown": matrix_markdown, "csv": matrix_csv, "html": page},
-    "difference": {"markdown": difference_markdown, "csv": difference_csv},
+    "difference": {"markdown": difference_markdown, "csv": difference_csv, "html": page},
 }

@@ -55,7 +55,7 @@ def runs_screen(document: Document, paint: Paint = plain) -> str:
     runs: Sequence[Line] = document["runs"]
     if not runs and not document["unreadable"]:
         return f"  no runs in {document['folder']}\n  run, compare, explore, isolation and check keep theirs there\n"
-    rows = [_texts(line) for line in runs]
+    rows = [texts_of(line) for line in runs]
     widths = [max(len(text) for text in column) for column in zip(FIELDS, *rows, strict=True)]
     room = WIDTH - 2 - sum(widths[:3]) - 2 * 4 - widths[4]
     widths[3] = min(widths[3], max(room, 20))
@@ -83,7 +83,7 @@ def runs_screen(document: Document, paint: Paint = plain) -> str:
 def runs_markdown(document: Document) -> str:
     """The same as Markdown."""
     lines = [table_row([*FIELDS]), table_row(["--:", ":--", ":--", ":--", ":--"])]
-    lines += [table_row(_texts(line)) for line in document["runs"]]
+    lines += [table_row(texts_of(line)) for line in document["runs"]]
     lines += ["", *(f"* unreadable: `{one['file']}`: {one['problem']}" for one in document["unreadable"])]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -103,7 +103,8 @@ def short_commit(commit: str | None) -> str:
     return commit.removesuffix(_DIRTY)[:_COMMIT] + ("+" if commit.endswith(_DIRTY) else "")
 
 
-def _texts(line: Line) -> list[str]:
+def texts_of(line: Line) -> list[str]:
+    """One text for each of FIELDS."""
     started = line["started_at"]
     when = _MISSING if started is None else datetime.fromisoformat(started).strftime("%m-%d %H:%M")
     number = _MISSING if line["run"] is None else str(line["run"])

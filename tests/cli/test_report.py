@@ -108,6 +108,16 @@ def test_the_list_offers_the_page_of_every_table(race: Race, kind: str) -> None:
     assert f"schema {document['schema']}." in Path("page.html").read_text()
 
 
+def test_what_is_kept_as_pages(race: Race) -> None:
+    """The list and what changed, as every other table."""
+    for _ in range(2):
+        keep()
+    for words in (("list",), ("diff", "1", "2")):
+        ended = race("report", *words, "--export-html", "page.html")
+        assert (ended.code, ended.stderr) == (0, "")
+        assert f"race report {words[0]}" in Path("page.html").read_text()
+
+
 def test_no_page_is_offered_of_what_has_none() -> None:
     """The table that is offered is the last that has a page."""
     lines = [run_line(1, "a.json", documents.comparison()), run_line(2, "b.json", VERIFIED)]

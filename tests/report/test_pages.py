@@ -17,8 +17,11 @@ import pytest
 from harness.burst import Cell
 from harness.judge.explain import Explanation, Row
 from harness.report import page
+from harness.report.difference import texts_of
 from harness.report.html.plots import latency_plot, pace_plot
 from harness.report.html.space_time import SpaceTime, space_time
+from harness.report.kept import run_line
+from harness.results.difference import difference_document
 from tests import measurements
 from tests.report import documents
 
@@ -120,6 +123,24 @@ def test_everything_is_escaped(kind: str) -> None:
     assert not [name for _tag, one in found.tags for name in one if name.startswith("on")]
     assert "<script>document.title" in found.text
     assert "{{ 7 * 7 }}" in found.text
+
+
+def test_pages_about_kept_runs() -> None:
+    """Two compared, and the list: every figure and word, the commands that make them again, nothing but text."""
+    first, second = (documents.result(measurements.violated(cell=Cell(EVIL, "naive", "drop"))) for _ in range(2))
+    second = {**second, "verdict": "held"}
+    found = difference_document((Path("results/runs/0001-a.json"), first), (Path("b.json"), second))
+    text = Page(page(found)).text
+    assert "regressed" not in text.lower()
+    assert "improved 1" in text
+    assert "race report diff results/runs/0001-a.json b.json" in text
+    assert all(word in text for figure in found["figures"] for word in texts_of(figure))
+    lines = [run_line(number, "a.json", first) for number in (1, 2)]
+    bad = [{"file": "c.json", "problem": EVIL}]
+    listed = Page(page({"schema": "race.runs/1", "folder": "r/runs", "runs": lines, "unreadable": bad, "before": 3}))
+    for told in ("3 before these", "c.json", "race report list --results r", "violated", EVIL):
+        assert told in listed.text, told
+    assert {"script", "img"} & {tag for tag, _attributes in [*listed.tags, *Page(page(found)).tags]} == set()
 
 
 def test_what_no_page_may_hold() -> None:

@@ -12,6 +12,7 @@ from harness.report.figures import bound, count, cut, interval, milliseconds, pe
 from harness.report.html.live import live_view, theme
 from harness.report.html.plots import rate_bar
 from harness.report.html.views import MEANINGS, TONES, VIEWS
+from harness.report.html.views_kept import KEPT_VIEWS
 from harness.report.html.views_library import LIBRARY_VIEWS
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ Document = Mapping[str, Any]
 
 __all__ = ["live", "page"]
 
-_VIEWS = {**VIEWS, **LIBRARY_VIEWS}
+_VIEWS = {**VIEWS, **LIBRARY_VIEWS, **KEPT_VIEWS}
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
