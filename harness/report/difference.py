@@ -85,7 +85,7 @@ def below(document: Document) -> Iterator[tuple[str, str]]:
     yield "Words", words or "nothing is in both"
     if document["load"]:
         changed = ", ".join(f"{name} {one} and {other}" for name, (one, other) in document["load"].items())
-        yield "Loads", f"differ in {changed}"
+        yield "Differ", changed
     for label, names in (("Gone", document["only_first"]), ("New", document["only_second"])):
         if names:
             yield label, ", ".join(names)

@@ -79,11 +79,17 @@ def difference_document(first: tuple[Path, Document], second: tuple[Path, Docume
     was, now = _rows(path, one), _rows(other_path, other)
     if kind_of(one["schema"]) != kind_of(other["schema"]):
         raise UsageError(f"{path} is a {one['schema']}, {other_path} a {other['schema']}: two of a kind are compared")
+    if Path(one["scenario"]).name != Path(other["scenario"]).name:  # a script may lie elsewhere now
+        raise UsageError(
+            f"{path} is of {one['scenario']}, {other_path} of {other['scenario']}: what changed shows within a scenario"
+        )
     if isinstance(one["load"].get("mode"), str) and one["load"]["mode"] != other["load"]["mode"]:
         raise UsageError(f"{path} is of {one['load']['mode']} load, {other_path} of {other['load']['mode']} load")
     if len(was) == len(now) == 1 and kind_of(one["schema"]) == "result":
         pairs = [(was[0], now[0])]
+        differs = _changed(one, other, ("strategy", "rule"))
     else:
+        differs = {}
         by_key = {row.key: row for row in now}
         pairs = [(row, by_key[row.key]) for row in was if row.key in by_key]
     same = _same_machine(one, other)
@@ -100,7 +106,7 @@ def difference_document(first: tuple[Path, Document], second: tuple[Path, Docume
         "first": run_line(number_of(path), str(path), one),
         "second": run_line(number_of(other_path), str(other_path), other),
         "same_machine": same,
-        "load": _changed(one["load"], other["load"], _LOAD),
+        "load": {**differs, **_changed(one["load"], other["load"], _LOAD)},
         "counts": {word: words.count(word) for word in ("improved", "regressed", "no change", "within noise")},
         "figures": figures,
         "only_first": [row.name for row in was if row.key not in {pair[0].key for pair in pairs}],

@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 from harness.burst import Counts, Load, Overlap
 from harness.burst.parts import Part, Parts
 from harness.model import UsageError, Verdict
-from harness.report.difference import difference_csv, difference_markdown, difference_screen
+from harness.report.difference import below, difference_csv, difference_markdown, difference_screen
 from harness.results import comparison_document, result_document, schema_text
 from harness.results.difference import (
     BUSY,
@@ -192,11 +192,22 @@ def test_what_is_in_one_only() -> None:
 
 
 def test_what_cannot_be_compared() -> None:
-    """A run and a comparison, bursts and sustained load: one line."""
+    """A run and a comparison, bursts and sustained load, two scenarios: one line."""
     with pytest.raises(UsageError, match=r"two of a kind are compared$"):
         compared(bursts(0), comparison(lambda _name: 1))
     with pytest.raises(UsageError, match=r"is of burst load, .* of sustained load$"):
         compared(bursts(0), sustained(1000))
+    with pytest.raises(UsageError, match=r"a\.json is of mine\.py, .*b\.json of other\.py: what changed shows"):
+        compared({**bursts(0), "scenario": "mine.py"}, {**bursts(0), "scenario": "other.py"})
+
+
+def test_what_is_another_strategy_s() -> None:
+    """Two runs may be of two strategies or rules: it is told. A script may have moved."""
+    first = {**bursts(0), "scenario": "mine.py"}
+    found = compared(first, {**first, "scenario": "./old/mine.py", "strategy": "naive", "rule": "wait"})
+    changed = {"strategy": [first["strategy"], "naive"], "rule": [first["rule"], "wait"]}
+    assert found["load"] == changed
+    assert dict(below(found))["Differ"] == ", ".join(f"{name} {a} and {b}" for name, (a, b) in changed.items())
 
 
 def test_renderings(snapshot: Callable[[str, str], None]) -> None:
