@@ -143,7 +143,7 @@ def _written(document: Document, options: dict[str, Any]) -> None:
         from harness.report.junit import check_junit
 
         write_file(options["junit"], check_junit(document))
-    if options["save_baseline"] is not None:
+    if options["save_baseline"] is not None and document["complete"]:  # half of it would take the place of a whole one
         write_file(options["save_baseline"], out.as_json(document))
 
 

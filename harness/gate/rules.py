@@ -55,6 +55,8 @@ def _explored(guarded: Guarded, document: Document | None) -> Iterator[Document]
     wanted = {"proved", "bounded"} if guarded.explored == "bounded" else {guarded.explored}
     number = f"{found}, {count(document['schedules'])} schedule{'s' * (document['schedules'] != 1)}"
     mark: Mark = "passed" if found in wanted else "unclear" if found == "inconclusive" else "failed"
+    if found != "violated" and not document["complete"]:
+        mark = "unclear"  # interrupted: what was not come to says nothing
     if found == "violated" and document["counterexample"] is not None:
         why = document["counterexample"]["says"]
     else:

@@ -11,6 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from junitparser import JUnitXml
 
+from harness.cli import check_command
 from harness.results.schema import schema_text
 
 Race = Callable[..., Any]
@@ -187,3 +188,12 @@ def test_what_is_refused_on_github(race: Race, script: str | None, says: str) ->
     ended = race("check", "--github")
     annotation, line = ended.stderr.splitlines()
     assert (ended.code, annotation.startswith(says), line.startswith("race: ")) == (2, True, True), ended.stderr
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_half_a_baseline_replaces_none(tmp_path: Path, *, complete: bool) -> None:
+    """An interrupted check measured less than the file that is there."""
+    path = tmp_path / "base.json"
+    path.write_text("before")
+    check_command._written({"complete": complete}, {"junit": None, "save_baseline": path})
+    assert (path.read_text() == "before") is not complete

@@ -41,7 +41,7 @@ def exploration(verdict: str, **changes: Any) -> dict[str, Any]:
         "fits": True, "why": "", "says": "an add | was <lost>", "context_switches": 2, "faults": 0,
     }  # fmt: skip
     return {
-        "verdict": verdict, "reason": reason, "schedules": 7, "reproduce": "race explore it",
+        "verdict": verdict, "reason": reason, "schedules": 7, "reproduce": "race explore it", "complete": True,
         "counterexample": drawn if verdict == "violated" else None, **changes,
     }  # fmt: skip
 

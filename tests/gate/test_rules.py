@@ -42,6 +42,16 @@ def test_explored(wanted: str, found: str, mark: str) -> None:
     assert marks(measured, explored=wanted) == [(mark, f"{found}, 7 schedules")]
 
 
+@pytest.mark.parametrize(("wanted", "found", "mark"), [
+    ("proved", "bounded", "unclear"), ("bounded", "bounded", "unclear"), ("violated", "bounded", "unclear"),
+    ("proved", "violated", "failed"),
+])  # fmt: skip
+def test_an_interrupted_search_fails_nothing(wanted: str, found: str, mark: str) -> None:
+    """What it came to before is no answer, but for a schedule that breaks."""
+    measured = Measured(explored={**documents.exploration(found), "complete": False})
+    assert marks(measured, explored=wanted) == [(mark, f"{found}, 7 schedules")]
+
+
 @pytest.mark.parametrize(
     ("wanted", "result", "mark"),
     [
