@@ -28,7 +28,7 @@ def own_table(context: click.Context, options: dict[str, Any]) -> int:
     """Make the table; the exit code."""
     from harness.burst import Load
     from harness.burst.tables import tabled
-    from harness.explore import explore_briefly
+    from harness.explore import explore_briefly, wrong_in_order
     from harness.report.table import table_screen
     from harness.results.tables import table_document
     from harness.strategy.loader import find_scenario, nearest
@@ -50,7 +50,9 @@ def own_table(context: click.Context, options: dict[str, Any]) -> int:
     explored: list[Brief] = []
 
     async def explore(bound: Bound, stores: Stores) -> bool:
-        found = await explore_briefly(bound, stores, Load(seed=seed), EXPLORE_S, sizes=(2,))
+        found = await explore_briefly(
+            bound, stores, Load(seed=seed), EXPLORE_S, sizes=(2,), every=wrong_in_order(bound)
+        )
         explored.append(found)
         return found.complete
 

@@ -19,8 +19,8 @@ _STYLES = {"broken": "red", "held": "green", "kept": "green", "?": "yellow"}
 _FIELDS = ("scenario", "table", "what", "strategy", "rule", "load")
 _JUDGED = ("verdict", "explored", "claim", "as_claimed")
 _TRIED = (
-    "each line in bursts of 2, beside a strategy known to break, and in every order of 2 requests: order and rule, and"
-    " whether its claim is met"
+    "each line in bursts of 2, beside a strategy known to break, and in every order of 2 requests, which tells what the"
+    " bursts could not: order, rule, and whether the claim is met"
 )
 NOT_COVERED = (
     "more than two requests in every order; crashes, pauses past a lease, lost or repeated messages"

@@ -12,6 +12,7 @@ import pytest
 
 from harness.cli.options import Output
 from harness.cli.output import comparison_code
+from harness.model import Verdict
 from harness.report.kept import found
 from harness.report.table import table_csv, table_markdown, table_screen
 from harness.results.schema import schema_text
@@ -63,3 +64,10 @@ def test_the_exit_code(changes: dict[str, Any], code: int, says: str, tmp_path: 
     assert (comparison_code(document, output), found(document)) == (code, says)
     label = {False: "  Failed ", None: "  Unclear "}.get(changes.get("claimed", True), "")
     assert label in table_screen(document, code)
+
+
+@pytest.mark.parametrize(("explored", "order"), [("proved", "held"), ("violated", "broken"), ("inconclusive", "?")])
+def test_an_order_that_bursts_could_not_tell(explored: str, order: str) -> None:
+    """Every order of two requests tells it, if it does."""
+    document = documents.table(order=Verdict(explored))
+    assert [row["cells"][0]["texts"][2] for row in document["rows"]] == [order, order]
