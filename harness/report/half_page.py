@@ -106,6 +106,10 @@ def _said(picture: Document) -> Iterator[tuple[str, str]]:
 def _drawn(picture: Document, room: int, paint: Paint) -> list[str]:
     """The diagram; where it is too long, without steps that no sentence names: such as say little, then the last."""
     whole = picture["schedule"]
+    uncut = {**whole, "fits": True, "steps": [_shortened(step) for step in whole["steps"]]}
+    lines = draw(uncut, WIDTH, paint, note=note_of(picture), most_columns=_COLUMNS)
+    if len(lines) <= min(room, _MOST_UNCUT):
+        return lines
     room_of_one = _ROOM.get(len(whole["columns"]), 60)
     steps = [_brief(step, room_of_one) for step in whole["steps"]]
     named = {int(number) for number in _TOLD.findall(whole["why"] or "")}
@@ -128,9 +132,15 @@ def _says_little(step: Mapping[str, Any]) -> bool:
     return idle and not step["outcome"]
 
 
+def _shortened(step: Mapping[str, Any]) -> dict[str, Any]:
+    """A step with its tokens and instants shortened."""
+    texts = {name: _VALUE.sub(lambda found: cut(found[0], _LONG_VALUE), step[name] or "") for name in _TEXTS}
+    return {**step, **texts}
+
+
 def _brief(step: Mapping[str, Any], room: int) -> dict[str, Any]:
     """A step with its tokens and instants shortened, and its command cut so that it fits on a line."""
-    texts = {name: _VALUE.sub(lambda found: cut(found[0], _LONG_VALUE), step[name] or "") for name in _TEXTS}
+    texts = {name: _shortened(step)[name] for name in _TEXTS}
     texts["reply"] = cut(texts["reply"], max(_LONGEST_REPLY, room - len(texts["command"]) - len(" -> ")))
     others = len(text_of({**step, **texts, "command": ""}))
     width = max(_SHORTEST_COMMAND, room - others)
@@ -146,6 +156,8 @@ def _statement(text: str, width: int) -> str:
 
 
 _TEXTS = ("command", "reply")
+_MOST_UNCUT = 14
+"""With so many lines at most, every command is told in full, and the table below has fewer rows."""
 _SHORTEST_COMMAND, _LONGEST_REPLY = 20, 24
 _CLAUSES = (
     (re.compile(r" WHERE key = \S+"), " .."),
