@@ -14,11 +14,11 @@ from harness.explore.event import Choice, Event
 from harness.explore.faults import crash, possible, start_again
 from harness.explore.leases import Leases
 from harness.explore.outside import watching
-from harness.explore.passing import TIME_MOVES, later, let_time_pass, pause, sleep_on
+from harness.explore.passing import TIME_MOVES, later, let_time_pass, pause, sleep_on, touched
 from harness.explore.program import REPLICA, Cast
 from harness.explore.redis_steps import finish_redis, redis_step
 from harness.explore.search import Search
-from harness.explore.session import FOUND, Pending
+from harness.explore.session import CARRIED, FOUND, Pending
 from harness.explore.statement import kind_of
 from harness.explore.steps import end_reading, finish_sql, grant, take_step
 from harness.explore.touch import EVERYTHING, LOCAL, NOWHERE, Touch, disturbs
@@ -233,7 +233,7 @@ class Machine:
         if pending.name == "others":
             self._look_back(caller)
         caller.turn = pending.name == "others"
-        if pending.name != "first" and not caller.disturbed:
+        if pending.name not in {"first", CARRIED} and not caller.disturbed:
             caller.condition, caller.patience_ms = "parked", pending.ms
             return
         caller.tried, caller.disturbed, caller.tries_since = NOWHERE, False, len(self.events)
@@ -411,6 +411,11 @@ class Machine:
             for caller in self.callers:
                 if caller.alive:
                     await self.remove(caller, leftover)
+                elif caller.queued is not None or caller.watched != NOWHERE:
+                    await self.world.renew(caller.place)  # answered between WATCH or MULTI and its end
+                elif caller.transaction is not None and caller.condition == "done":
+                    await self.world.renew(caller.place)  # answered before COMMIT, which then never came
+            await self.world.forget(touched(self))
         finally:
             for caller in self.callers:
                 if caller.condition != "done":

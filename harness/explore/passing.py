@@ -99,7 +99,7 @@ async def move(machine: Machine, ms: int, event: Event) -> None:
     """So much time passes: keys with a time to live vanish, who slept wakes up."""
     event.add(EVERYTHING)
     if machine.world.store == "redis":
-        await machine.world.age(_touched(machine), machine.leases, machine.now_ms, machine.now_ms + ms)
+        await machine.world.age(touched(machine), machine.leases, machine.now_ms, machine.now_ms + ms)
     machine.now_ms += ms
     machine.idle_ms += ms
     for caller in machine.callers:
@@ -120,11 +120,11 @@ async def move(machine: Machine, ms: int, event: Event) -> None:
 
 async def _vanishes_ms(machine: Machine) -> int | None:
     """In how many milliseconds the next key vanishes; None where none will."""
-    soonest = await machine.world.soonest(_touched(machine), machine.leases, machine.now_ms)
+    soonest = await machine.world.soonest(touched(machine), machine.leases, machine.now_ms)
     return None if soonest is None else soonest + 1
 
 
-def _touched(machine: Machine) -> list[str]:
+def touched(machine: Machine) -> list[str]:
     """The stored names of all keys that commands have named so far."""
     if machine.world.store != "redis":
         return []

@@ -6,11 +6,13 @@ a `Pending`, and is sent the reply. Time is the scheduler's.
 
 from __future__ import annotations
 
+import dis
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Mapping
 from contextlib import AbstractAsyncContextManager
 from random import Random
-from types import TracebackType, coroutine
+from types import CodeType, FrameType, TracebackType, coroutine
 from typing import Any, Literal, Protocol
 
 from harness.explore.touch import NOWHERE, Touch, reads, writes
@@ -21,6 +23,9 @@ WORK = "work"
 """What a sleep is for, where a request's own work takes so long."""
 FOUND = "found"
 """What a statement is for that only waits for others where it finds nothing."""
+CARRIED = "carried"
+"""What the name of a retry is that may do something else than the last try did."""
+_VALUES = (str, bytes, int, float, type(None), tuple, list, dict)
 SHORTEST_MS = 2_000
 """A lock's lease in the store runs out by the store's clock: where it is short, it is stretched, and work with it."""
 _PAUSE_MS = 8.0
@@ -191,12 +196,13 @@ class ExploreSession(Session):
     async def retries(self, limit: int = 100) -> AsyncIterator[int]:
         """Count tries. One that changes nothing is tried again when somebody has changed something."""
         waited_ms = 0
+        carried = Carried(sys._getframe(1))  # noqa: SLF001 - whose loop it is
         for number in range(limit):
             if number:
                 self.retried += 1
                 left_ms = _PAUSE_MS * self._stretch * (limit - number) - waited_ms
                 began_ms = self._watch.now_ms
-                if left_ms <= 0 or not await step(Pending("retry", ms=left_ms)):
+                if left_ms <= 0 or not await step(Pending("retry", name=carried.name(number), ms=left_ms)):
                     return
                 waited_ms += self._watch.now_ms - began_ms
             else:
@@ -205,10 +211,12 @@ class ExploreSession(Session):
 
     async def polls(self) -> AsyncIterator[None]:
         """Again when somebody has changed what was looked at; if nobody ever does, for ever."""
+        carried, number = Carried(sys._getframe(1)), 0  # noqa: SLF001 - whose loop it is
         await step(Pending("retry", name="first"))
         while True:
             yield
-            await step(Pending("retry", ms=math.inf))
+            number += 1
+            await step(Pending("retry", name=carried.name(number), ms=math.inf))
 
     async def found(self, statement: str, *args: Any) -> Rows:
         """As by `polls`; what finds nothing leaves nothing behind, so that it is looked for once there is something."""
@@ -233,6 +241,46 @@ class ExploreSession(Session):
     def note(self, *, reads: State | None = None, writes: State | None = None) -> None:
         """What the last step saw, or made visible."""
         self._watch.noted(reads, writes)
+
+
+_MOST_CARRIED = 4
+
+
+class Carried:
+    """What a loop of tries carries from one to the next, which then need not do what the last one did.
+
+    A CAS that fails with the newer value, a read at the end of a try, `if number:`. By the locals of whoever runs the
+    loop that were there before it, and by whether it looks at the number of its try.
+    """
+
+    def __init__(self, frame: FrameType) -> None:
+        """Remember how they are now."""
+        self._frame = frame
+        self._before = dict(frame.f_locals)
+        self._in_a_row = 0
+
+    def name(self, number: int) -> str:
+        """Of the `Pending` before try `number`: CARRIED where it may go on although nobody has changed anything."""
+        now = self._frame.f_locals
+        before, self._before = self._before, {name: now[name] for name in self._before if name in now}
+        changed = any(not _same(value, self._before.get(name)) for name, value in before.items())
+        changed = changed or (number == 1 and _counts(self._frame.f_code, now))
+        self._in_a_row = self._in_a_row + 1 if changed else 0
+        return CARRIED if 0 < self._in_a_row <= _MOST_CARRIED else ""
+
+
+def _same(one: Any, other: Any) -> bool:
+    return one is other or (type(one) is type(other) and isinstance(one, _VALUES) and bool(one == other))
+
+
+def _counts(code: CodeType, now: Mapping[str, Any]) -> bool:
+    """Whether a loop looks at the number of its try: a local that is 0 after the first one, and is read."""
+    numbers = {name for name, value in now.items() if type(value) is int and value == 0}
+    return bool(numbers) and any(
+        "LOAD" in one.opname and not numbers.isdisjoint(one.argval if isinstance(one.argval, tuple) else (one.argval,))
+        for one in dis.get_instructions(code)
+        if isinstance(one.argval, str | tuple)
+    )
 
 
 class _ExploreTransaction(Transaction):

@@ -320,6 +320,12 @@ class World:
                 await connection.execute(*Leases(self.base_ms).sent(words, self.base_ms))
         return names
 
+    async def forget(self, stored: Iterable[str]) -> None:
+        """Remove what a schedule left under names that the next one would use, too: a lock for all, say."""
+        mark = f":{self.mark}"
+        if left := [name for name in stored if name.startswith(self.prefix) and mark not in name]:
+            await self._aside.execute("DEL", *left)
+
     @property
     def mark(self) -> str:
         """What the names of this schedule end in."""
