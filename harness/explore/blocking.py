@@ -75,7 +75,7 @@ async def either(task: asyncio.Future[Any], ask: Callable[[], Awaitable[Any]]) -
         await asyncio.wait([task, asking], return_when=asyncio.FIRST_COMPLETED)
     except asyncio.CancelledError:
         asking.cancel()
-        await asyncio.wait([asking])  # who asks must be free to end the task
+        await asyncio.gather(asking, return_exceptions=True)  # who asks must be free to end the task
         raise
     answer = await asking
     return task.done(), answer

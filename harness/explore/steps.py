@@ -80,11 +80,18 @@ async def _sql(stage: Stage, caller: Caller, pending: Pending, event: Event, *, 
         committing = pending.kind == "commit"
         running = asyncio.ensure_future(connection.commit() if committing else connection.rollback())  # type: ignore[arg-type] # both are awaited alike
         event.end(open_, committed=committing)
+    running.add_done_callback(_read)
     caller.task, caller.sent = running, (pending, event, lost)
     if await stage.answered(caller, event):
         await finish_sql(stage, caller, event)
     else:
         caller.condition, event.blocked = "blocked", True
+
+
+def _read(running: asyncio.Future[Any]) -> None:
+    """Where a schedule ends before its statements, nobody else asks how they ended, and asyncio would print it."""
+    if not running.cancelled():
+        running.exception()
 
 
 async def finish_sql(stage: Stage, caller: Caller, event: Event) -> None:
