@@ -7,7 +7,7 @@ for speed does not where a cart is fresh, sells the last ticket twice (`cart=pg-
 
 An order that uses a coupon looks before it is paid, and counts once it is completed. Between the two nothing is
 held, and uses that are not completed yet are seen by nobody (`look-only`): however well each of the two is locked, all
-orders that have looked are completed. The look is for the customer; the place has to be claimed at the end (`coupon`).
+orders that have looked are completed. The look is for the customer; the place has to be claimed at the end (`cap`).
 """
 
 import json
@@ -185,7 +185,7 @@ class Places(Scenario):
     }
     roles = KINDS
     looking = ("look",)
-    rules = {"cap": entering(claims=True), "coupon": entering(claims=True), "look-only": entering(claims=False)}
+    rules = {"cap": entering(claims=True), "look-only": entering(claims=False)}
     split = {"look-only": "who has looked enters, and meanwhile others have looked as well"}
     values = ValueLayout(encode, decode)
     rows = ChildRowLayout(
@@ -206,7 +206,7 @@ class Places(Scenario):
         **procedure_layouts(rows, __file__),
     }
     forms = forms_of(claims=True)
-    other_forms = {"coupon": forms, "look-only": forms_of(claims=False)}
+    other_forms = {"look-only": forms_of(claims=False)}
     claims = {
         "pg-conditional": Claim("breaks", "one statement counts and inserts, and others come in between"),
         "pg-for-update": Claim("breaks", NO_ROW),
@@ -218,10 +218,10 @@ class Places(Scenario):
     }
 
     def burst(self, rng: Random, size: int) -> Sequence[Request | Attempt]:
-        """Two want the last place; then others do, or one of those who are in leaves. Coupons are used by attempts."""
-        if self.executed in {"coupon", "look-only"}:
+        """Two want the last place; then others do, or look, or one leaves. Who looks and then enters is an attempt."""
+        if self.executed == "look-only":
             return [Attempt(("room",), role=KINDS[0])] * size
-        others = (rng.choice((enter(rng.choice(KINDS)), leave(LEAVES))) for _ in range(size - 2))
+        others = (rng.choice((enter(rng.choice(KINDS)), leave(LEAVES), LOOK_IN)) for _ in range(size - 2))
         return [*([enter(KINDS[0])] * 2), *others][:size]
 
     async def flow(self, flow: Flow) -> None:
@@ -239,6 +239,9 @@ class Places(Scenario):
     def view(self, value: Any, now_ms: int) -> Any:
         """Who is in, in whatever order they came."""
         return {**value, "in": sorted(value["in"])}
+
+
+LOOK_IN = Request("look", ("room",))
 
 
 def enter(kind: str) -> Request:

@@ -36,7 +36,7 @@ LEAVE = ask("leave", "c", who="y")
         ("cap", room("x", "y"), ask("enter"), "entered", room("x", "y", "new")),
         ("cap", room("x", "y", "z"), ask("enter"), "full", room("x", "y", "z")),
         ("look-only", room("x", "y", "z"), ask("enter"), "entered", room("x", "y", "z", "new")),
-        ("coupon", room("x", "y", "z"), ask("look"), "full", room("x", "y", "z")),
+        ("cap", room("x", "y", "z"), ask("look"), "full", room("x", "y", "z")),
         ("look-only", room("x"), ask("look"), "free", room("x")),
         ("cap", room("x", "y"), ask("leave", who="y"), "left", room("x")),
         ("cap", room("x"), ask("leave", who="y"), "not in", room("x")),
