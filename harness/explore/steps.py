@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from harness.burst.shown import word as shown_word
 from harness.explore.caller import Caller
