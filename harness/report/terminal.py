@@ -33,6 +33,7 @@ _REFUSED = {
     "NOPERM": "give this user the rights +@all -@admin ~race:*, and INFO",
     "READONLY": "give the address of the primary",
     "OOM": "raise the server's maxmemory",
+    "NOREPLICAS": "let as many replicas follow the server as its min-replicas-to-write asks for",
     "MISCONF": "make room on the server's disk",
     "25006": "give the address of the primary",
     "53100": "make room on the server's disk",
@@ -354,7 +355,12 @@ def what_to_do(document: Document) -> str:
         return "see that the store stays up and answers, then run it again"
     control = overlap["control_rate"] if overlap["control"] is not None else document["violations"]["rate"]
     if (control or 0) < 0.5:
-        return f"make requests overlap more: {_more_overlap(load)}"
+        first = (
+            "wait until this machine is idle, or "
+            if any(one.kind == "saturated machine" for one in caveats(document))
+            else ""
+        )
+        return f"{first}make requests overlap more: {_more_overlap(load)}"
     if counts["by_decision"].get("aborted"):
         return "ask for less at once: a smaller --size, or a longer --think"
     return f"run it again with other figures: {'--keys, --duration' if sustained else '--bursts, --size'}"

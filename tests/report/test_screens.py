@@ -160,11 +160,16 @@ def test_screen_of_a_comparison_that_was_disturbed(snapshot: Snapshot) -> None:
         ({"reason": "the run was disturbed: Redis was restarted"}, "see that nothing comes between"),
         ({"counts": Counts(unknown=9, requests=9, errors={"NOPERM": 9})}, "give this user the rights +@all -@admin"),
         ({"counts": Counts(failed=9, requests=9, errors={"OOM": 9})}, "raise the server's maxmemory, then run it"),
+        (
+            {"counts": Counts(failed=9, requests=9, errors={"NOREPLICAS": 9})},
+            "let as many replicas follow the server",
+        ),
         ({"counts": Counts(failed=9, requests=9, errors={"42P01": 9})}, "mend the statement that PostgreSQL refuses"),
         ({"counts": Counts(unknown=9, requests=9)}, "see that the store stays up and answers, then run it again"),
         ({"load": Load(mode="sustained", keys=5000, connections=16)}, "fewer hot keys (--keys 64), more"),
         ({"load": Load(mode="sustained", keys=8, connections=16)}, "fewer hot keys (--keys 1), more"),
-        ({"load": Load(mode="sustained", keys=1)}, "make requests overlap more: more --connections, or --think 1"),
+        ({"load": Load(mode="sustained", keys=1)}, "Do make requests overlap more: more --connections, or --think 1"),
+        ({"others": 0.9}, "Do wait until this machine is idle, or make requests overlap more: --size 8"),
     ],
 )
 def test_what_to_do(changes: dict[str, Any], line: str) -> None:
