@@ -6,6 +6,7 @@ It is looked for, at some cost, in the first schedules and in the last one.
 
 from __future__ import annotations
 
+import gc
 import random
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -63,11 +64,15 @@ def watching(told: set[str]) -> Iterator[None]:
         elif event == "call" and frame.f_code is _SEED and frame.f_locals.get("a") is None:
             told.add("draws numbers that no seed gives")
 
+    collects = gc.isenabled()
+    gc.disable()  # whoever is called back when memory is collected is no part of the program
     sys.setprofile(look)
     try:
         yield
     finally:
         sys.setprofile(before)
+        if collects:
+            gc.enable()
 
 
 _SEED = random.Random.seed.__code__

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import time
 from pathlib import Path
 
 import pytest
@@ -75,6 +77,23 @@ def test_what_a_program_takes_from_outside(stage: Stage, tmp_path: Path, seldom:
 def test_what_is_the_same_each_time(stage: Stage, tmp_path: Path, body: str) -> None:
     """Is no reason for doubt."""
     found, _ = stage.explore("counter", written(tmp_path, body), Exhaustive, Options())
+    assert found.verdict is Verdict.PROVED, found.reason
+
+
+def test_whoever_looks_on(stage: Stage, tmp_path: Path) -> None:
+    """Somebody else's callback, when memory is collected meanwhile, is no part of the program."""
+
+    def look(_phase: str, _info: object) -> None:
+        time.perf_counter()
+
+    often, threshold = f"[[] for _ in range(3_000)]; {INCR}", gc.get_threshold()
+    gc.callbacks.append(look)
+    gc.set_threshold(10)
+    try:
+        found, _ = stage.explore("counter", written(tmp_path, often), Exhaustive, Options())
+    finally:
+        gc.set_threshold(*threshold)
+        gc.callbacks.remove(look)
     assert found.verdict is Verdict.PROVED, found.reason
 
 
