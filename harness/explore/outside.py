@@ -57,7 +57,7 @@ def watching(told: set[str]) -> Iterator[None]:
     before = sys.getprofile()
 
     def look(frame: FrameType, event: str, what: Any) -> None:
-        if event == "c_call" and not str(frame.f_globals.get("__name__", "")).startswith("harness."):
+        if event == "c_call" and not str(frame.f_globals.get("__name__", "")).startswith(_NOT_ASKED):
             found = named(what)
             if found:
                 told.add(found)
@@ -76,6 +76,8 @@ def watching(told: set[str]) -> Iterator[None]:
 
 
 _SEED = random.Random.seed.__code__
+_NOT_ASKED = ("harness.", "logging")
+"""Modules whose looking at a clock is not the program's, nor told to it."""
 _NO_REPR: object = object.__repr__
 _PLAIN = (int, float, str, bytes, bool, type(None), list, dict, set, tuple, frozenset)
 

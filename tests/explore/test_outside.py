@@ -73,7 +73,14 @@ def test_what_a_program_takes_from_outside(stage: Stage, tmp_path: Path, seldom:
     assert reason in found.reason
 
 
-@pytest.mark.parametrize("body", [INCR, f"import json; json.loads('1'); random.Random(7).random(); {INCR}"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        INCR,
+        f"import logging; logging.warning('added'); {INCR}",
+        f"import json; json.loads('1'); random.Random(7).random(); {INCR}",
+    ],
+)
 def test_what_is_the_same_each_time(stage: Stage, tmp_path: Path, body: str) -> None:
     """Is no reason for doubt."""
     found, _ = stage.explore("counter", written(tmp_path, body), Exhaustive, Options())
