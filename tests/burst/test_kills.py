@@ -28,7 +28,7 @@ class Slow(Lua):
     name = "slow"
     async def apply(self, session, request, rule):
         reply = await super().apply(session, request, rule)
-        await session.sleep_ms(4)  # applied, and nobody was told yet
+        await session.sleep_ms(20)  # applied, and nobody was told yet
         return reply
 """
 
@@ -69,12 +69,23 @@ class Leaving(OwnToken):
 """Whoever has a token that was there before says so. The second loses its connection at every other request."""
 
 
+SEEDS = range(5, 10)
+
+
 def killed(folder: Path, variant: str, scenario: str = "counter", text: str = SLOW, kills: int = 4) -> Measurement:
-    """A strategy that is slow to answer, while workers are killed."""
+    """A strategy that is slow to answer, while workers are killed.
+
+    On a busy machine each may be killed before its request is sent: nothing is asked again then, and others are drawn.
+    """
     script = folder / "slow.py"
     script.write_text(f"from harness import Reply\n{text}", encoding="utf-8")
-    load = Load(bursts=24, kills=kills, seed=5, size=4, connections=4)
-    return asyncio.run(run(Cell(scenario, f"{script}{variant}"), load))
+    cell = Cell(scenario, f"{script}{variant}")
+    for seed in SEEDS:
+        load = Load(bursts=24, kills=kills, seed=seed, size=4, connections=4)
+        found = asyncio.run(run(cell, load))
+        if found.counts.resumed or not kills:
+            break
+    return found
 
 
 @pytest.mark.load
@@ -128,8 +139,11 @@ def test_with_an_owner(race: Callable[..., Ended]) -> None:
 def test_asked_again_is_shown(race: Callable[..., Ended], tmp_path: Path) -> None:
     """What broke is told as what it is, step by step: one request delivered twice, which the claim leaves out."""
     (tmp_path / "slow.py").write_text(SLOW, encoding="utf-8")
-    words = ("--kill-workers", "4", "--bursts", "24", "--size", "4", "--connections", "4", "--seed", "5")
-    ended = race("run", "counter", "--strategy", str(tmp_path / "slow.py"), *words)
+    words = ("--kill-workers", "4", "--bursts", "24", "--size", "4", "--connections", "4")
+    for seed in SEEDS:
+        ended = race("run", "counter", "--strategy", str(tmp_path / "slow.py"), *words, "--seed", str(seed))
+        if ended.code != 0:
+            break
     assert ended.code == 1, ended.stdout + ended.stderr
     text = " ".join(ended.stdout.split())
     for told in ("(delivered twice)", "every add counts once: violated", "holds, but not under duplicate: as claimed"):
