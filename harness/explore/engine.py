@@ -37,6 +37,7 @@ from harness.model import (
     UsageError,
     Verdict,
     described,
+    where,
 )
 from harness.stores import Stores
 from harness.strategy import Strategy
@@ -175,13 +176,22 @@ class Explorer:
         self._differing = 0
         self.abandoned: list[Event] = []
         self._watched = WATCHED
+        self._strays = False
 
     async def __aenter__(self) -> Self:
+        asyncio.get_running_loop().set_exception_handler(self._stray)  # for as long as the loop: tasks are told of late
         await self.world.open()
         return self
 
     async def __aexit__(self, *error: object) -> None:
         await self.world.close()
+
+    def _stray(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A task that nobody waits for has failed: one of a script's own, whose steps the scheduler does not see."""
+        if "bad yield" in str(context.get("exception")):
+            self._strays = True
+        else:
+            loop.default_exception_handler(context)
 
     async def explore(
         self, search: Search, progress: Callable[[int, int], None] = lambda _n, _broken: None
@@ -321,6 +331,9 @@ class Explorer:
         """
         self.disturbed = ""
         await asyncio.sleep(0)  # let Ctrl-C through: direct connections never give way
+        if self._strays:
+            what = "a strategy that is explored may not begin tasks of its own"
+            raise UsageError(f"{where(self.bound.strategy.apply)}{what}: nobody sees what they do")
         names = await self.world.fresh()
         cast = Cast(self.cell, self.items, names, self.world, without)
         machine = Machine(self.world, cast, self.options.faults, self.options.most_faults)

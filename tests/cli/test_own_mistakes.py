@@ -60,6 +60,12 @@ MISTAKES = {
         *(RULE, FIX.replace("        return outcome.reply\n", "")),
         "fix.py:7: a strategy must answer with a harness.Reply, not None",
     ),
+    "a strategy that goes on by itself": (
+        *(RULE, FIX.replace("await self.values.save(", "__import__('asyncio').ensure_future(self.values.save(").replace(
+            "now_at_ms)", "now_at_ms))"
+        )),
+        "fix.py:7: a strategy that is explored may not begin tasks of its own: nobody sees what they do",
+    ),
     "a claim that fails": (
         *(RULE, FIX.replace('Claim("breaks")', "Claim(conditions.nothing)")),
         "fix.py:5: AttributeError: 'Conditions' object has no attribute 'nothing'",
