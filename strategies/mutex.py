@@ -40,7 +40,7 @@ class Mutex(Strategy):
 
     async def apply(self, session: Session, request: Request, rule: Rule) -> Reply:
         """Read, decide, write, with the keys' locks held."""
-        locks: Sequence[str] = sorted(request.keys)
+        locks: Sequence[str] = sorted(set(request.keys))
         if self.variant:
             locks = {"per-request": (request.id,), "caller-order": request.keys}.get(self.variant, locks)
         async with AsyncExitStack() as held:

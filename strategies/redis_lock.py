@@ -95,7 +95,7 @@ class RedisLock(Strategy):
     async def _locked(self, session: Session, keys: Sequence[str], work: Callable[[], Awaitable[Any]]) -> Any:
         """What `work` gives, done under the locks, which all take in one order; None where one was not free."""
         token = "taken" if self.variant == "constant-token" else session.token()
-        in_order = keys if self.variant == "caller-order" else sorted(keys)
+        in_order = dict.fromkeys(keys) if self.variant == "caller-order" else sorted(set(keys))
         locks = [session.key(f"lock:{key}") for key in in_order]
         held: list[str] = []
         try:

@@ -59,7 +59,7 @@ class RedisLockFenced(Strategy):
 
     async def apply(self, session: Session, request: Request, rule: Rule) -> Reply:
         """Take the locks, which all take in one order; read, decide, write if nobody has taken one since."""
-        keys, refused = sorted(request.keys), 0
+        keys, refused = sorted(set(request.keys)), 0
         async for _ in session.retries(PATIENCE):
             held: dict[str, int] = {}
             try:

@@ -42,7 +42,7 @@ class RedisLockRenewed(Strategy):
     async def apply(self, session: Session, request: Request, rule: Rule) -> Reply:
         """Take the locks in one order; read, decide and write while a daemon renews them; give them back."""
         token = session.token()
-        locks = [session.key(f"lock:{key}") for key in sorted(request.keys)]
+        locks = [session.key(f"lock:{key}") for key in sorted(set(request.keys))]
         held: list[str] = []
         try:
             for lock in locks:

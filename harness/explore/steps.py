@@ -145,8 +145,10 @@ async def _lock(stage: Stage, caller: Caller, pending: Pending, event: Event) ->
     name = stage.cast.plain(pending.name)
     event.add(fixed_touch(pending, caller.process, name))
     queue = stage.mutexes.setdefault((caller.process, pending.name), [])
-    queue.append(caller)
-    if queue[0] is not caller:
+    its_own = caller in queue  # which it waits for, for ever: as asyncio's, it is not taken twice
+    if not its_own:
+        queue.append(caller)
+    if its_own or queue[0] is not caller:
         caller.condition, event.blocked = "blocked", True
         caller.waits_for = (queue[0].name,)
         return

@@ -14,6 +14,7 @@ from harness.burst.cells import Bound
 from harness.burst.plan import Cell
 from harness.explore import Exhaustive, Exploration, Explorer, Options
 from harness.model import Verdict
+from harness.strategy.loader import find_strategy
 from tests.explore.conftest import Stage
 
 SWAP = """
@@ -105,6 +106,15 @@ class Keeps(Swaps):
         return outcome.reply
 
 
+class LocksTwice(Swaps):
+    """Takes a lock of its process, and once more within."""
+
+    async def apply(self, session: Session, request: Request, rule: Rule) -> Reply:
+        """It waits for itself."""
+        async with session.mutex("it"), session.mutex("it"):
+            return await super().apply(session, request, rule)
+
+
 class Watches(Swaps):
     """WATCH without UNWATCH where nothing is to be written: the connection goes on watching."""
 
@@ -121,6 +131,14 @@ class Watches(Swaps):
             if await session.redis("EXEC") is not None:
                 return outcome.reply
         return ABORTED
+
+
+class Same(Once):
+    """A request that names its key twice: a transfer to oneself."""
+
+    def burst(self, rng: Random, size: int) -> Sequence[Request]:
+        """Both keys are one."""
+        return [Request("take", ("it", "it"))] * size
 
 
 def explored(stage: Stage, kind: type[Swaps], most: int = 2, size: int = 2) -> Exploration:
@@ -158,6 +176,30 @@ def test_a_lock_that_is_left_is_no_part_of_the_next_schedule(stage: Stage) -> No
 
 
 @pytest.mark.stores
+def test_a_lock_in_memory_is_not_taken_twice(stage: Stage) -> None:
+    """Nor is it under a load."""
+    found = explored(stage, LocksTwice)
+    assert found.verdict is Verdict.VIOLATED
+    assert found.first is not None
+    assert found.first.explanation().why == "A waits for A."
+
+
+@pytest.mark.stores
 def test_a_connection_that_still_watches_is_no_part_of_the_next_schedule(stage: Stage) -> None:
     """The EXEC of its next request would be refused by what another schedule did."""
     assert explored(stage, Watches, most=1, size=3).verdict is Verdict.PROVED
+
+
+@pytest.mark.stores
+@pytest.mark.parametrize("name", ["mutex", "redis-lock", "redis-lock-fenced", "redis-lock-renewed"])
+def test_who_names_a_key_twice_does_not_wait_for_itself(stage: Stage, name: str) -> None:
+    """Its lock is taken once."""
+    scenario, (kind, _variant) = Same(), find_strategy(name)
+    bound = Bound(Cell("same", name, "default"), scenario, kind(scenario), Claim("holds"))
+
+    async def go() -> Exploration:
+        async with Explorer(bound, stage.stores, Options(processes=1)) as explorer:
+            return await explorer.explore(Exhaustive())
+
+    found = stage.run(go())
+    assert (found.verdict, found.errors) == (Verdict.PROVED, {})
