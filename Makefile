@@ -33,13 +33,13 @@ demo: $(DEMO)
 
 test: $(TOOLS)
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not load and not long"
-	@echo "and by themselves, one file beside another, the tests that make loads"
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "load and not long"
+	@echo "and alone on the machine, one at a time, the tests that make loads"
+	$(BIN)/python -m pytest -q -m "load and not long"
 
 check: test
 	@echo "what takes long: stores that restart, clocks that are set back, workers that are killed, a browser"
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "long and not load"
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "long and load"
+	$(BIN)/python -m pytest -q -m "long and load"
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -48,7 +48,7 @@ check: test
 	if [ -n "$$stores" ]; then \
 		echo "once more, what differs by server, on the servers of this machine"; \
 		env $$stores $(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "stores and not load and not long" && \
-		env $$stores $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "stores and load and not long"; \
+		env $$stores $(BIN)/python -m pytest -q -m "stores and load and not long"; \
 	else \
 		echo "no Redis and PostgreSQL on 127.0.0.1: the tests with a store ran on embedded ones only"; \
 	fi
