@@ -32,7 +32,7 @@ demo: $(DEMO)
 	@echo "next: . $(BIN)/activate, then race run double-submit --strategy naive"
 
 test: $(TOOLS)
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not load and not long"
+	$(BIN)/python -m pytest -q -n 3 --dist loadgroup -m "not load and not long"
 	@echo "and alone on the machine, one at a time, the tests that make loads"
 	$(BIN)/python -m pytest -q -m "load and not long"
 
