@@ -74,7 +74,7 @@ class Tally(Score):
         if burst in self.cut:  # nobody expects an answer there
             self.cut_off += 1
             weight = weight._replace(decided=True, unanswered=False)
-        judged = self.weigh(weight, finding)
+        judged = self.weigh(weight, finding, evidence.name)
         if self.door is not None and burst is not None:
             self.door.weigh(burst, judged=judged)
         if judged:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import pairwise
+from math import inf
 from typing import Protocol, TypeVar
 
 from harness.explore.event import Choice
@@ -48,17 +50,18 @@ def measure(choices: Sequence[Choice]) -> tuple[int, int, int, int]:
     return len({choice.caller for choice in choices}), faults(choices), switches(choices), len(choices)
 
 
-async def shrink(first: T, play: Callable[[Sequence[Choice], frozenset[str]], Awaitable[T]]) -> T:
+async def shrink(first: T, play: Callable[[Sequence[Choice], frozenset[str]], Awaitable[T]], most_s: float = inf) -> T:
     """The smallest violating schedule that can be reached from `first` by leaving out and moving together.
 
-    `play(choices, without)` runs a schedule in which the callers `without` take no part.
+    `play(choices, without)` runs a schedule in which the callers `without` take no part. None is begun after `most_s`.
     """
+    until = time.monotonic() + most_s
     best, without, tries, steps = first, frozenset[str](), 0, 0
     improved = True
     while improved:
         improved = False
         for candidate, left_out in _candidates(best.choices, without):
-            if tries == MOST_TRIES or steps > MOST_STEPS:
+            if tries == MOST_TRIES or steps > MOST_STEPS or time.monotonic() > until:
                 break
             tried = await play(candidate, left_out)
             tries, steps = tries + 1, steps + len(tried.choices)

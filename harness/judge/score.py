@@ -64,18 +64,24 @@ class Score:
     asked: Counter[str] = field(default_factory=Counter)
     probes_asked: int = 0
     cut_off: int = 0
+    known_broken: set[str] = field(default_factory=set)
+    known_apart: set[str] = field(default_factory=set)
+    """Names of pieces: a probe may find broken what is, or what nothing had been said of."""
 
-    def weigh(self, weight: Weight, finding: Finding, *, alone: bool = False) -> bool:
-        """Count one piece; False where it only counts as `apart`.
+    def weigh(self, weight: Weight, finding: Finding, name: str, *, alone: bool = False) -> bool:
+        """Count one piece, by its name; False where it only counts as `apart`.
 
         Where no two requests overlapped nothing could have broken, which proves nothing, unless it broke
         all the same. `alone`: the question is whether this history is right, not what a load can find.
         """
         if not (alone or finding.broken or weight.overlapped):
             self.apart += 1
+            self.known_apart.add(name)
             return False
         self.judged += 1
         self.broken += finding.broken
+        if finding.broken:
+            self.known_broken.add(name)
         self.order_broken += finding.order == "illegal"
         self.order_unknown += finding.order == "unknown"
         if finding.order == "unknown" and not finding.broken:
@@ -84,9 +90,9 @@ class Score:
             self.unjudged += 1
         if finding.checker_error:
             self.checker_error = self.checker_error or finding.checker_error
-        for name, breaches in finding.breaches.items():
-            self.asked[name] += 1
-            self._add(name, breaches)
+        for invariant, breaches in finding.breaches.items():
+            self.asked[invariant] += 1
+            self._add(invariant, breaches)
         self.undecided += not weight.decided
         self.unanswered += weight.unanswered
         return True
@@ -108,7 +114,13 @@ class Score:
             self.asked[invariant.name] += len(evidence.probes)
             self._add(invariant.name, breaches)
             broken = broken or bool(breaches)
-        self.broken += broken
+        if broken and evidence.name not in self.known_broken:
+            self.known_broken.add(evidence.name)
+            self.broken += 1
+            if evidence.name in self.known_apart:  # none of its requests met, and it broke all the same
+                self.known_apart.remove(evidence.name)
+                self.apart -= 1
+                self.judged += 1
 
     def _add(self, name: str, breaches: Sequence[Breach]) -> None:
         self.by_invariant[name] += bool(breaches)

@@ -42,7 +42,7 @@ def verify(history: History, subject: Subject, budget_s: float, told: Told | Non
     pieces = [piece for piece in history.pieces if len(piece) or piece.effects or piece.left]
     for done, judged in enumerate(take_turns(pieces, subject, until), start=1):
         finding, piece = judged.finding, pieces[judged.place]
-        score.weigh(judged.weight, finding, alone=history.header is None)
+        score.weigh(judged.weight, finding, piece.name, alone=history.header is None)
         if finding.broken:
             broken += 1
             # To be shown: the smallest, but where an invariant is broken as well, in the domain's words, rather that.

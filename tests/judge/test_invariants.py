@@ -149,16 +149,30 @@ def test_nobody_waits_for_ever(ended_ms: int | None, error: str, breaches: int) 
     assert breaches == len(found.breaches["said"])
 
 
+WEIGHT = Weight(overlapped=True, decided=True, unanswered=False)
+
+
 def test_how_many_too_many_is_added_up() -> None:
     """The domain's count beside the number of bursts, of probes as well."""
     score = Score()
     for admitted in (1, 3, 4):
         told = [operation("enter", (0, 1), "in")._replace(reply=Reply("in"))] * admitted
-        score.weigh(Weight(overlapped=True, decided=True, unanswered=False), asked(too_many, operations=told))
+        score.weigh(WEIGHT, asked(too_many, operations=told), str(admitted))
     assert (score.judged, score.by_invariant["said"], score.amounts) == (3, 2, {"said": 5})
     shut = Evidence("4", (), (), probes=[operation("knock", (0, 1), "shut")])
     score.weigh_probes(shut, [Invariant("open", "it opens", works_again, ("probe",))])
     assert score.amounts == {"said": 5, "open": 1}
+    assert (score.broken, score.judged) == (2, 3)  # one of them twice over
+
+
+def test_what_only_a_probe_finds_broken_counts() -> None:
+    """Also where no two requests had met, so that the burst counted for nothing until then."""
+    score = Score()
+    for name in ("1", "2"):
+        score.weigh(WEIGHT._replace(overlapped=False), asked(too_many, operations=[]), name)
+    shut = Evidence("1", (), (), probes=[operation("knock", (0, 1), "shut")])
+    score.weigh_probes(shut, [Invariant("open", "it opens", works_again, ("probe",))])
+    assert (score.broken, score.judged, score.apart) == (1, 1, 1)
 
 
 @pytest.mark.parametrize("found", [True, ["too many"], [None]])

@@ -57,8 +57,8 @@ def test_why_some_have_no_verdict() -> None:
     undated, late = (Finding("unknown", unknown_why=why) for why in (UNDATED, "no answer within 20 s"))
     for pieces, said in (((undated,), UNDATED), ((undated, undated), UNDATED), ((undated, late), ""), ((late,), "")):
         score = Score()
-        for piece in pieces:
-            score.weigh(weight, piece)
+        for number, piece in enumerate(pieces):
+            score.weigh(weight, piece, str(number))
         assert (score.unjudged, score.unjudged_why) == (len(pieces), said)
 
 
