@@ -223,7 +223,7 @@ def test_the_library() -> None:
     shown |= {"starts_per_s": 13815.9, "relative_throughput": 0.5204, "latency_ms": {"p50": 0.4}, "retries": 1200}
     apart = document["not_applicable"][0]
     found = Page(page(document))
-    assert f"{document['counts']['cells']} cells: " in found.text
+    assert f"{document['counts']['cells']:,} cells: " in found.text
     assert (
         "naive violated violated violated violated 95 of 119 79.8 % (71.5-86.6) 13,816 0.52 0.40 - 1,200 0 breaks"
     ) in found.text
