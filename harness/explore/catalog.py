@@ -56,7 +56,12 @@ SELECT p.proname, false FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronames
 UNION SELECT o.oprname, true FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace
 WHERE n.nspname = current_schema()
 """
+_ELSEWHERE = "SELECT nspname FROM pg_namespace WHERE nspname <> current_schema()"
+_SERVERS_OWN = frozenset({"pg_catalog", "information_schema"})
+"""Schemas in which nobody has made anything."""
 _NAME = re.compile(r"[a-z_][a-z0-9_$]*", re.IGNORECASE)
+_ESCAPED = re.compile(r'u&"', re.IGNORECASE)
+"""Begins a name that is written in escapes: it may be any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +92,19 @@ class Tables:
 
     def __init__(
         self, tables: Mapping[str, Catalog], wide: frozenset[str], functions: Sequence[str] = (),
-        operators: Sequence[str] = (),
+        operators: Sequence[str] = (), elsewhere: Sequence[str] = (),
     ) -> None:  # fmt: skip
         """By their names in small letters. `wide`: views and the like, of which a change comes out in other tables.
 
-        `functions` and `operators`: those that somebody has made in the schema, under whatever name.
+        `functions` and `operators`: those that somebody has made in the schema, under whatever name; `elsewhere`:
+        the other schemas, at whose tables nobody has looked.
         """
         self._functions = {name: re.compile(rf'(?<!\w){re.escape(name)}"?\s*\(', re.IGNORECASE) for name in functions}
         self._operators = operators
-        self._tables = tables
-        self._wide = wide
+        self._elsewhere = {name: re.compile(rf'(?<!\w){re.escape(name)}"?\s*\.', re.IGNORECASE) for name in elsewhere}
+        self._tables = {name.casefold(): catalog for name, catalog in tables.items()}
+        self._unusual = [name for name in self._tables if not _NAME.fullmatch(name)]
+        self._wide = {name.casefold() for name in wide}
         self._all = reduce(Catalog.with_, tables.values(), Catalog()) if tables else UNKNOWN
         self._known: dict[str, Catalog] = {}
 
@@ -104,16 +112,23 @@ class Tables:
         """What those do that a statement names; what all do, where it names none, or one that stands for others."""
         known = self._known.get(statement)
         if known is None:
-            names = {name.lower() for name in _NAME.findall(statement)} & self._tables.keys()
+            text = statement.casefold()
+            names = set(_NAME.findall(text)) & self._tables.keys()
+            names |= {name for name in self._unusual if name.replace('"', '""') in text}
             found = reduce(Catalog.with_, (self._tables[name] for name in sorted(names)), Catalog())
             found = found if names and not names & self._wide else self._all
             known = self._known[statement] = self._made(statement).with_(found)
         return known
 
     def _made(self, statement: str) -> Catalog:
-        """What functions and operators do that somebody has made, also under the name of one that does nothing."""
+        """What functions and operators do that somebody has made, also under the name of one that does nothing.
+
+        And what nobody has looked at: a name in escapes, a table of another schema.
+        """
         called = [f"the function {name}" for name, call in self._functions.items() if call.search(statement)]
         called += [f"the operator {name}" for name in self._operators if name in statement]
+        called += [f"what is in the schema {name}" for name, use in self._elsewhere.items() if use.search(statement)]
+        called += ["whatever a name in Unicode escapes stands for"] * bool(_ESCAPED.search(statement))
         return Catalog(runs=called[0], shows=called[0]) if called else Catalog()
 
 
@@ -128,4 +143,5 @@ async def look_at(sql: Sql) -> Tables:
     wide = frozenset(name for name, wide, *_ in found if wide)
     made = (await sql(_OTHERS)).rows
     functions, operators = ([name for name, operator in made if operator is kind] for kind in (False, True))
-    return Tables(tables, wide, functions, operators)
+    elsewhere = [name for (name,) in (await sql(_ELSEWHERE)).rows if name not in _SERVERS_OWN]
+    return Tables(tables, wide, functions, operators, elsewhere)

@@ -11,7 +11,7 @@ import pytest
 
 from harness import Reply, Request, Rule, Session
 from harness.explore import Exhaustive, Options
-from harness.explore.catalog import Catalog
+from harness.explore.catalog import Catalog, Tables
 from harness.explore.statement import Held, Statement
 from harness.explore.touch import Touch
 from harness.model import Verdict
@@ -216,6 +216,30 @@ def test_what_tables_do_themselves(stage: Stage, tables: tuple[str, ...], catalo
             await connection.close()
 
     assert stage.run(looked()) == catalog
+
+
+@pytest.mark.parametrize(
+    ("statement", "runs"),
+    [
+        ("UPDATE plain SET key = $1", ""),
+        ('UPDATE "Odd name" SET key = $1 WHERE key IN (SELECT key FROM plain)', "the trigger odd"),
+        ('INSERT INTO "größe" (key) SELECT key FROM plain', "the trigger big"),
+        ('INSERT INTO "GRÖSSE" (key) SELECT key FROM plain', "the trigger big"),
+        ('INSERT INTO "a""b" (key) SELECT key FROM plain', "the trigger quoted"),
+        ('UPDATE U&"\\004fdd name" SET key = $1 WHERE EXISTS (SELECT FROM plain)', "whatever a name in Unicode"),
+        ("INSERT INTO far.away SELECT key FROM plain", "what is in the schema far"),
+        ('INSERT INTO "far" . away SELECT key FROM plain', "what is in the schema far"),
+        ("SELECT farther.key FROM plain farther WHERE pg_catalog.length(key) > 1", ""),
+    ],
+)
+def test_names_of_every_kind(statement: str, runs: str) -> None:
+    """A table beside one with a plain name is not overlooked, however it is written."""
+    odd, big, quoted = (Catalog(runs=f"the trigger {name}") for name in ("odd", "big", "quoted"))
+    found = Tables(
+        {"plain": Catalog(), "odd name": odd, "größe": big, 'a"b': quoted}, frozenset(), elsewhere=["public", "far"]
+    ).of(statement)
+    assert found.runs.startswith(runs)
+    assert bool(found.runs) is bool(runs)
 
 
 def test_what_they_do_is_dependence() -> None:
