@@ -68,20 +68,12 @@ def test_one_of_a_burst_is_slow() -> None:
     assert max(takes) > KIND.lock_lease_ms
 
 
-@pytest.mark.parametrize(
-    ("operations", "by", "broken"),
-    [
-        ([built("a", 1), built("b", 2, "a")], "b", False),
-        ([built("a", 1, takes_ms=160), built("b", 1), built("c", 2, "b")], "c", False),
-        ([built("a", 1, takes_ms=160), built("b", 1), built("c", 2, "a")], "c", False),
-        ([built("a", 1, takes_ms=160), built("b", 1), built("c", 2, "a")], "a", False),
-        ([built("a", 1, takes_ms=160), built("b", 1), built("c", 2, "a")], "b", True),
-        ([built("a", None), built("b", 1), built("c", 2, "b")], "a", False),
-    ],
-)
-def test_who_was_let_in_by_a_stranger(operations: list[Operation], by: str, *, broken: bool) -> None:
-    """Of those that are quick none is undone by another; what the slow one does to them is its own risk."""
-    rest = {KEY: {"version": 1, "by": by}}
-    evidence = Evidence("burst", (KEY,), operations, initial={KEY: {"version": 0, "by": ""}}, rest=rest)
-    invariants = KIND().under("overrun").invariants()
-    assert any(breach for invariant in invariants for breach in invariant.check(evidence)) is broken
+def test_the_slow_drop_their_work() -> None:
+    """Where they know by their own clock that their lease is over; of a burst the quick are at work as it ends."""
+    late = KIND.rules["overrun"]
+    state = {KEY: {"version": 3, "by": "b"}}
+    assert late(state, asked("c", KIND.lock_lease_ms), 0) == build(state, asked("c"), 0)
+    dropped = late(state, asked("c", KIND.lock_lease_ms + 1), 0)
+    assert (dropped.changes, dropped.reply.decision) == ({}, "late")
+    takes = sorted(request.args["takes_ms"] for request in KIND().under("overrun").burst(Random(1), 3))
+    assert takes[0] == takes[1] < KIND.lock_lease_ms < takes[2] < KIND.lock_lease_ms + takes[0]
