@@ -105,8 +105,8 @@ def test_other_names() -> None:
         assert f"{kind.name}:{variant}".rstrip(":") == title
 
 
-@pytest.mark.parametrize(("variant", "step"), [("no-token", "DEL"), ("constant-token", "EVALSHA"), ("steal", "SET")])
-def test_a_lock_that_is_anothers(stage: Stage, variant: str, step: str) -> None:
+@pytest.mark.parametrize("variant", ["no-token", "constant-token", "steal"])
+def test_a_lock_that_is_anothers(stage: Stage, variant: str) -> None:
     """That the slow one is late is its own risk; that a third is let in beside the second is not."""
     options = Options(size=3, budget_s=60)
     found, smallest = stage.explore(
@@ -115,7 +115,7 @@ def test_a_lock_that_is_anothers(stage: Stage, variant: str, step: str) -> None:
     assert found.verdict is Verdict.VIOLATED, found.reason
     assert smallest is not None
     assert smallest.says == "2 reports were built, and the last one is version 1"
-    assert any(one.command[0].startswith(step) for one in smallest.steps if one.command)
+    assert len({step.caller for step in smallest.steps}) == 3
 
 
 @pytest.mark.parametrize("strategy", ["redis-lock", "redis-lock-renewed:too-late", "pg-advisory"])
