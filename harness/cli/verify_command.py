@@ -36,7 +36,7 @@ BUDGET_S = 60.0
 @click.option("--rule", default="", metavar="NAME", help="One of the scenario's rules; likewise.")
 @click.option(
     "--budget", "budget_s", type=AtLeast(0.1, float), default=BUDGET_S, show_default=True, metavar="S",
-    help="Seconds of judging; what has no answer then is inconclusive.",
+    help="Seconds of judging, once the file is read; what has no answer then is inconclusive.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.option("--quiet", is_flag=True, help="No progress.")
@@ -58,10 +58,12 @@ def command(
         scenario = scenario or (file.header.scenario if file.header else "")
         rule, subject = _subject(file, scenario, rule)
         with _told(history.name, quiet=quiet) as (reading, judging):
+            opened = time.monotonic()
             read = file.read(subject.operations, reading)
+            reading_s = time.monotonic() - opened
             verified = verify(read, subject, budget_s, judging)
     asked = Asked(
-        str(history), scenario, rule, _again(history, scenario, rule, budget_s), time.monotonic() - began
+        str(history), scenario, rule, _again(history, scenario, rule, budget_s), time.monotonic() - began, reading_s
     )  # fmt: skip
     document = verification_document(verified, asked)
     code = {"violated": OK if exit_zero else FOUND, "held": OK}.get(document["verdict"], INCONCLUSIVE)

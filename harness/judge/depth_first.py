@@ -26,7 +26,7 @@ def met_depth_first(entries: Sequence[Entry], states: States, until: float) -> b
     That is at once where the instant of a decision is not known, or many outcomes, and soon where any is not: then
     wrong turns are many. `until` is monotonic, in seconds.
     """
-    events = _Events(entries)
+    events = Events(entries)
     if len(events.lost) > _MOST_LOST or any(entry.guessed for entry in entries):
         return False
     places, after_it = events.places, events.after_it
@@ -63,13 +63,13 @@ def met_depth_first(entries: Sequence[Entry], states: States, until: float) -> b
                 return False
             turns -= 1
             at, state = way.pop()
-            ordered ^= marks[places[at] if at >= 0 else events.lost[~at]]
+            ordered ^= marks[events.place(at)]
             events.put_back(at)
             at = events.following(at)
     return False
 
 
-class _Events:
+class Events:
     """What happened at each point in time, as a list that points can be taken out of, and put back into.
 
     `places` names of each point the entry invoked there, or -1 where one returns; then there are the next point and the
@@ -119,6 +119,20 @@ class _Events:
             return
         for back in (self.ends[self.places[at]], at):
             after_it[before_it[back]] = before_it[after_it[back]] = back
+
+    def place(self, at: int) -> int:
+        """The entry that is invoked at a point."""
+        return self.places[at] if at >= 0 else self.lost[~at]
+
+    def waiting(self) -> list[int]:
+        """The points of all that may be ordered next: the first to return first, then those that never do."""
+        found, at = [], self.after_it[0]
+        while self.places[at] >= 0:
+            found.append(at)
+            at = self.after_it[at]
+        found.sort(key=lambda one: self.ends[self.places[one]])
+        lost = (number for number, since in enumerate(self._lost_from) if since <= at and number not in self._used)
+        return [*found, *(~number for number in lost)]
 
     def following(self, at: int) -> int:
         """What may be tried after this one; 0: nothing."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.judge.connected import Connected
+from harness.judge.deadlines import met_by_deadline
 from harness.judge.depth_first import met_depth_first
 from harness.judge.few import few_have_order
 from harness.judge.foresight import Foreseeing
@@ -68,10 +69,12 @@ class _Open:
         self.stuck = ""
         self._states = states
         self._entries = entries
+        self._until = 0.0
         self._running: Generator[int, None, Outcome] | None = None
 
     def turn(self, steps: int, until: float, traits: Traits, *, explain: bool) -> Outcome | None:
         """Search for a number of steps; None while there is no answer."""
+        self._until = until
         if self._running is None:
             self._running = self._run(traits, explain=explain)
         try:
@@ -95,7 +98,8 @@ class _Open:
                 return known
             del ahead
             self._states = self._states.anew()
-        search = self.search = Search(Timeline(self._entries, rest=self.rest is not None), self._states, traits)
+        timeline = Timeline(self._entries, rest=self.rest is not None)
+        search = self.search = Search(timeline, self._states, traits, hope=self._hope)
         if known == "unknown":
             return (yield from self._limited(search))
         # Only the reason is asked for.
@@ -105,6 +109,9 @@ class _Open:
                 spent += next(running)
                 yield _STRIDE
         return known
+
+    def _hope(self) -> bool:
+        return met_by_deadline(self._entries, self._states.anew(), _soon(self._until))
 
     def _limited(self, search: Search | Foreseeing) -> Generator[int, None, Outcome]:
         running = search.run()

@@ -26,7 +26,7 @@ something after all, or two turn out to differ, `Traits` remembers and the searc
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from heapq import heappop, heappush
 from typing import Literal, TypeVar
 
@@ -85,10 +85,12 @@ class Search:
         traced: bool = False,
         limit_bytes: int = 256 << 20,
         breadth: int = _BREADTH,
+        hope: Callable[[], bool] | None = None,
     ) -> None:
         """`start` are the configurations to begin with; `traced` remembers how each was reached.
 
-        More than `breadth` steps in one level are too wide for a search breadth first.
+        More than `breadth` steps in one level are too wide for a search breadth first. `hope`, asked then, may know
+        that there is an order.
 
         Past `limit_bytes` (an estimate) the search forgets where it could turn back to: it may
         still find an order, but no longer say that there is none.
@@ -102,6 +104,7 @@ class Search:
         self.parents: dict[Reached, Reached | None] = {}
         self._traced = traced
         self._most = breadth
+        self._hope = hope
         self._foresees = states.foresees
         self._start = list(start) or [(0, 0, states.start)]
         self._reset()
@@ -137,7 +140,7 @@ class Search:
     def _run(self) -> Generator[int, None, Outcome]:
         level, frontier = yield from self._breadth()
         if frontier and level < len(self.timeline.levels):
-            legal = yield from self._best(level, frontier)
+            legal = (self._hope is not None and self._hope()) or (yield from self._best(level, frontier))
         else:
             legal = bool(frontier)
         if legal:

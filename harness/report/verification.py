@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from harness.report.contradiction import BARS, draw_contradiction
-from harness.report.figures import count, interval, percent, plural, wrapped
+from harness.report.figures import count, interval, percent, plural, seconds, wrapped
 from harness.report.paint import VERDICT_STYLES, Paint, plain
 from harness.report.terminal import WIDTH, labelled, last_line
 from harness.report.timeline import printable
 
 Document = Mapping[str, Any]
+SLOW_S = 1.0
+"""Reading that takes longer is told: no budget limits it."""
 
 
 def verification_screen(document: Document, exit_code: int, paint: Paint = plain) -> str:
@@ -105,4 +107,6 @@ def _history(document: Document) -> str:
     rare = [f"{count(counts[name])} {name}" for name in ("failed", "unknown") if counts[name]]
     if rare:
         text += f", {' and '.join(rare)}"
-    return text + (f"; {plural(counts['effects'], 'effect')}" if counts["effects"] else "")
+    text += f"; {plural(counts['effects'], 'effect')}" if counts["effects"] else ""
+    reading_s = document.get("reading_s", 0.0)
+    return text + (f"; read in {seconds(reading_s)}" if reading_s >= SLOW_S else "")

@@ -18,13 +18,14 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What `race verify` was asked, and how long it took."""
+    """What `race verify` was asked, and how long it took: `reading_s` of `duration_s` before anything was judged."""
 
     history: str
     scenario: str
     rule: str
     reproduce: str
     duration_s: float
+    reading_s: float
 
 
 def verification_document(verified: Verification, asked: Asked) -> Document:
@@ -60,6 +61,7 @@ def verification_document(verified: Verification, asked: Asked) -> Document:
         "reproduce": asked.reproduce,
         "race": race_version(),
         "duration_s": round(asked.duration_s, 3),
+        "reading_s": round(asked.reading_s, 3),
     }
 
 

@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 
 from harness.judge import Closing, Header, Recording
 from harness.model import Effect, Evidence, Operation, Reply, Request, Signature, Status
+from harness.report import verification_screen
 from harness.results import schema_text
 
 Race = Callable[..., Any]
@@ -48,7 +49,7 @@ def file(name: str, *lines: Any) -> str:
 
 def steady(screen: str) -> str:
     """A screen without what differs from time to time."""
-    return re.sub(r"exit (\d), [\d.]+ s", r"exit \1, 0.1 s", screen)
+    return re.sub(r"exit (\d), [\d.]+ s", r"exit \1, 0.1 s", re.sub(r"; read in [\d.]+ s", "", screen))
 
 
 def test_a_history_that_some_order_explains(race: Race, snapshot: Snapshot) -> None:
@@ -56,6 +57,15 @@ def test_a_history_that_some_order_explains(race: Race, snapshot: Snapshot) -> N
     ended = race("verify", file("h.jsonl", *WRITES), *REGISTER)
     assert (ended.code, ended.stderr) == (0, "")
     snapshot("verify-held.txt", steady(ended.stdout))
+
+
+def test_what_no_budget_limits_is_told(race: Race) -> None:
+    """Reading comes before judging, whose time alone --budget limits: where it took long, the screen says so."""
+    document = json.loads(race("verify", file("h.jsonl", *WRITES), *REGISTER, "--json").stdout)
+    assert 0 <= document["reading_s"] <= document["duration_s"]
+    quick, slow = (verification_screen({**document, "reading_s": took_s}, 0) for took_s in (0.2, 14.2))
+    assert "read in" not in quick
+    assert "connected keys, 1 unknown; read in 14 s" in slow
 
 
 def test_a_history_that_none_explains(race: Race, snapshot: Snapshot) -> None:
