@@ -101,8 +101,11 @@ def read_redis(info: Mapping[str, str], where: str, *, embedded: bool, policy: s
     if info.get("aof_enabled") == "1":
         durability = "append-only file" + (f", fsync {policy}" if policy else "")
     room = int(info.get("maxclients", 10_000)) - int(info.get("connected_clients", 0))
+    # One that was a replica meanwhile is the same process, but with what its primary knew by then. Each time that it is
+    # promoted it keeps the offset; -1 is one that never was.
+    incarnation = " ".join((info["run_id"], info.get("second_repl_offset", "-1")))
     return StoreInfo(
-        "redis", product, version, embedded, durability, info["run_id"], int(info.get("evicted_keys", 0)), max(0, room)
+        "redis", product, version, embedded, durability, incarnation, int(info.get("evicted_keys", 0)), max(0, room)
     )
 
 

@@ -25,6 +25,7 @@ from harness.stores import (
     require_connections,
 )
 from harness.stores.health import changed, look_postgres, look_redis, read_redis
+from tests.servers import PrivateValkey, free_port, until
 
 FINE = {"redis_version": "7.2.4", "run_id": "a", "role": "master", "redis_mode": "standalone"}
 
@@ -75,8 +76,28 @@ def test_unusable_redis(more: Mapping[str, str], expected: str) -> None:
 def test_what_info_tells() -> None:
     """Version, durability, room and incarnation come from INFO."""
     told = FINE | {"aof_enabled": "1", "maxclients": "100", "connected_clients": "30", "evicted_keys": "2"}
-    expected = StoreInfo("redis", "Redis", "7.2.4", False, "append-only file, fsync always", "a", 2, 70)
+    expected = StoreInfo("redis", "Redis", "7.2.4", False, "append-only file, fsync always", "a -1", 2, 70)
     assert expected == read_redis(told, "it", embedded=False, policy="always")
+
+
+def test_a_primary_that_was_a_replica_meanwhile(valkey: Callable[..., Any]) -> None:
+    """It is the same process with the keys of this run, but what it has answered since they were copied is gone."""
+    ports = free_port(), free_port()
+    first, other = (valkey("--port", str(port), "--repl-diskless-sync-delay", "0") for port in ports)
+
+    def follow(one: PrivateValkey, port: int) -> None:
+        one.execute("REPLICAOF", "127.0.0.1", port)
+        until(lambda: b"master_link_status:up" in one.execute("INFO", "replication"))
+        one.execute("REPLICAOF", "NO", "ONE")
+
+    async def enter() -> tuple[str | None, str | None]:
+        async with Stores(redis_url=first.url, need={"redis"}) as stores:
+            await asyncio.to_thread(follow, other, ports[0])
+            before = await stores.lost()
+            await asyncio.to_thread(follow, first, ports[1])
+            return before, await stores.lost()
+
+    assert asyncio.run(enter()) == (None, "Valkey was restarted or failed over during the run")
 
 
 def test_replica(valkey: Callable[..., Any]) -> None:
