@@ -59,8 +59,8 @@ def milliseconds(value: float | None) -> str:
 
 
 def percent(rate: float) -> str:
-    """`0.996` as `99.6`; only nought is written `0` and only one `100`."""
-    return _digits(rate, round)
+    """`0.996` as `99.6`; only nought is written `0` and only one `100`, up to one of a hundred million."""
+    return _digits(rate, round, 7)
 
 
 def interval(violations: Mapping[str, Any], digits: int = 3) -> str:

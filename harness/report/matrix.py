@@ -175,7 +175,8 @@ HOW_TO_READ = (
     "`order`: does some one-at-a-time order explain every answer and what was left; `rule holds`: the invariants of the"
     " business. Where the order held and the rule broke no strategy helps: the rule is wrong. `every order of two` is"
     " what exploring says, `proved` or `part` of them; figures are of short loads, so compare their size, not their"
-    " last digit. `relative` is over the fastest of its store that held."
+    " last digit. Where no burst broke, `<=` is the one-sided 95 % bound. `relative` is over the fastest of its store"
+    " that held."
 )
 
 

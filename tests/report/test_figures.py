@@ -9,7 +9,16 @@ from harness.report.figures import bound, interval, milliseconds, per_second, pe
 
 @pytest.mark.parametrize(
     ("rate", "text"),
-    [(0, "0"), (1, "100"), (0.996, "99.6"), (0.9996, "99.96"), (0.0004, "0.04"), (0.3333, "33.3")],
+    [
+        (0, "0"),
+        (1, "100"),
+        (0.996, "99.6"),
+        (0.9996, "99.96"),
+        (0.0004, "0.04"),
+        (0.3333, "33.3"),
+        (1e-6, "0.0001"),
+        (1 - 1e-6, "99.9999"),
+    ],
 )
 def test_a_rate_is_never_rounded_to_all_or_none(rate: float, text: str) -> None:
     """Only nought is 0 and only one is 100."""

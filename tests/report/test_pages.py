@@ -188,6 +188,12 @@ def test_of_a_run() -> None:
     assert "→ (none)" in text
 
 
+def test_of_a_run_that_held() -> None:
+    """What the bound is, is said."""
+    text = Page(page(documents.result(measurements.held()))).text
+    assert "0 of 1,000, at most 0.30 % by the one-sided 95 % bound" in text
+
+
 def test_of_a_sustained_run() -> None:
     """What contradicts itself is drawn as a timeline, and the pace of each part as a bar."""
     measured = replace(measurements.lost_adds(), **documents.SPREAD)

@@ -102,5 +102,6 @@ def _interval_text(violations: Document) -> str:
 
 
 def _rate_text(violations: Document) -> str:
-    """Both of them."""
-    return ", ".join(filter(None, (_broken_of(violations), _interval_text(violations))))
+    """Both of them, and what the bound is: no column says it here."""
+    text = ", ".join(filter(None, (_broken_of(violations), _interval_text(violations))))
+    return f"{text} by the one-sided 95 % bound" if violations["judged"] and not violations["bursts"] else text

@@ -77,7 +77,7 @@ def _violated(violations: Document) -> View:
     if not violations["judged"]:
         return _card("violated", "-", "none judged yet")
     if not broken:
-        return _card("violated", "0", f"of {judged}; at most {bound(violations)} %", "good")
+        return _card("violated", "0", f"of {judged}; at most {bound(violations)} %, one-sided 95 %", "good")
     more = f"{count(broken)} of {judged}, 95 %: {interval(violations)}"
     return _card("violated", f"{percent(violations['rate'])} %", more, "bad")
 
