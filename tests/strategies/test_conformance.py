@@ -59,6 +59,7 @@ operations: dict[str, st.SearchStrategy[Asked]] = {
         st.tuples(st.just("edit"), st.just(""), st.fixed_dictionaries({"every": st.integers(1, 2)})),
     ),
     "counter": st.tuples(st.just("add"), st.just(""), NONE),
+    "lock-lease": st.tuples(st.just("build"), st.just(""), st.just({"takes_ms": 0})),
     "register": st.one_of(
         st.tuples(st.just("read"), st.just(""), NONE),
         st.tuples(st.just("write"), st.just(""), st.fixed_dictionaries({"value": VALUE})),
@@ -145,6 +146,11 @@ ALL = list(cells())
 WRONG = [cell for cell in ALL if cell.values[0].title in WRONG_ALONE and cell.values[1] != "blind"]
 """A blind rule always changes its row."""
 RIGHT = [cell for cell in ALL if cell not in WRONG]
+
+
+def test_no_scenario_is_left_out() -> None:
+    """Each is driven here, or, where its requests name two keys, beside."""
+    assert {scenario.name for scenario in scenarios()} == {name.split()[0] for name in operations} | {"team-move"}
 
 
 async def conforms(world: World, scenario: Scenario, strategy: Strategy, name: str, asked: list[Asked]) -> bool:
