@@ -3,8 +3,9 @@
 `python -m bench.mutants` writes results/mutants.json and results/mutants.md. A mutant is caught
 where the load finds a violation, where the base strategy's claim is broken by the errors that
 callers are shown, or where a schedule of two requests breaks it, if need be under a fault that
-it claims to break under and its base does not. Beside the mutants stand the forms that look wrong
-and are safe: nothing may be said against them.
+it claims to break under and its base does not, and of three where every one of two was tried in vain. Where the
+scenario does not show it (no schedule of two breaks, and none of three was met) it is no mutant there. Beside the
+mutants stand the forms that look wrong and are safe: nothing may be said against them.
 """
 
 from __future__ import annotations
@@ -127,9 +128,10 @@ def told_apart(exploration: Exploration, base: Claim) -> bool:
     return exploration.verdict is Verdict.VIOLATED or not set(exploration.errors) <= set(base.errors)
 
 
-async def explored(bound: Bound, base: Claim, stores: Stores, *, safe: bool) -> tuple[Exploration, str]:
-    """Every order of two requests; where that tells nothing, once more with the faults that tell it from its base.
+async def explored(bound: Bound, base: Claim, stores: Stores, *, safe: bool) -> tuple[Exploration, str, bool]:
+    """Every order of two requests; then with the faults that tell it from its base, then of three with those.
 
+    What told something, or else the last; under which fault; and whether of two requests every order was tried before.
     Nothing tells a safe form from its base: a fault that breaks both says nothing against it.
     """
     faults = (
@@ -138,17 +140,19 @@ async def explored(bound: Bound, base: Claim, stores: Stores, *, safe: bool) -> 
         else [fault for fault in bound.claim.breaks_under if fault not in base.breaks_under]
         or [fault for fault in bound.claim.breaks_under if fault != "duplicate"]
     )
-    for fault in ("", *faults):
-        options = Options(faults=(fault,) if fault else (), budget_s=BUDGET_S)
+    every = True
+    for size, fault in [(2, ""), *((2, fault) for fault in faults), *((3, fault) for fault in faults)]:
+        options = Options(size=size, faults=(fault,) if fault else (), budget_s=BUDGET_S)
         # In the order of a search for all of them one that breaks may come late; who draws meets it sooner.
         for search in (options, replace(options, search="random", most_schedules=MOST_DRAWN)):
             async with Explorer(bound, stores, search) as explorer:
                 found = await explorer.explore(searching(search))
             if told_apart(found, base):
-                return found, fault
+                return found, fault, every
             if safe or found.verdict is not Verdict.BOUNDED:
                 break
-    return found, fault
+        every = every and (size > 2 or found.verdict is Verdict.PROVED)
+    return found, fault, every
 
 
 def _shown(measurement: Measurement) -> dict[str, int]:
@@ -170,11 +174,21 @@ async def everything(bursts: int) -> tuple[list[Row], list[Row]]:
                         continue
                     base = bind(Cell(scenario, base_of(strategy.name, changes)), load).claim
                     loaded = await conclusive(bound.cell, load, options)
-                    found = row(loaded, changes, base, *await explored(bound, base, stores, safe=SAFE in changes))
-                    (safe if SAFE in changes else mutants).append(found)
+                    *tried, every = await explored(bound, base, stores, safe=SAFE in changes)
+                    found = row(loaded, changes, base, *tried)
                     title = f"{bound.cell.strategy} in {scenario}"
                     print(f"  {title:<50} {found.by or found.verdict}", file=sys.stderr, flush=True)
+                    if SAFE in changes:
+                        safe.append(found)
+                    elif found.by or not every:  # else nobody can tell it from its base here
+                        mutants.append(found)
     return mutants, safe
+
+
+def applies(strategy: str, variant: str) -> bool:
+    """Whether any of the scenarios has what it changes."""
+    cells = (Cell(scenario, f"{strategy}:{variant}") for scenario in SCENARIOS)
+    return any(bind(cell, Load()).claim.kind != "not-applicable" for cell in cells)
 
 
 async def conclusive(cell: Cell, load: Load, options: StoresOptions) -> Measurement:
@@ -239,7 +253,7 @@ def _table(found: Sequence[Row], names: Sequence[str]) -> list[str]:
     cells: dict[tuple[str, str, str], dict[str, str]] = {}
     for one in found:
         cells.setdefault((one.strategy, one.mutant, one.changes), {})[one.scenario] = _cell(one)
-    absent = "nothing to change"
+    absent = "nothing to change, or to tell"
     return [
         f"| strategy | variant | what is changed | {' | '.join(names)} |",
         "|---|---|---|" + "---|" * len(names),
@@ -281,6 +295,13 @@ def main() -> None:
     (chosen.folder / "mutants.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     (chosen.folder / "mutants.md").write_text(markdown(mutants, safe), encoding="utf-8")
     away = [f"{found.strategy}:{found.mutant} in {found.scenario}" for found in mutants if not found.by]
+    shown = {(found.strategy, found.mutant) for found in mutants}
+    away += [
+        f"{kind.name}:{variant} in any scenario"
+        for kind in strategies()
+        for variant, changes in kind.variants.items()
+        if SAFE not in changes and (kind.name, variant) not in shown and applies(kind.name, variant)
+    ]
     blamed = [
         f"{found.strategy}:{found.mutant} in {found.scenario}: {found.reason}"
         for found in safe
