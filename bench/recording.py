@@ -37,8 +37,7 @@ class Silent(Recorder):
         place: int,  # noqa: ARG002
         args: Mapping[str, Any],  # noqa: ARG002
         role: str,  # noqa: ARG002
-        caller: int,  # noqa: ARG002
-        burst: int,  # noqa: ARG002
+        who: int,  # noqa: ARG002
         attempt: int,  # noqa: ARG002
         now_ns: int,  # noqa: ARG002
         kind: int = OPERATION,  # noqa: ARG002
@@ -58,8 +57,7 @@ class Silent(Recorder):
         self,
         name: str,  # noqa: ARG002
         place: int,  # noqa: ARG002
-        caller: int,  # noqa: ARG002
-        burst: int,  # noqa: ARG002
+        who: int,  # noqa: ARG002
         attempt: int,  # noqa: ARG002
         began_ns: int,  # noqa: ARG002
         ended_ns: int,  # noqa: ARG002

@@ -62,15 +62,16 @@ class Performer:
     async def item(self, session: LoadSession, caller: int, burst: int, item: Request | Attempt) -> None:
         """One request, or one attempt with all its requests and effects."""
         try:
-            await self.begun(session, caller, burst, item, item.keys, self.recorder.place(item.keys))
+            recorder = self.recorder
+            who = recorder.who(caller, burst)
+            await self.begun(session, who, item, item.keys, recorder.place(item.keys))
         except BaseException as error:
             self.ended_by(error)
 
     def begun(
         self,
         session: LoadSession,
-        caller: int,
-        burst: int,
+        who: int,
         item: Request | Attempt,
         keys: tuple[str, ...],
         place: int,
@@ -78,19 +79,18 @@ class Performer:
     ) -> Awaitable[Any]:
         """What is to be awaited of an item, on keys of its own, which `place` stands for. What it raises: `ended_by`.
 
+        `who` stands for the caller and the burst, as the recorder says.
         A plain method: whoever awaits it in a loop needs no coroutine more around every item.
         """
         recorder = self.recorder
         if not isinstance(item, Attempt):
-            return self.request(
-                session, caller, burst, item.operation, keys, item.args, "", item.role, place, asked_ns=asked_ns
-            )
+            return self.request(session, who, item.operation, keys, item.args, "", item.role, place, asked_ns=asked_ns)
         recorder.attempts = number = recorder.attempts + 1
         flow = session.flow
         if flow is None or flow.performer is not self:
-            flow = session.flow = LoadFlow(self, session, caller)
+            flow = session.flow = LoadFlow(self, session)
         flow.attempt = _new(Attempt, (keys, item.args, f"{recorder.prefix}a{number}", item.role))
-        flow.burst, flow.number, flow.place = burst, number, place
+        flow.who, flow.number, flow.place = who, number, place
         flow.waited = flow.asked_ns = 0
         if self.strategy.scope == "flow":  # what it waits for, its first request waits for
             session.request, flow.asked_ns = "", asked_ns or _monotonic_ns()
@@ -109,8 +109,7 @@ class Performer:
     async def request(
         self,
         session: LoadSession,
-        caller: int,
-        burst: int,
+        who: int,
         operation: str,
         keys: tuple[str, ...],
         args: Mapping[str, Any],
@@ -131,7 +130,7 @@ class Performer:
         session.request = request.id
         session.changed = False
         session.now_at_ms = session.now_max_ms = 0
-        mark = recorder.begin(operation, place, args, role, caller, burst, number, asked_ns or _monotonic_ns(), kind)
+        mark = recorder.begin(operation, place, args, role, who, number, asked_ns or _monotonic_ns(), kind)
         try:
             rule = self.strategy.applied(self.rule, role) if self.divided else self.rule
             reply = await self.strategy.apply(session, request, rule)
@@ -203,23 +202,21 @@ class Performer:
 class LoadFlow:
     """What a flow is given: requests and effects of one attempt. A caller's next attempt reuses it."""
 
-    __slots__ = ("_caller", "_session", "asked_ns", "attempt", "burst", "number", "performer", "place", "waited")
+    __slots__ = ("_session", "asked_ns", "attempt", "number", "performer", "place", "waited", "who")
 
-    def __init__(self, performer: Performer, session: LoadSession, caller: int) -> None:
-        """One for each caller; `attempt`, `number`, `place` and `burst` are set for each attempt."""
+    def __init__(self, performer: Performer, session: LoadSession) -> None:
+        """One for each caller; `attempt`, `number`, `place` and `who` are set for each attempt."""
         self.performer = performer
         self._session = session
-        self._caller = caller
         self.attempt: Attempt
-        self.burst = 0
-        self.number = self.place = self.waited = self.asked_ns = 0
+        self.who = self.number = self.place = self.waited = self.asked_ns = 0
 
     def apply(self, operation: str, **args: Any) -> Awaitable[Reply]:
         """One request on the attempt's keys."""
         attempt, asked_ns = self.attempt, self.asked_ns
         self.asked_ns = 0
         return self.performer.request(
-            self._session, self._caller, self.burst, operation, attempt.keys, args or NOTHING, attempt.id,
+            self._session, self.who, operation, attempt.keys, args or NOTHING, attempt.id,
             attempt.role, self.place, self.number, asked_ns=asked_ns,
         )  # fmt: skip
 
@@ -229,11 +226,11 @@ class LoadFlow:
         recorder, place = performer.recorder, self.place
         began_ns = _monotonic_ns()
         if performer.work_s > 0:
-            mark = recorder.effect(name, place, self._caller, self.burst, self.number, began_ns)
+            mark = recorder.effect(name, place, self.who, self.number, began_ns)
             await performer.work()
             recorder.effect_end(mark, _monotonic_ns())
         else:
-            recorder.instant(name, place, self._caller, self.burst, self.number, began_ns, _monotonic_ns())
+            recorder.instant(name, place, self.who, self.number, began_ns, _monotonic_ns())
 
     async def wait(self) -> bool:
         """Pause for a random time that grows to 16 ms, as between a strategy's own tries."""

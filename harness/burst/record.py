@@ -3,13 +3,12 @@
 Each worker writes into a file that its parent made, unlinked and mapped by both: what a
 killed worker wrote before it died is still there, an operation without its end is `unknown`,
 and nothing is left on disk whoever dies. An entry's head is written before the request is
-sent and its tail after the answer, the status last. 88 bytes an entry: a minute of eighty
+sent and its tail after the answer, of both what it is last. 80 bytes an entry: a minute of eighty
 thousand operations a second stays near 400 MB of disk.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import mmap
 import os
@@ -17,40 +16,41 @@ import struct
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import repeat
 from typing import Any, NamedTuple
 
 from harness.model import NOTHING, Effect, Operation, Reply, Request, Status, UsageError
 
-SIZE = 88
-_HEAD = struct.Struct("<BxxxIIIIIIqq")
-_TAIL = struct.Struct("<qqqqIBB")
-_TAIL_AT = 44
-_ENTRY = struct.Struct("<BxxxIIIIIIqqqqqqIBB6x")
-# Of most requests half of an entry is nought: no role, no arguments, a decision without values. What is not
-# handed over is not converted either: recording costs a large part of a fast command's time.
-_BARE_HEAD = struct.Struct("<BxxxI4xI4xIIqq")
-_BARE_TAIL = struct.Struct("<qqq8xIxB")
-_INSTANT = struct.Struct("<BxxxI4xI4xIIqq16xq13xB6x")
-_pack_head, _pack_bare_head = _HEAD.pack_into, _BARE_HEAD.pack_into
-_pack_tail, _pack_bare_tail = _TAIL.pack_into, _BARE_TAIL.pack_into
-_pack_instant = _INSTANT.pack_into
+SIZE = 80
+# What an entry holds when its request is sent: who, attempt, when, keys, what was said, what was asked for. Then its
+# answer: the instant from and to, when, value, ending. Recording costs a large part of a fast command's time, and each
+# number that is handed over its share: so caller and burst are one, and a word and the kind of what it names. A large
+# integer is sooner made a C long than a long long, which is the same where both have 64 bits.
+_L = "l" if struct.calcsize("l") == 8 else "q"
+_HEAD = struct.Struct(f"@3{_L}II{_L}")
+_TAIL = struct.Struct(f"@5{_L}")
+_INSTANT = struct.Struct(f"@3{_L}I4x{_L}16x{_L}16x")
+_ENDED = struct.Struct(f"@16x{_L}16x")
+_ENTRY = struct.Struct("=3q2I6q")
+_TAIL_AT = _HEAD.size
+_pack_head, _pack_tail, _pack_instant = _HEAD.pack_into, _TAIL.pack_into, _INSTANT.pack_into
+assert _ENTRY.size == _INSTANT.size == _HEAD.size + _TAIL.size == SIZE
 _NO_WORD = 0
-assert _ENTRY.size == _INSTANT.size == SIZE
-assert _HEAD.size == _BARE_HEAD.size == _TAIL_AT
-assert _TAIL.size == _BARE_TAIL.size
-_SEGMENT = (1 << 16) * SIZE
-_POPULATE_WRITE = 23
-"""MADV_POPULATE_WRITE of Linux, which `mmap` has no name for: a whole segment's page faults at once cost less."""
+_KIND_AT, _WORD = 56, (1 << 56) - 1
+"""The bit at which a kind stands over the number of a word."""
+_BURST_AT, _CALLER = 32, (1 << 32) - 1
+"""The bit at which a burst stands over a caller."""
+_SEGMENT = (1 << 14) * SIZE
+"""Bytes: it is a millisecond in which nothing else is done, and larger ones cost no less an entry."""
 _CACHED = 200_000
 
 OPERATION, EFFECT, PROBE = 1, 2, 3
-_OPEN, _OK, _FAILED, _UNKNOWN = 0, 1, 2, 3
-_STATUS = {Status.OK: _OK, Status.FAILED: _FAILED, Status.UNKNOWN: _UNKNOWN}
-_STATUS_OF = {_OPEN: Status.UNKNOWN, _OK: Status.OK, _FAILED: Status.FAILED, _UNKNOWN: Status.UNKNOWN}
-_NONE, _INT, _JSON, _ERROR = 0, 1, 2, 3
+_OPEN, _BARE, _INT, _JSON, _FAILED, _UNKNOWN = range(6)
+"""How an operation ended: not yet; answered without values, with an integer, with others; with an error."""
+_KINDS = range(6)
 
 Mark = tuple[mmap.mmap, int]
-"""Where the tail of an entry goes."""
+"""Where an entry lies."""
 
 
 @contextmanager
@@ -102,30 +102,39 @@ class Recorder:
         self.attempts = 0
         self._fd = entries_fd
         self._words = _Words(words_fd)
-        self._names: dict[str, int] = {}  # of operations, decisions and effects: few, asked for all the time
-        self._map: mmap.mmap
-        self._next = _SEGMENT
-        """Where in the mapped segment the next entry goes: there is none yet, as if one were full."""
+        self._codes: tuple[dict[str, int], ...] = tuple({} for _ in _KINDS)
+        """By kind, names of operations, effects and decisions with it: few, asked for all the time."""
+        self._marks: Iterator[Mark] = iter(())
+        """What is left of the mapped segment: there is none yet, as if one were full."""
 
-    def _segment(self) -> int:
-        """Map the next segment, in which the entry that is about to be written is the first, at 0."""
+    def _segment(self) -> Mark:
+        """Map the next segment, in which the entry that is about to be written is the first."""
         start = self.count * SIZE
-        # Reserve first: writing to a mapped hole of a full disk would kill the process.
+        # Write first: writing to a mapped hole of a full disk would kill the process.
         with _room():
-            _reserve(self._fd, start, _SEGMENT)
-        self._map = mmap.mmap(self._fd, _SEGMENT, offset=start)
-        with contextlib.suppress(OSError, ValueError):  # before 5.14, or no Linux: page after page, as they are written
-            self._map.madvise(_POPULATE_WRITE)
-        return 0
+            _write_nought(self._fd, start, start + _SEGMENT)
+        where = mmap.mmap(self._fd, _SEGMENT, offset=start)
+        self._marks = zip(repeat(where), range(0, _SEGMENT, SIZE))
+        return next(self._marks)
 
     def place(self, keys: tuple[str, ...]) -> int:
         """What stands for these keys in an entry: once for all of an attempt's requests and effects."""
         number = self._words.known.get(keys)
         return self._words.number(keys, keys) if number is None else number
 
-    def _name(self, name: str) -> int:
-        number = self._names[name] = self._words.number(name, name)
-        return number
+    @staticmethod
+    def who(caller: int, burst: int) -> int:
+        """What stands for a caller in a burst."""
+        return burst << _BURST_AT | caller
+
+    @staticmethod
+    def burst_of(who: int) -> int:
+        """The burst of these."""
+        return who >> _BURST_AT
+
+    def _code(self, kind: int, name: str) -> int:
+        code = self._codes[kind][name] = kind << _KIND_AT | self._words.number(name, name)
+        return code
 
     def begin(
         self,
@@ -133,76 +142,85 @@ class Recorder:
         place: int,
         args: Mapping[str, Any],
         role: str,
-        caller: int,
-        burst: int,
+        who: int,
         attempt: int,
         now_ns: int,
         kind: int = OPERATION,
     ) -> Mark:
         """Write that a request is about to be sent. `place` stands for its keys, `attempt` -1 for none."""
-        name = self._names.get(operation) or self._name(operation)
-        at = self._next
-        if at == _SEGMENT:
-            at = self._segment()
-        self._next = at + SIZE
+        try:
+            what = self._codes[kind][operation]
+        except KeyError:
+            what = self._code(kind, operation)
+        said = _NO_WORD if args is NOTHING and not role else self._said(role, args)
+        try:
+            mark = where, at = next(self._marks)
+        except StopIteration:
+            mark = where, at = self._segment()
         self.count += 1
-        where = self._map
-        if role or args:
-            words, plain = self._words, dict(args)
-            role_number = words.number(role, role) if role else _NO_WORD
-            args_number = words.number((None, _as_json("arguments of a request", plain)), plain) if plain else _NO_WORD
-            _pack_head(
-                where, at, kind, name, role_number, place, args_number, caller, burst, attempt, now_ns
-            )  # fmt: skip
-        else:
-            _pack_bare_head(where, at, kind, name, place, caller, burst, attempt, now_ns)
-        return where, at + _TAIL_AT
+        _pack_head(where, at, who, attempt, now_ns, place, said, what)
+        return mark
+
+    def _said(self, role: str, args: Mapping[str, Any]) -> int:
+        if not role and not args:
+            return _NO_WORD
+        plain = dict(args)
+        return self._words.number((None, role, _as_json("arguments of a request", plain)), [role, plain])
 
     def end(self, mark: Mark, reply: Reply, now_ms: int, now_max_ms: int, returned_ns: int) -> None:
         """Write the answer."""
         decision, values = reply
-        number = self._names.get(decision) or self._name(decision)
-        where, at = mark
         if not values:
-            _pack_bare_tail(where, at, now_ms, now_max_ms, returned_ns, number, _OK)
-            return
-        if len(values) == 1 and type(only := values.get("value")) is int:
-            try:
-                _pack_tail(where, at, now_ms, now_max_ms, returned_ns, only, number, _INT, _OK)
-            except struct.error:  # out of 64 bits
-                pass
-            else:
-                return
+            kind, value = _BARE, 0
+        elif type(only := values.get("value")) is int and len(values) == 1:
+            kind, value = _INT, only
+        else:
+            kind, value = _JSON, self._values(values)
+        try:
+            ending = self._codes[kind][decision]
+        except KeyError:
+            ending = self._code(kind, decision)
+        where, at = mark
+        at += _TAIL_AT
+        try:
+            _pack_tail(where, at, now_ms, now_max_ms, returned_ns, value, ending)
+        except struct.error:  # an integer out of 64 bits
+            value, ending = self._values(values), self._code(_JSON, decision)
+            _pack_tail(where, at, now_ms, now_max_ms, returned_ns, value, ending)
+
+    def _values(self, values: Mapping[str, Any]) -> int:
         plain = dict(values)
-        value = self._words.number((None, _as_json("values of a reply", plain)), plain)
-        _pack_tail(where, at, now_ms, now_max_ms, returned_ns, value, number, _JSON, _OK)
+        return self._words.number((None, _as_json("values of a reply", plain)), plain)
 
     def end_badly(self, mark: Mark, status: Status, error: str, now_ms: int, now_max_ms: int, returned_ns: int) -> None:
         """Write that there was no answer but an error. `returned_ns` 0: the caller was told nothing."""
+        kind = _FAILED if status is Status.FAILED else _UNKNOWN
+        where, at = mark
         value = self._words.number(error, error)
-        _pack_tail(*mark, now_ms, now_max_ms, returned_ns, value, 0, _ERROR, _STATUS[status])
+        _pack_tail(where, at + _TAIL_AT, now_ms, now_max_ms, returned_ns, value, kind << _KIND_AT)
 
-    def effect(self, name: str, place: int, caller: int, burst: int, attempt: int, now_ns: int) -> Mark:
+    def effect(self, name: str, place: int, who: int, attempt: int, now_ns: int) -> Mark:
         """Write that an effect is about to begin."""
-        return self.begin(name, place, NOTHING, "", caller, burst, attempt, now_ns, EFFECT)
+        return self.begin(name, place, NOTHING, "", who, attempt, now_ns, EFFECT)
 
     @staticmethod
     def effect_end(mark: Mark, now_ns: int) -> None:
         """Write that it ended."""
         where, at = mark
-        _pack_tail(where, at, 0, 0, now_ns, 0, 0, _NONE, _OK)
+        _ENDED.pack_into(where, at + _TAIL_AT, now_ns)
 
-    def instant(
-        self, name: str, place: int, caller: int, burst: int, attempt: int, began_ns: int, ended_ns: int
-    ) -> None:
+    def instant(self, name: str, place: int, who: int, attempt: int, began_ns: int, ended_ns: int) -> None:
         """Write an effect that takes no time: in one go, there is nothing between its begin and its end."""
-        number = self._names.get(name) or self._name(name)
-        at = self._next
-        if at == _SEGMENT:
-            at = self._segment()
-        self._next = at + SIZE
+        try:
+            what = self._codes[EFFECT][name]
+        except KeyError:
+            what = self._code(EFFECT, name)
+        try:
+            where, at = next(self._marks)
+        except StopIteration:
+            where, at = self._segment()
         self.count += 1
-        _pack_instant(self._map, at, EFFECT, number, place, caller, burst, attempt, began_ns, ended_ns, _OK)
+        _pack_instant(where, at, who, attempt, began_ns, place, what, ended_ns)
 
 
 def _as_json(what: str, plain: dict[str, Any]) -> str:
@@ -212,32 +230,36 @@ def _as_json(what: str, plain: dict[str, Any]) -> str:
         raise UsageError(f"the {what} must be plain JSON, not {plain!r:.60}: {error}") from None
 
 
-def _reserve(fd: int, start: int, length: int) -> None:
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(fd, start, length)
-    else:  # macOS
-        os.pwrite(fd, bytes(length), start)
+def _write_nought(fd: int, start: int, end: int) -> None:
+    """Pages that were written are mapped by many at a time; those that `posix_fallocate` reserves, one by one."""
+    while start < end:
+        start += os.pwrite(fd, bytes(end - start), start)
 
 
 class Entry(NamedTuple):
     """One entry as it lies in the file; numbers stand for words."""
 
-    kind: int
-    operation: int
-    role: int
-    keys: int
-    args: int
-    caller: int
-    burst: int
+    who: int
     attempt: int
     invoked_ns: int
+    keys: int
+    said: int
+    what: int
     now_ms: int
     now_max_ms: int
     returned_ns: int
     value: int
-    decision: int
-    value_kind: int
-    status: int
+    ending: int
+
+    @property
+    def kind(self) -> int:
+        """Whether it is an operation, an effect or a probe; 0 where it was never begun."""
+        return self.what >> _KIND_AT
+
+    @property
+    def burst(self) -> int:
+        """The number of the burst."""
+        return self.who >> _BURST_AT
 
 
 class Reading:
@@ -265,13 +287,14 @@ class Reading:
         self._refresh()
         size = os.fstat(self._fd).st_size
         number = start
-        while (stop is None or number < stop) and number * SIZE < size:
+        while (stop is None or number < stop) and (number + 1) * SIZE <= size:
             wanted = 4096 if stop is None else min(4096, stop - number)
             data = os.pread(self._fd, wanted * SIZE, number * SIZE)
             for fields in _ENTRY.iter_unpack(data[: len(data) // SIZE * SIZE]):
-                if fields[0] == 0:
+                entry = Entry._make(fields)
+                if entry.what == 0:
                     return
-                yield number, Entry._make(fields)
+                yield number, entry
                 number += 1
 
     def end(self, start: int) -> int:
@@ -298,32 +321,36 @@ class Reading:
         """The name of an attempt, or "" for a request that stands alone."""
         return f"{self.worker}-a{number}" if number >= 0 else ""
 
+    def _caller(self, entry: Entry) -> str:
+        return f"{self.worker}.{entry.who & _CALLER}"
+
     def operation(self, number: int, entry: Entry) -> Operation:
         """The operation behind an entry."""
         words = self._words
-        args: Mapping[str, Any] = NOTHING if entry.args == _NO_WORD else words[entry.args]
+        role, args = ("", NOTHING) if entry.said == _NO_WORD else words[entry.said]
         request = Request(
-            words[entry.operation], self.keys(entry.keys), args, f"{self.worker}-{number}",
-            self.attempt(entry.attempt), "" if entry.role == _NO_WORD else words[entry.role],
+            words[entry.what & _WORD], self.keys(entry.keys), args, f"{self.worker}-{number}",
+            self.attempt(entry.attempt), role,
         )  # fmt: skip
-        reply, error = None, ""
-        if entry.value_kind == _ERROR:
-            error = words[entry.value]
-        elif entry.status == _OK:
-            values: Mapping[str, Any] = NOTHING
-            if entry.value_kind == _INT:
-                values = {"value": entry.value}
-            elif entry.value_kind == _JSON:
-                values = words[entry.value]
-            reply = Reply(words[entry.decision], values)
+        status, reply, error = Status.OK, None, ""
+        kind, decision = entry.ending >> _KIND_AT, words[entry.ending & _WORD]
+        if kind == _BARE:
+            reply = Reply(decision)
+        elif kind == _INT:
+            reply = Reply(decision, {"value": entry.value})
+        elif kind == _JSON:
+            reply = Reply(decision, words[entry.value])
+        else:
+            status = Status.FAILED if kind == _FAILED else Status.UNKNOWN
+            error = "" if kind == _OPEN else words[entry.value]
         return Operation(
-            request, f"{self.worker}.{entry.caller}", entry.invoked_ns, entry.returned_ns or None,
-            _STATUS_OF[entry.status], reply, entry.now_ms, entry.now_max_ms, error,
+            request, self._caller(entry), entry.invoked_ns, entry.returned_ns or None,
+            status, reply, entry.now_ms, entry.now_max_ms, error,
         )  # fmt: skip
 
     def effect(self, entry: Entry) -> Effect:
         """The effect behind an entry."""
         return Effect(
-            self._words[entry.operation], self.attempt(entry.attempt), self.keys(entry.keys),
-            entry.invoked_ns, entry.returned_ns or None, f"{self.worker}.{entry.caller}",
+            self._words[entry.what & _WORD], self.attempt(entry.attempt), self.keys(entry.keys),
+            entry.invoked_ns, entry.returned_ns or None, self._caller(entry),
         )  # fmt: skip

@@ -229,13 +229,15 @@ class Worker:
             draw_one, begun, clock, random, known = (
                 performer.scenario.burst, performer.begun, time.monotonic_ns, rng.random, hot.get,
             )  # fmt: skip
-            first, words, session, count = orders.first, self.rendezvous.words, sessions[index], load.keys
+            who, words, session, count = (
+                performer.recorder.who(index, orders.first), self.rendezvous.words, sessions[index], load.keys,
+            )  # fmt: skip
             while (now_ns := clock()) < until and not words[0]:
                 item = draw_one(rng, 1)[0]
                 number = int(random() * count)
                 keys, place = known((item.keys, number)) or heat(item.keys, number)
                 try:
-                    await begun(session, index, first, item, keys, place, now_ns)
+                    await begun(session, who, item, keys, place, now_ns)
                 except BaseException as error:
                     performer.ended_by(error)
                 if session.lost:
@@ -279,7 +281,7 @@ class Worker:
             self.recorder.attempts = number = self.recorder.attempts + 1
             asking = asyncio.ensure_future(
                 performer.request(
-                    sessions[0], 0, burst, request.operation, request.keys, request.args,
+                    sessions[0], self.recorder.who(0, burst), request.operation, request.keys, request.args,
                     f"{self.recorder.prefix}a{number}", request.role, self.recorder.place(request.keys), number, PROBE,
                 )
             )  # fmt: skip

@@ -111,8 +111,7 @@ class HttpPerformer(Performer):
     async def request(  # type: ignore[override]
         self,
         session: HttpSession,
-        caller: int,
-        burst: int,
+        who: int,
         operation: str,
         keys: tuple[str, ...],
         args: Mapping[str, Any],
@@ -128,6 +127,7 @@ class HttpPerformer(Performer):
         It is recorded as begun before anything of it was sent: a service may act on what it has.
         """
         gated, recorder = session.gate is not None, self.recorder
+        burst = recorder.burst_of(who)
         request = Request(operation, keys, args, f"{recorder.worker}-{recorder.count}", attempt, role)
         on_wire = self.on_wire(keys)
         call = self.service.call(request._replace(keys=on_wire))
@@ -136,7 +136,7 @@ class HttpPerformer(Performer):
         call = self.logins.added(call, on_wire)
         session.request = request.id
         began_ns = time.monotonic_ns()
-        mark = recorder.begin(operation, place, args, role, caller, burst, number, asked_ns or began_ns, kind)
+        mark = recorder.begin(operation, place, args, role, who, number, asked_ns or began_ns, kind)
         try:
             held, answer, returned_ns = await self._exchange(session, call, operation)
             told = self.service.told(request, answer)
@@ -187,8 +187,8 @@ class HttpPerformer(Performer):
         attempt = f"{self.recorder.worker}-a{number}"
         with contextlib.suppress(AttemptEnds, NotUnderstood):  # recorded; the probe was not answered
             await self.request(
-                session, 0, burst, request.operation, request.keys, request.args, attempt, request.role,
-                self.recorder.place(request.keys), number, kind,
+                session, self.recorder.who(0, burst), request.operation, request.keys, request.args, attempt,
+                request.role, self.recorder.place(request.keys), number, kind,
             )  # fmt: skip
 
     async def _exchange(self, session: HttpSession, call: Call, operation: str) -> tuple[Held, Answer, int]:

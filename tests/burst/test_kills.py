@@ -178,9 +178,9 @@ def test_what_a_killed_worker_left(tmp_path: Path) -> None:
     with (tmp_path / "entries").open("w+b") as entries, (tmp_path / "words").open("w+b") as words:
         recorder = Recorder(3, entries.fileno(), words.fileno())
         place = recorder.place(("k",))
-        mark = recorder.begin("add", place, NOTHING, "", 0, 7, -1, 100)
+        mark = recorder.begin("add", place, NOTHING, "", recorder.who(0, 7), -1, 100)
         recorder.end(mark, Reply("added"), 0, 0, 110)
-        recorder.begin("add", place, {"by": 2}, "cron", 0, 8, 1, 120)
+        recorder.begin("add", place, {"by": 2}, "cron", recorder.who(0, 8), 1, 120)
         left = left_by(Reading(3, entries.fileno(), words.fileno()), (0, 2), [6, 7, 8, 9])
     assert left.cut == {8, 9}
     ((burst, (operation,)),) = left.open.items()
