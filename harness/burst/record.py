@@ -13,6 +13,7 @@ import json
 import mmap
 import os
 import struct
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -31,15 +32,14 @@ _HEAD = struct.Struct(f"@3{_L}II{_L}")
 _TAIL = struct.Struct(f"@5{_L}")
 _INSTANT = struct.Struct(f"@3{_L}I4x{_L}16x{_L}16x")
 _ENDED = struct.Struct(f"@16x{_L}16x")
-_ENTRY = struct.Struct("=3q2I6q")
+_ENTRY = struct.Struct("<IIqqIII3xBqqqqI3xB")
 _TAIL_AT = _HEAD.size
 _pack_head, _pack_tail, _pack_instant = _HEAD.pack_into, _TAIL.pack_into, _INSTANT.pack_into
 assert _ENTRY.size == _INSTANT.size == _HEAD.size + _TAIL.size == SIZE
+assert sys.byteorder == "little", "two numbers that are written as one are read as two"
 _NO_WORD = 0
-_KIND_AT, _WORD = 56, (1 << 56) - 1
-"""The bit at which a kind stands over the number of a word."""
-_BURST_AT, _CALLER = 32, (1 << 32) - 1
-"""The bit at which a burst stands over a caller."""
+_KIND_AT, _BURST_AT = 56, 32
+"""The bits at which a kind stands over the number of a word, and a burst over a caller."""
 _SEGMENT = (1 << 14) * SIZE
 """Bytes: it is a millisecond in which nothing else is done, and larger ones cost no less an entry."""
 _CACHED = 200_000
@@ -239,27 +239,20 @@ def _write_nought(fd: int, start: int, end: int) -> None:
 class Entry(NamedTuple):
     """One entry as it lies in the file; numbers stand for words."""
 
-    who: int
+    caller: int
+    burst: int
     attempt: int
     invoked_ns: int
     keys: int
     said: int
-    what: int
+    operation: int
+    kind: int
     now_ms: int
     now_max_ms: int
     returned_ns: int
     value: int
+    decision: int
     ending: int
-
-    @property
-    def kind(self) -> int:
-        """Whether it is an operation, an effect or a probe; 0 where it was never begun."""
-        return self.what >> _KIND_AT
-
-    @property
-    def burst(self) -> int:
-        """The number of the burst."""
-        return self.who >> _BURST_AT
 
 
 class Reading:
@@ -292,7 +285,7 @@ class Reading:
             data = os.pread(self._fd, wanted * SIZE, number * SIZE)
             for fields in _ENTRY.iter_unpack(data[: len(data) // SIZE * SIZE]):
                 entry = Entry._make(fields)
-                if entry.what == 0:
+                if entry.kind == 0:
                     return
                 yield number, entry
                 number += 1
@@ -321,19 +314,16 @@ class Reading:
         """The name of an attempt, or "" for a request that stands alone."""
         return f"{self.worker}-a{number}" if number >= 0 else ""
 
-    def _caller(self, entry: Entry) -> str:
-        return f"{self.worker}.{entry.who & _CALLER}"
-
     def operation(self, number: int, entry: Entry) -> Operation:
         """The operation behind an entry."""
         words = self._words
         role, args = ("", NOTHING) if entry.said == _NO_WORD else words[entry.said]
         request = Request(
-            words[entry.what & _WORD], self.keys(entry.keys), args, f"{self.worker}-{number}",
+            words[entry.operation], self.keys(entry.keys), args, f"{self.worker}-{number}",
             self.attempt(entry.attempt), role,
         )  # fmt: skip
         status, reply, error = Status.OK, None, ""
-        kind, decision = entry.ending >> _KIND_AT, words[entry.ending & _WORD]
+        kind, decision = entry.ending, words[entry.decision]
         if kind == _BARE:
             reply = Reply(decision)
         elif kind == _INT:
@@ -344,13 +334,13 @@ class Reading:
             status = Status.FAILED if kind == _FAILED else Status.UNKNOWN
             error = "" if kind == _OPEN else words[entry.value]
         return Operation(
-            request, self._caller(entry), entry.invoked_ns, entry.returned_ns or None,
+            request, f"{self.worker}.{entry.caller}", entry.invoked_ns, entry.returned_ns or None,
             status, reply, entry.now_ms, entry.now_max_ms, error,
         )  # fmt: skip
 
     def effect(self, entry: Entry) -> Effect:
         """The effect behind an entry."""
         return Effect(
-            self._words[entry.what & _WORD], self.attempt(entry.attempt), self.keys(entry.keys),
-            entry.invoked_ns, entry.returned_ns or None, self._caller(entry),
+            self._words[entry.operation], self.attempt(entry.attempt), self.keys(entry.keys),
+            entry.invoked_ns, entry.returned_ns or None, f"{self.worker}.{entry.caller}",
         )  # fmt: skip
