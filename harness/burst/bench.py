@@ -47,6 +47,8 @@ _ASKING = ("probe", "resume")
 """What the first worker is told to do that asks owners and daemons."""
 _SPARE_S = 30.0
 _TICK_S = 0.5
+_LOOK_S = 1.0
+"""So often it is asked in a long judging whether the stores are still what they were: else it is all for nothing."""
 
 
 class Observer(Protocol):
@@ -303,9 +305,10 @@ class Bench:
         tally.contradiction, tally.counterexample = found, explain(evidence, steps, finding)
 
     async def sustained(self, tally: Tally, load: Load) -> None:
-        """A closed loop on a hot key set for `load.duration_s`, judged afterwards."""
+        """A closed loop on a hot key set for `load.duration_s`, judged afterwards. Nothing where a store was lost."""
         try:
-            await self._sustained(tally, load)
+            if await self.stores.lost() is None:
+                await self._sustained(tally, load)
         except asyncio.CancelledError:  # Ctrl-C between two orders: what was judged before stands
             self.interrupted = True
 
@@ -333,20 +336,27 @@ class Bench:
         tally.parts.append(Parts.of_time(begin_ns, load.duration_s))
         groups = Groups(self.fleet.readings, done.spans)
         rest, rest_ms = await self._rest(tally, tally.bound, load, groups.keys)
-        if await self._lost(tally):
-            return
+        lost = await self._lost(tally)
         invariants = [one for one in tally.bound.scenario.invariants() if "sustained" in one.applies]
         every = groups.evidence(tally.bound.scenario.initial_value, rest, rest_ms)
         shown: tuple[tuple[bool, int], Evidence] | None = None
+        looked_s = time.monotonic()
         for judged, evidence in enumerate(every, start=1):
-            finding = judge_evidence(evidence, tally.bound.spec, invariants, "sustained", _VERDICT_ONLY)
-            tally.add(evidence, finding)
-            if finding.broken:  # rather in the domain's words, then rather a small one
-                rank = (not any(finding.breaches.values()), len(evidence.operations))
-                shown = (rank, evidence) if shown is None or rank < shown[0] else shown
+            if lost:  # what a store forgot would be judged as a violation; counted it is all the same
+                tally.count(evidence.operations)
+            else:
+                finding = judge_evidence(evidence, tally.bound.spec, invariants, "sustained", _VERDICT_ONLY)
+                tally.add(evidence, finding)
+                if finding.broken:  # rather in the domain's words, then rather a small one
+                    rank = (not any(finding.breaches.values()), len(evidence.operations))
+                    shown = (rank, evidence) if shown is None or rank < shown[0] else shown
             if judged % 8 == 0:
-                self._progress(Progress("judging", judged, len(groups), "keys", tally.broken))
+                self._progress(Progress("counting" if lost else "judging", judged, len(groups), "keys", tally.broken))
             await asyncio.sleep(0)  # let Ctrl-C through
+            if time.monotonic() - looked_s > _LOOK_S and not lost:
+                if await self.stores.lost() is not None:  # no more can be said; what was judged until now stands
+                    break
+                looked_s = time.monotonic()
         if shown is not None and tally.counterexample is None:
             self.show(tally, shown[1], "sustained")
 

@@ -130,7 +130,28 @@ def test_a_valkey_that_restarts(valkey: PrivateValkey, scenario: str, load: dict
         valkey.kill()
         valkey.start()
 
-    inconclusive(measure(scenario, "atomic", load, befalls, redis_url=valkey.url), DISTURBED)
+    found = measure(scenario, "atomic", load, befalls, redis_url=valkey.url)
+    inconclusive(found, DISTURBED)
+    if load is SUSTAINED:  # nothing of it was judged, and all of it counted
+        assert (found.judged_bursts, found.counts.requests > 0) == (0, True), told(found)
+
+
+def test_a_valkey_that_restarts_while_it_is_judged(valkey: PrivateValkey, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing can be held any more: the judge stops there and then, and what it has judged stands."""
+    monkeypatch.setattr("harness.burst.bench._LOOK_S", 0.0)
+    restarted: list[float] = []
+
+    def progress(now: Progress) -> None:
+        if now.what == "judging" and not restarted:
+            restarted.append(now.done)
+            valkey.kill()
+            valkey.start()
+
+    load = Load(**{**SUSTAINED, "keys": 100})
+    options = StoresOptions(redis_url=valkey.url)
+    found = asyncio.run(run(Cell("counter", "atomic"), load, stores_options=options, control=False, progress=progress))
+    inconclusive(found, "restarted or failed over")
+    assert restarted == [found.judged_bursts], told(found)
 
 
 def test_a_postgres_that_restarts(postgres: PrivatePostgres) -> None:
