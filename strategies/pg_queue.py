@@ -46,6 +46,7 @@ class PgQueue(Strategy):
     earns_its_cost = "six-writers"
     needs = {"postgres": "14"}
     enforces = "owner"
+    repeatable = True  # by the row: what is half done there is not begun again, but after a crash
     tables = TABLES
     statements = frozenset({PUT, ANSWER, FIRST, FOR_UPDATE, SKIP_LOCKED, END, END_WITH})
     one_of = frozenset({PUT, END, END_WITH})
@@ -61,7 +62,6 @@ class PgQueue(Strategy):
     def __init__(self, scenario: Scenario, variant: str = "") -> None:
         """Bind to a scenario."""
         super().__init__(scenario, variant)
-        self.repeatable = variant != "two-transactions"
         if self.guarded:
             self.tables = (*TABLES, ADMITTED)
 

@@ -185,6 +185,7 @@ def test_the_in_process_lock_holds_within_one_process() -> None:
         ("queue", ()),
         ("queue:ack-first", ("crash", "lost-reply")),
         ("queue:no-dedupe", ("crash", "lost-reply", "duplicate")),
+        ("pg-queue:two-transactions", ("crash", "lost-reply")),
         ("naive", ()),
     ],
 )
