@@ -21,6 +21,7 @@ from harness.explore.pct import Pct
 from harness.explore.program import Cast, Cell
 from harness.explore.random_walk import RandomWalk
 from harness.explore.replay import Replay
+from harness.explore.scouting import Scouting
 from harness.explore.search import Search
 from harness.explore.shrink import shrink
 from harness.explore.world import World, unusable
@@ -492,5 +493,7 @@ def searching(options: Options) -> Search:
             return RandomWalk(options.seed, options.most_schedules)
         case "pct":
             return Pct(options.seed, options.most_schedules)
-        case _:
+        case _ if options.every or options.most_switches is not None:
             return Exhaustive(most_switches=options.most_switches)
+        case _:
+            return Scouting(Exhaustive(), RandomWalk(options.seed, options.most_schedules))

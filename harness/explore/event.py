@@ -64,6 +64,12 @@ class Event:
         return touch
 
     @property
+    def news(self) -> Touch:
+        """What of it a poll may find changed: who has only begun to wait inside Redis has changed nothing."""
+        waits = self.blocked and not (self.steps or self.released or self._statements)
+        return NOWHERE if waits else self.touch
+
+    @property
     def did(self) -> tuple[object, ...]:
         """What was done, without what was answered: the same whenever the same schedule is run."""
         return tuple(

@@ -255,7 +255,7 @@ class Machine:
         caller.tried, caller.disturbed = NOWHERE, False
         turn = Turn(self.cast, caller)
         for event in self.events[caller.looked_at :]:
-            if not turn.own(event) and disturbs(event.touch, caller.tried):
+            if not turn.own(event) and disturbs(event.news, caller.tried):
                 caller.disturbed = True
             caller.tried = caller.tried.with_(turn.touched(event))
 
@@ -294,14 +294,14 @@ class Machine:
 
     async def wake(self, event: Event) -> None:
         """After a step: polls that it disturbed, statements that waited for what it gave back."""
-        touch = event.touch
+        touch, news = event.touch, event.news
         for caller in list(self.callers):
             if caller.name == event.choice.caller and event.choice.kind not in TIME_MOVES:
                 if event.index > caller.tries_since:
                     caller.tried = caller.tried.with_(touch)
             elif caller.turn and caller.condition == "parked" and Turn(self.cast, caller).own(event):
                 caller.tried = caller.tried.with_(touch)
-            elif caller.alive and not caller.disturbed and disturbs(touch, caller.tried):
+            elif caller.alive and not caller.disturbed and disturbs(news, caller.tried):
                 caller.disturbed = True
             if caller.condition == "parked" and caller.disturbed:
                 caller.condition = "ready"

@@ -14,9 +14,20 @@ class Search(Protocol):
     `diverged` says what was different when the beginning of a schedule was run once more; "" while nothing was.
     """
 
-    exhausted: bool
-    pruned: int
-    diverged: str
+    @property
+    def exhausted(self) -> bool:
+        """Whether nothing is left."""
+        ...
+
+    @property
+    def pruned(self) -> int:
+        """So many schedules were given up because they are like others."""
+        ...
+
+    @property
+    def diverged(self) -> str:
+        """What was different."""
+        ...
 
     def choose(self, choices: Sequence[Choice], events: Sequence[Event]) -> Choice | None:
         """Which of the choices comes next; None to give this schedule up."""

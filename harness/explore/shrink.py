@@ -57,12 +57,16 @@ async def shrink(first: T, play: Callable[[Sequence[Choice], frozenset[str]], Aw
     """
     until = time.monotonic() + most_s
     best, without, tries, steps = first, frozenset[str](), 0, 0
+    known: set[tuple[tuple[Choice, ...], frozenset[str]]] = set()
     improved = True
     while improved:
         improved = False
         for candidate, left_out in _candidates(best.choices, without):
             if tries == MOST_TRIES or steps > MOST_STEPS or time.monotonic() > until:
                 break
+            if (one := (tuple(candidate), left_out)) in known:
+                continue
+            known.add(one)
             tried = await play(candidate, left_out)
             tries, steps = tries + 1, steps + len(tried.choices)
             if tried.says and tried.sharp >= best.sharp and measure(tried.choices) < measure(best.choices):
@@ -78,19 +82,26 @@ def _candidates(choices: Sequence[Choice], without: frozenset[str]) -> Iterator[
     for place, choice in enumerate(choices):
         if choice.kind not in {"step", "victim", "time"}:
             yield [*choices[:place], *choices[place + 1 :]], without
+    for eighth in range(1, 8):  # from there on one after the other, each as far as it gets
+        yield list(choices[: len(choices) * eighth // 8]), without
+    yield from ((order, without) for order in _joined(choices))
     yield from ((order, without) for order in _interrupted(choices))
-    blocks = list(_blocks(choices))
-    for place in range(2, len(blocks)):  # bring a block to the last one of the same caller
-        for earlier in range(place - 2, -1, -1):
-            if blocks[earlier][0].caller == blocks[place][0].caller:
-                order = [*blocks[: earlier + 1], blocks[place], *blocks[earlier + 1 : place], *blocks[place + 1 :]]
-                yield [choice for block in order for choice in block], without
-                order = [*blocks[:earlier], *blocks[earlier + 1 : place], blocks[earlier], *blocks[place:]]
-                yield [choice for block in order for choice in block], without
-                break
     for place, choice in enumerate(choices):  # a try too early, which came to nothing
         if choice.kind == "step":
             yield [*choices[:place], *choices[place + 1 :]], without
+
+
+def _joined(choices: Sequence[Choice]) -> Iterator[list[Choice]]:
+    """A block and the last one of the same caller's brought together, at the place of the one or of the other."""
+    blocks = list(_blocks(choices))
+    for place in range(2, len(blocks)):
+        for earlier in range(place - 2, -1, -1):
+            if blocks[earlier][0].caller == blocks[place][0].caller:
+                order = [*blocks[: earlier + 1], blocks[place], *blocks[earlier + 1 : place], *blocks[place + 1 :]]
+                yield [choice for block in order for choice in block]
+                order = [*blocks[:earlier], *blocks[earlier + 1 : place], blocks[earlier], *blocks[place:]]
+                yield [choice for block in order for choice in block]
+                break
 
 
 def _interrupted(choices: Sequence[Choice]) -> Iterator[list[Choice]]:
