@@ -13,6 +13,7 @@ from typing import Any
 from harness.explore.blocking import either
 from harness.explore.catalog import UNKNOWN, Catalog, Tables, look_at
 from harness.explore.leases import FAR_MS, Leases
+from harness.explore.leftovers import Leftovers
 from harness.explore.touch import CommandKind, Touch
 from harness.model import CommandRefused, ConnectionLost, StatementRefused
 from harness.stores import (
@@ -62,6 +63,7 @@ class World:
         self.scenario = strategy.scenario
         self.rows = strategy.rows
         self._make_tables = strategy.make_tables
+        self._leftovers = Leftovers(strategy.tables)
         self.base_keys = tuple(base_keys)
         self.prefix = stores.prefix
         self.number = 0
@@ -103,6 +105,7 @@ class World:
             assert self.stores.postgres is not None
             self._monitor = await PostgresConnection.open(self.stores.postgres, self.stores.schema)
             await self._make_tables(self._monitor.sql)
+            await self._leftovers.remember(self._monitor.sql)
             self.catalog = await look_at(self._monitor.sql)
         else:
             assert self.stores.redis is not None
@@ -322,6 +325,8 @@ class World:
 
     async def forget(self, stored: Iterable[str]) -> None:
         """Remove what a schedule left under names that the next one would use, too: a lock for all, say."""
+        if self._monitor is not None:
+            await self._leftovers.clear(self._monitor.sql)
         mark = f":{self.mark}"
         if left := [name for name in stored if name.startswith(self.prefix) and mark not in name]:
             await self._aside.execute("DEL", *left)

@@ -260,3 +260,36 @@ def test_keys_that_a_script_does_not_declare(stage: Stage, tmp_path: Path) -> No
         return Reply("added", {"value": number})"""
     found, _ = stage.explore("counter", strategy(tmp_path, body), Exhaustive, Options())
     assert found.verdict is Verdict.VIOLATED, found.reason
+
+
+TABLES = """
+from harness import *
+COME = "INSERT INTO came VALUES ('all') ON CONFLICT DO NOTHING RETURNING name"
+LEAVE = "UPDATE came SET name = name || '!' WHERE name = 'none'"
+class Mine(Strategy):
+    name = "mine"
+    family = "sql"
+    needs = {"postgres": "14"}
+    tables = (
+        "CREATE TABLE IF NOT EXISTS came (name text PRIMARY KEY)",
+        "INSERT INTO came VALUES ('none') ON CONFLICT DO NOTHING",
+    )
+    statements = frozenset({COME, LEAVE})
+    def claims(self, conditions): return Claim("holds")
+    async def apply(self, session, request, rule):
+        first = (await session.sql(COME)).rows and (await session.sql(LEAVE)).count
+        async with session.transaction("read committed") as tx:
+            state = await self.rows.load(tx, request.keys, lock="none" if first else "rows")
+            outcome = await session.decide(rule, state, request)
+            await self.rows.save(tx, state, outcome.changes)
+            return outcome.reply
+"""
+
+
+def test_a_row_that_is_left(stage: Stage, tmp_path: Path) -> None:
+    """Every schedule finds a strategy's own tables as they were made: what lies there, and what does not."""
+    options = Options(budget_s=60)
+    found, _ = stage.explore("counter", written(tmp_path / "mine.py", TABLES), Exhaustive, options)
+    assert found.verdict is Verdict.VIOLATED, found.reason
+    assert found.first is not None
+    assert found.first.says == "2 adds were acknowledged but the counter shows 1"
