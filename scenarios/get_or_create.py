@@ -110,6 +110,7 @@ class GetOrCreate(Scenario):
     }
     invariant = "of one name there is one row"
     refusals = ("ambiguous",)
+    repeatable = True
     operations = {"get": Signature({}, {"row": str}, "", ("created", "found"))}
     rows = ChildRowLayout(
         "names",
@@ -148,7 +149,7 @@ class GetOrCreate(Scenario):
         rows = state[request.key]
         if rows is None:
             return Outcome({request.key: [request.id]}, created(request.id))
-        return Outcome({}, AMBIGUOUS if len(rows) > 1 else found(rows[0]))
+        return Outcome({}, told(rows, request))
 
     def burst(self, rng: Random, size: int) -> Sequence[Request]:
         """Everybody asks for the same."""

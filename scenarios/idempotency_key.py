@@ -268,11 +268,12 @@ class IdempotencyKey(Scenario):
         "unreleased": "work that has failed keeps its claim, and so everybody else out",
     }
     breaks_under = {
-        "conflict": ("crash", "pause", "lost-reply"),
-        "wait": ("crash", "pause", "lost-reply"),
+        "conflict": ("crash", "pause"),
+        "wait": ("crash", "pause"),
         "kept": ("crash", "lost-reply"),
         "released": ("crash", "lost-reply"),
     }
+    breaks_between = {"conflict": ("lost-reply",), "wait": ("lost-reply",)}
     leases_ms = LEASE_MS
     repeatable = True
     values = VALUES
@@ -305,15 +306,17 @@ class IdempotencyKey(Scenario):
                 return
 
     def invariants(self) -> Sequence[Invariant]:
-        """Once, alike, by somebody, and not locked out."""
+        """Once, alike, by somebody, not locked out, and not let in again."""
         alike = "everybody who is given an answer is given the same one"
         somebody = "with a free key somebody is let through"
         out = "after the lease of a claim nobody is told any more to wait"
+        again = "who tries again after the lease is not let in where somebody was charged"
         return [
             Invariant("one execution", self.invariant, executed_twice),
             Invariant("one answer", alike, answered_differently),
             Invariant("somebody got through", somebody, nobody_got_through, ("burst",)),
             Invariant("not locked out", out, locked_out, ("probe",)),
+            Invariant("not charged again", again, charged_again, ("probe",)),
             *(
                 [Invariant("a failure is in nobody's way", "where one has failed, another gets through", kept_out)]
                 if self.executed in FAILING
@@ -399,3 +402,10 @@ def locked_out(evidence: Evidence) -> Iterator[Breach]:
         if probe.status == "ok" and (probe.reply in (IN_PROGRESS, WAIT, None) or probe.reply.decision == "aborted"):
             said = "nothing" if probe.reply is None else probe.reply.decision
             yield Breach(f"a client that tried again after the lease was answered {said}", (probe.request.id,))
+
+
+def charged_again(evidence: Evidence) -> Iterator[Breach]:
+    """Whoever was charged and not answered: a client that tries again when the lease has run out is charged again."""
+    for probe in evidence.probes:
+        if probe.reply == GO and any(probe.request.key in effect.keys for effect in evidence.effects):
+            yield Breach("a client that tried again after the lease is charged again", (probe.request.id,))

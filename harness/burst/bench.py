@@ -27,7 +27,7 @@ from harness.burst.parts import Parts
 from harness.burst.plan import Load, Orders, draw, is_control, keys_of
 from harness.burst.tally import Tally
 from harness.judge import Budget, Finding, Kind, attributed, contradict, explain, judge_evidence
-from harness.model import Evidence, RaceError, Step, UsageError
+from harness.model import Effect, Evidence, RaceError, Step, UsageError
 from harness.stores import Stores
 
 CHUNK_REQUESTS = 2000
@@ -272,7 +272,7 @@ class Bench:
         self.fleet.forget_steps()
         for burst in records:
             if bounds[orders.cell_of(burst)] is tally.bound:
-                tally.last_bursts[burst] = keys[burst]
+                tally.last_bursts[burst] = keys[burst], records[burst].effects
         tally.silent_since_s = time.monotonic()
 
     def understood(self, bound: Bound, evidence: Evidence) -> Evidence:  # noqa: ARG002 - of race's own stores
@@ -381,10 +381,11 @@ class Bench:
             await asyncio.sleep(_TICK_S)
 
     async def probe(self, tally: Tally, load: Load) -> None:
-        """Ask a sample of keys whether they still work, once every lease has passed."""
+        """Ask a sample of keys whether they still work, once every lease has passed: rather those of killed workers."""
         scenario = tally.bound.scenario
-        sample = [(burst, key) for burst, keys in tally.last_bursts.items() for key in keys][-self.most_probes :]
+        last = dict(sorted(tally.last_bursts.items(), key=lambda each: each[0] in tally.cut))
         tally.last_bursts.clear()
+        sample = [(burst, key) for burst, (keys, _effects) in last.items() for key in keys][-self.most_probes :]
         if not sample or scenario.probe(sample[0][1]) is None or tally.failures or self.interrupted:
             return
         if tally.undecided >= tally.judged:  # whoever gave up all the time is no news when giving up once more
@@ -403,11 +404,16 @@ class Bench:
             self.interrupted = True
             return
         if answer is not None and not await self._lost(tally):
-            self._judge_probes(tally, by_burst(self.fleet.readings[:1], [answer["span"]]))
+            effects = {burst: effects for burst, (_keys, effects) in last.items()}
+            self._judge_probes(tally, by_burst(self.fleet.readings[:1], [answer["span"]]), effects)
 
-    def _judge_probes(self, tally: Tally, records: dict[int, BurstRecord]) -> None:
+    def _judge_probes(
+        self, tally: Tally, records: dict[int, BurstRecord], effects: Mapping[int, Sequence[Effect]]
+    ) -> None:
         for burst, record in records.items():
-            evidence = Evidence(name=str(burst), keys=(), operations=(), probes=record.probes)
+            evidence = Evidence(
+                name=str(burst), keys=(), operations=(), effects=effects.get(burst, ()), probes=record.probes
+            )
             tally.add_probes(evidence, burst)
             if self._observer is not None:
                 self._observer.probes(burst, evidence)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from harness.burst.cells import Bound
@@ -23,7 +23,7 @@ from harness.judge import (
     overlapped,
     weight_of,
 )
-from harness.model import STUCK, Evidence, Operation, RaceError, Status
+from harness.model import STUCK, Effect, Evidence, Operation, RaceError, Status
 
 
 @dataclass(slots=True)
@@ -60,7 +60,8 @@ class Tally(Score):
     """Bursts of which a request was not let in because its login had run out: they count for nothing."""
     cut: set[int] = field(default_factory=set)
     endings: Counter[str] = field(default_factory=Counter)
-    last_bursts: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    last_bursts: dict[int, tuple[tuple[str, ...], Sequence[Effect]]] = field(default_factory=dict)
+    """Their keys, which are to be asked whether they still work, and their effects, which are not to be repeated."""
     sent_ns: dict[str, int] = field(default_factory=dict)
     door: Door | None = None
     silent_since_s: float = 0.0

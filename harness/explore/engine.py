@@ -391,10 +391,10 @@ class Explorer:
         says = _locked_out(finding) if ring else _says(finding) or cast.answered_differently() or ""
         events = list(machine.events)
         if not says and any(event.choice.kind in FAULTS or event.choice.kind == "crash-late" for event in events):
-            says = await self._ask_again(machine)
+            says = await self._ask_again(machine, evidence)
         return Schedule(events, evidence, finding, says, explained=judged, ring=ring)
 
-    async def _ask_again(self, machine: Machine) -> str:
+    async def _ask_again(self, machine: Machine, before_it: Evidence) -> str:
         """Whether a new request gets its answer after a fault, once every lease has passed in silence."""
         machine.faults_left = 0
         for key in machine.cast.names.values():
@@ -411,10 +411,10 @@ class Explorer:
             if asked.reply is None or asked.reply == ABORTED:
                 told = "never answered" if asked.reply is None and not asked.error else asked.error or "aborted"
                 return f"a new request after every lease had passed was {told}"
-            probes = [asked.operation()]
+            probed = Evidence("probe", (key,), (), before_it.effects, probes=[asked.operation()])
             for invariant in self.invariants:
                 if "probe" in invariant.applies:
-                    for breach in breaches_of(invariant, Evidence("probe", (key,), (), probes=probes)):
+                    for breach in breaches_of(invariant, probed):
                         return breach.says
         return ""
 

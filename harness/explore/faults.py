@@ -53,7 +53,7 @@ def possible(machine: Machine) -> list[Choice]:
                     found.append(Choice("crash-late", caller.name))
             elif (
                 (fault == "pause" and at_work)
-                or (fault == "lost-reply" and kind in _LOSABLE)
+                or (fault == "lost-reply" and kind in _LOSABLE and not caller.pending.alone)
                 or (fault == "duplicate" and caller.current is not None and not under_way)
             ):
                 found.append(Choice(fault, caller.name))

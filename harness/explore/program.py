@@ -10,6 +10,7 @@ from harness.explore.catalog import Catalog, Tables
 from harness.explore.session import SHORTEST_MS, ExploreSession, Pending, step
 from harness.explore.world import OWNERS
 from harness.model import (
+    ABORTED,
     DENIED,
     NOTHING,
     PASSED_ON,
@@ -392,9 +393,7 @@ class Cast:
             operation = done.operation()
             known = merged.get(operation.request.id)
             if known is not None:
-                final = self.cell.scenario.final
-                told = sorted((known, operation), key=lambda one: one.reply is None or not final(one.reply))
-                operation = _merged(*sorted(told, key=lambda one: one.reply is None))
+                operation = _merged(*sorted((known, operation), key=self._says_little))
             merged[operation.request.id] = operation
         keys = tuple(self.names.values())
         return Evidence(
@@ -411,6 +410,12 @@ class Cast:
             monotonic_to_unix_ns=self._base_ms * 1_000_000,
         )
 
+    def _says_little(self, delivery: Operation) -> int:
+        """What became of a request is told by an answer, rather a final one; that one delivery gave up says nothing."""
+        if delivery.reply is None or delivery.reply == ABORTED:
+            return 2 + (delivery.reply is not None)
+        return not self.cell.scenario.final(delivery.reply)
+
     def answered_differently(self) -> str | None:
         """Whether two deliveries of one request were told different things."""
         told: dict[str, Reply] = {}
@@ -418,6 +423,7 @@ class Cast:
         for done in self.operations:
             if (
                 done.reply is not None
+                and done.reply != ABORTED  # which answers nothing
                 and final(done.reply)
                 and told.setdefault(done.request.id, done.reply) != done.reply
             ):

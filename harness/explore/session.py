@@ -40,19 +40,23 @@ Kind = Literal[
 class Pending:
     """What a program wants to do next. `words` is what is sent; `shown` is what is printed of it."""
 
-    __slots__ = ("isolation", "kind", "ms", "name", "request", "shown", "words")
+    __slots__ = ("alone", "isolation", "kind", "ms", "name", "request", "shown", "words")
 
     def __init__(
         self, kind: Kind, words: tuple[Any, ...] = (), *, name: str = "", isolation: str = "", ms: float = 0.0,
-        request: Request | None = None,
+        request: Request | None = None, alone: bool = False,
     ) -> None:  # fmt: skip
-        """`name` is the lock's or effect's, or the key whose owner is meant; `request` is what it is asked."""
+        """`name` is the lock's or effect's, or the key whose owner is meant; `request` is what it is asked.
+
+        `alone`: a statement by itself, which commits before it answers, so that no answer of it can be lost before.
+        """
         self.kind: Kind = kind
         self.words = words
         self.name = name
         self.isolation = isolation
         self.ms = ms
         self.request = request
+        self.alone = alone
 
 
 @coroutine
@@ -136,7 +140,7 @@ class ExploreSession(Session):
 
     async def sql(self, statement: str, *args: Any) -> Rows:
         """BEGIN, the statement, COMMIT: one statement is not atomic across rows."""
-        async with _ExploreTransaction(self, "read committed") as tx:
+        async with _ExploreTransaction(self, "read committed", alone=True) as tx:
             return await tx.sql(statement, *args)
 
     # Time, locks, owners
@@ -286,10 +290,11 @@ def _counts(code: CodeType, now: Mapping[str, Any]) -> bool:
 class _ExploreTransaction(Transaction):
     """BEGIN at a named level; COMMIT on leaving, ROLLBACK on an exception: each a step."""
 
-    def __init__(self, session: ExploreSession, isolation: Isolation, name: str = "") -> None:
+    def __init__(self, session: ExploreSession, isolation: Isolation, name: str = "", *, alone: bool = False) -> None:
         self._session = session
         self._isolation: Isolation = isolation
         self._name = name
+        self._alone = alone
 
     async def __aenter__(self) -> Transaction:
         await step(Pending("begin", isolation=self._isolation))
@@ -309,7 +314,9 @@ class _ExploreTransaction(Transaction):
             await step(Pending("rollback"))
 
     async def sql(self, statement: str, *args: Any) -> Rows:
-        rows: Rows = await step(Pending("sql", (statement, *args), name=self._name, isolation=self._isolation))
+        rows: Rows = await step(
+            Pending("sql", (statement, *args), name=self._name, isolation=self._isolation, alone=self._alone)
+        )
         return rows
 
     def note(self, *, reads: State | None = None, writes: State | None = None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import combinations
 from typing import Any
@@ -18,7 +18,7 @@ from harness.burst.plan import Load, draw, keys_of
 from harness.burst.tally import Tally
 from harness.http.site import Site
 from harness.judge import judge_evidence
-from harness.model import Evidence, Operation, RaceError, Reply, StoreUnavailable, UsageError
+from harness.model import Effect, Evidence, Operation, RaceError, Reply, StoreUnavailable, UsageError
 
 _ALONE = 4_000_000_000
 """The number of the burst that is asked one request after the other: no run has so many."""
@@ -109,11 +109,13 @@ class HttpBench(Bench):
                 tally.failures.append(str(refused))
         return await super()._rest(tally, bound, load, keys)
 
-    def _judge_probes(self, tally: Tally, records: dict[int, BurstRecord]) -> None:
+    def _judge_probes(
+        self, tally: Tally, records: dict[int, BurstRecord], effects: Mapping[int, Sequence[Effect]]
+    ) -> None:
         """Of each key the last: whoever met a login that had run out was asked once more."""
         for record in records.values():
             record.probes = list({probe.request.keys: probe for probe in record.probes}.values())
-        super()._judge_probes(tally, records)
+        super()._judge_probes(tally, records, effects)
 
     async def _look_at_idle(self, tally: Tally, bound: Bound, load: Load) -> None:
         """How the service tells that nothing has happened to a key yet: with `0`, say, where the rule has no state."""

@@ -53,7 +53,7 @@ def verify(history: History, subject: Subject, budget_s: float, told: Told | Non
             told(done, len(pieces), broken)
     for piece in history.pieces:
         if piece.probes:
-            score.weigh_probes(Evidence(piece.name, (), (), probes=piece.probes), subject.invariants)
+            score.weigh_probes(Evidence(piece.name, (), (), piece.effects, probes=piece.probes), subject.invariants)
     contradiction = None
     if shown is not None:
         left_s = min(_EXPLAINED_S, max(_LEAST_S, until - time.monotonic()))

@@ -96,6 +96,9 @@ class Scenario:
     together as a whole."""
     breaks_under: Mapping[str, Sequence[str]] = {}
     """Rules that break under these faults whatever the strategy."""
+    breaks_between: Mapping[str, Sequence[str]] = {}
+    """Rules that break under these faults where a strategy takes several messages for one request: one that is cut off
+    between them was not applied, and nobody knows."""
     tables: Mapping[str, Table] = {}
     """Tables of its own, by name: `race compare NAME --table`."""
     executed: str = ""

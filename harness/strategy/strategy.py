@@ -203,6 +203,10 @@ class Strategy(ABC):
         if claim.kind == "holds" and (why := self.forgotten()):
             return replace(claim, kind="breaks", reason=why, breaks_under=())
         claim = self.scenario.claimed(claim, self.scope)
+        if claim.kind == "holds" and self.form is None and self.enforces == "caller":
+            rule = self.scenario.executed or next(iter(self.scenario.all_rules()))
+            between = self.scenario.breaks_between.get(rule, ())
+            claim = replace(claim, breaks_under=tuple(dict.fromkeys((*claim.breaks_under, *between))))
         if claim.kind == "holds" and not (self.repeatable or self.scenario.repeatable):
             return replace(claim, breaks_under=tuple(dict.fromkeys((*claim.breaks_under, "duplicate"))))
         return claim

@@ -12,8 +12,10 @@ import pytest
 import harness.burst.bench
 from harness.burst import Load
 from harness.burst.bench import Bench
+from harness.burst.evidence import BurstRecord
 from harness.burst.record import Reading, Recorder
 from harness.burst.worker import Worker
+from harness.model import Effect
 from harness.strategy.loader import find_scenario
 
 
@@ -40,12 +42,42 @@ def test_what_is_left_of_a_lease_is_waited_for(silent_s: float, wait_s: float, m
     bench.most_probes = 8
     bench.interrupted, bench.blind, bench._rest, bench.one = False, False, rest, one
     tally: Any = SimpleNamespace(
-        bound=SimpleNamespace(scenario=scenario), last_bursts={1: ("user:1",)}, failures=[], undecided=0, judged=1,
-        silent_since_s=100.0 - silent_s,
+        bound=SimpleNamespace(scenario=scenario), last_bursts={1: (("user:1",), ())}, failures=[], undecided=0,
+        judged=1, cut=set(), silent_since_s=100.0 - silent_s,
     )  # fmt: skip
     asyncio.run(bench.probe(tally, Load()))
     assert asked == ["probe"]
     assert slept == [wait_s]
+
+
+def test_keys_of_killed_workers_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many bursts came after; and the answers are judged beside what these bursts have done outside."""
+    asked: list[int] = []
+    judged: dict[int, Any] = {}
+
+    async def rest(*_given: Any) -> tuple[dict[str, Any], int]:
+        return {}, 0
+
+    async def one(*_given: Any, bursts: list[int], **_more: Any) -> dict[str, Any]:
+        asked.extend(bursts)
+        return {"span": (0, 0)}
+
+    async def lost(_tally: Any) -> bool:
+        return False
+
+    monkeypatch.setattr(harness.burst.bench, "by_burst", lambda *_given: {3: BurstRecord()})
+    bench: Any = object.__new__(Bench)
+    bench.most_probes, bench.fleet, bench._observer = 4, SimpleNamespace(readings=[]), None
+    bench.interrupted, bench.blind, bench._rest, bench.one, bench._lost = False, False, rest, one, lost
+    charge = Effect("charge", "a1", ("key:3",), 1, None)
+    tally: Any = SimpleNamespace(
+        bound=SimpleNamespace(scenario=find_scenario("idempotency-key")()), failures=[], undecided=0, judged=1,
+        last_bursts={burst: ((f"key:{burst}",), [charge] if burst == 3 else []) for burst in range(20)}, cut={3, 5},
+        add_probes=lambda evidence, burst: judged.update({burst: evidence.effects}),
+    )  # fmt: skip
+    asyncio.run(bench.probe(tally, Load()))
+    assert asked == [18, 19, 3, 5]
+    assert judged == {3: [charge]}
 
 
 def test_a_probe_is_an_attempt_of_the_worker_that_asks(tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def test_claims_under_faults(stage: Stage, scenario: str) -> None:
     assert wrong == {fault: [] for fault in FAULTS}
 
 
-TWICE = "one request was charged 2 times"
+CHARGED_AGAIN = "a client that tried again after the lease is charged again"
 LOCKED_OUT = "a client that tried again after the lease was answered in progress"
 TWO_CALLS = "the model was called 2 times for 1 credit"
 SILENCE = "a request after two minutes of silence was answered limited"
@@ -148,9 +148,12 @@ SILENCE = "a request after two minutes of silence was answered limited"
         (Cell("invoice-number", "pg-sequence"), "crash", "there is no invoice 1"),
         (Cell("credits", "redis-lock:whole-flow", "check-first"), "crash", TWO_CALLS),
         (Cell("credits", "redis-lock:whole-flow"), "pause", TWO_CALLS),
-        (Cell("idempotency-key", "lua"), "pause", TWICE),
-        (Cell("idempotency-key", "lua", "wait"), "crash", TWICE),
-        (Cell("idempotency-key", "pg-conditional", "wait"), "crash", TWICE),
+        (Cell("idempotency-key", "lua"), "pause", CHARGED_AGAIN),
+        (Cell("idempotency-key", "lua"), "crash", CHARGED_AGAIN),
+        (Cell("idempotency-key", "pg-for-update"), "lost-reply", CHARGED_AGAIN),
+        (Cell("idempotency-key", "watch", "wait"), "lost-reply", CHARGED_AGAIN),
+        (Cell("idempotency-key", "lua", "wait"), "crash", CHARGED_AGAIN),
+        (Cell("idempotency-key", "pg-conditional", "wait"), "crash", CHARGED_AGAIN),
         (Cell("token-rotation", "lua"), "pause", "1 of an honest client's requests were refused"),
         (Cell("idempotency-key", "lua", "kept"), "crash", LOCKED_OUT),
         (Cell("idempotency-key", "pg-for-update", "kept"), "crash", LOCKED_OUT),
@@ -162,6 +165,26 @@ def test_what_a_fault_breaks(stage: Stage, cell: Cell, fault: str, says: str) ->
     assert found.verdict is Verdict.VIOLATED, found.reason
     assert smallest is not None
     assert smallest.says == says
+
+
+@pytest.mark.parametrize(
+    ("strategy", "verdict"), [("lua", "proved"), ("pg-conditional", "proved"), ("pg-for-update", "violated")]
+)
+def test_one_message_is_applied_or_not(stage: Stage, strategy: str, verdict: str) -> None:
+    """A lost reply is of what was applied: in the middle of a transaction nothing was, and the charge is not known."""
+    cell, options = Cell("idempotency-key", strategy), Options(size=1, faults=("lost-reply",))
+    found, _smallest = explored(stage, cell, options)
+    assert str(found.verdict) == verdict, found.reason
+    assert breaks(bind(cell, Load()).claim, options.faults) == (verdict == "violated")
+
+
+@pytest.mark.parametrize("strategy", ["lua", "pg-advisory", "pg-advisory:try", "pg-unique", "actor"])
+def test_a_row_is_got_again(stage: Stage, strategy: str) -> None:
+    """Whoever made it is told so again when the same request comes once more, whatever looks for it."""
+    cell, options = Cell("get-or-create", strategy), Options(size=1, faults=("duplicate",), every=True)
+    found, _smallest = explored(stage, cell, options)
+    assert found.verdict is Verdict.PROVED, found.reason
+    assert not breaks(bind(cell, Load()).claim, options.faults)
 
 
 # double-submit

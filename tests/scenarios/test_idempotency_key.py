@@ -137,6 +137,17 @@ def test_nobody_is_locked_out(decision: str, number: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("decision", "charged", "number"),
+    [("go", KEY, 1), ("go", "key:2", 0), ("replay", KEY, 0), ("in progress", KEY, 0)],
+)
+def test_nobody_is_charged_again(decision: str, charged: str, number: int) -> None:
+    """Whoever is let in after the lease charges: that must not have been done."""
+    probe = operation(ask("begin", "probe"), Reply(decision))
+    effects = (Effect("charge", "a", (charged,), 1, 2),)
+    assert number == len(breaches("not charged again", probes=(probe,), effects=effects))
+
+
+@pytest.mark.parametrize(
     ("replies", "released", "number"),
     [
         ((Reply("go"), Reply("wait")), False, 1),
