@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -32,6 +34,9 @@ _LEAST = 2
 _ROUNDS = 2
 _BURST_SHARE = 0.45
 _OVERHEAD_S = 4.0
+_MOST_KEPT = 0.4
+"""Of a strict budget, what is kept at most for what comes after the load."""
+_NO_TIME = "the budget ran out before its turn"
 _CONTROL_S = 2.0
 """Seconds of sustained load that show, on a small hot key set, whether its control breaks."""
 
@@ -110,11 +115,13 @@ async def compare(
     progress: Callable[[Progress], None] = _quiet,
     then: Callable[[Bound, Stores], Awaitable[bool]] | None = None,
     then_s: float = 0.0,
+    strict: bool = False,
 ) -> Comparison:
     """One scenario under many strategies, in turns, more than once. `names` as for `named`.
 
     `then` is called for each at the end of a whole comparison, while the stores are still there, and says whether
-    it was whole, too; for each of them `then_s` of the budget are kept.
+    it was whole, too; for each of them `then_s` of the budget are kept. Where the budget is `strict`, whoever has not
+    had a turn when it runs out has none, which the comparison says; else every one has all of its turns.
     """
     started, started_at = time.monotonic(), now()
     titles = [*named(names), *whole_flows(scenario, rules, names)]
@@ -131,12 +138,14 @@ async def compare(
         infos = stores.infos
         bench = Bench(stores, fleet, progress)
         slice_s = max(0.2, (budget_s - _OVERHEAD_S) / len(applicable) - then_s) / _ROUNDS
+        limit = Limit(budget_s, started + budget_s if strict else math.inf)
+        kept_s = min(then_s * len(applicable), budget_s * _MOST_KEPT)
         burst_load = dataclasses.replace(load, mode="burst")
         sustained_load = dataclasses.replace(
             load, mode="sustained", duration_s=slice_s * (1 - _BURST_SHARE) * 0.6, work_us=0
         )
         tallies = [(Tally(bound, control_of(bound, load)), Tally(bound, None)) for bound in applicable]
-        await _in_turns(bench, tallies, burst_load, sustained_load, slice_s, progress)
+        await _in_turns(bench, tallies, burst_load, sustained_load, slice_s, progress, limit.less(kept_s))
         others = bench.others()
         lost = await stores.lost()
         whole = not bench.interrupted
@@ -149,9 +158,35 @@ async def compare(
             rows.append(CompareRow(bound.cell.strategy, bound.cell.rule, bound.strategy.store, first, second))
         if then is not None:
             for bound in applicable:
-                whole = whole and await then(bound, stores)
-        duration_s = time.monotonic() - started
-        return Comparison(scenario, rows, apart, list(infos), load.seed, whole, duration_s, started_at, others)
+                if limit.past():
+                    limit.left_out["not explored"] += 1
+                else:
+                    whole = whole and await then(bound, stores)
+        duration_s, reason = time.monotonic() - started, limit.reason(len(applicable))
+        whole = whole and not reason
+        return Comparison(scenario, rows, apart, list(infos), load.seed, whole, duration_s, started_at, others, reason)
+
+
+@dataclasses.dataclass
+class Limit:
+    """When a budget of so many seconds has run out, and how many have been left out of what since."""
+
+    budget_s: float
+    until: float
+    left_out: Counter[str] = dataclasses.field(default_factory=Counter)
+
+    def past(self) -> bool:
+        """Whether it has."""
+        return time.monotonic() > self.until
+
+    def less(self, seconds: float) -> Limit:
+        """The same so much earlier."""
+        return Limit(self.budget_s, self.until - seconds, self.left_out)
+
+    def reason(self, number: int) -> str:
+        """What there was no time for, of so many; "" where there was for all."""
+        parts = [f"{count} were {what}" for what, count in self.left_out.items()]
+        return f"the budget of {self.budget_s:g} s ran out: of {number} rows {', '.join(parts)}" if parts else ""
 
 
 async def _in_turns(
@@ -161,12 +196,21 @@ async def _in_turns(
     sustained_load: Load,
     slice_s: float,
     progress: Callable[[Progress], None],
+    limit: Limit,
 ) -> None:
-    """Each for a moment, one after the other, and all of it more than once."""
+    """Each for a moment, one after the other, and all of it more than once, up to the limit."""
     for number in range(_ROUNDS):
         for place, (bursts, sustained) in enumerate(tallies):
             if bench.interrupted:
                 return
+            if limit.past():
+                if number == 0:
+                    limit.left_out["not loaded"] += 1
+                    bursts.failures.append(_NO_TIME)
+                    sustained.failures.append(_NO_TIME)
+                elif not bursts.failures:
+                    limit.left_out["loaded once instead of twice"] += 1
+                continue
             done = number * len(tallies) + place
             progress(Progress(bursts.bound.strategy.title, done, len(tallies) * _ROUNDS, "turns"))
             until = time.monotonic() + slice_s * _BURST_SHARE

@@ -153,3 +153,5 @@ class Comparison:
     duration_s: float
     started_at: str
     others: float | None = None
+    reason: str = ""
+    """Why it is not complete, where nobody has interrupted it."""

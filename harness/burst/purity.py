@@ -102,7 +102,7 @@ class _Trial:
             raise UsageError(wrong)
         if first.reply.same(second.reply) and alike(dict(first.changes), dict(second.changes)):
             return
-        if stored is before:
+        if repr(stored) == repr(before):
             raise UsageError(
                 f"{where(self._rule)}a rule must decide the same each time: asked twice, {request.operation} gave "
                 f"{_shown(first.changes)} {_said(first.reply)}, then {_shown(second.changes)} {_said(second.reply)}; "

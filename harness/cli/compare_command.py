@@ -149,6 +149,7 @@ def _comparison(
                 progress=progress,
                 then=explore,
                 then_s=KEPT_S,
+                strict=True,
             )
         )
     document = comparison_document(compared, load, explored, reproduce=command_line(context, load.seed))

@@ -91,7 +91,7 @@ def flow_code(document: Document, output: Output) -> int:
 
 def comparison_code(document: Document, output: Output) -> int:
     """The exit code of `race compare`: a failed claim outweighs one that could not be tried."""
-    if not document["complete"]:
+    if not document["complete"] and not document.get("reason"):
         return INTERRUPTED
     met = [row["as_claimed"] for row in document["rows"]]
     if False in met:

@@ -30,7 +30,7 @@ def comparison_screen(document: Document, exit_code: int, paint: Paint = plain) 
         f"{document['scenario']} under {under}, {plural(load['processes'], 'process')}, bursts of {load['burst_size']}"
     )
     if not document["complete"]:
-        head += ", interrupted"
+        head += ", not complete" if document.get("reason") else ", interrupted"
     lines = [paint(head, "bold"), ""]
     layout = _Layout.of([cells(row, document) for row in document["rows"]])
     for heading, rows in groups(document):
@@ -49,6 +49,8 @@ def comparison_screen(document: Document, exit_code: int, paint: Paint = plain) 
         reasons = [f"{names}: they do not apply (race list {shlex.split(document['reproduce'])[2]} says why)"]
     for left_out in reasons:
         lines += labelled("Left out", left_out, paint, _INDENT)
+    if document.get("reason"):
+        lines += labelled("Not all", f"{document['reason']}; give more with --budget SECONDS", paint, _INDENT)
     for label, text in [*failures(document), *advice(document), *minded(document)]:
         lines += labelled(label, text, paint, _INDENT)
     lines += last_line("Again", document["reproduce"], exit_code, document["duration_s"], paint, _INDENT)

@@ -156,7 +156,10 @@ def _checked(document: Document) -> str:
 
 
 def _cut_short(document: Document) -> str:
-    return "" if document.get("complete", True) else " (interrupted)"
+    if document.get("complete", True):
+        return ""
+    late = document["schema"].startswith("race.comparison/") and document.get("reason")
+    return " (not complete)" if late else " (interrupted)"
 
 
 _COMMANDS = {

@@ -23,7 +23,8 @@ def comparison_markdown(document: Document) -> str:
         f" race {environment['race']}, {document['started_at']}."
     )
     if not document["complete"]:
-        lines += ["", "**Interrupted: these figures are incomplete.**"]
+        why = escaped(document.get("reason") or "interrupted")
+        lines += ["", f"**Incomplete: {why}.**"]
     for heading, rows in groups(document):
         lines += ["", f"## {escaped(heading.replace('  ', ', '))}", ""]
         lines.append(table_row([name for _first, _second, name in COLUMNS]))

@@ -91,6 +91,7 @@ def comparison_document(
         "started_at": compared.started_at,
         "duration_s": round(compared.duration_s, 3),
         "complete": compared.complete,
+        "reason": compared.reason,
     }
 
 

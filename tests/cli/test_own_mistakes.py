@@ -120,6 +120,11 @@ MISTAKES = {
         ("rule.py:6: a rule must decide the same each time: asked twice, go gave {'thing': 0} done, then {'thing': 1} "
         "done; what is drawn or counted belongs into the request's arguments, the time is now_ms"),
     ),
+    "a rule that throws dice now and then": (
+        *(RULE.replace("state[request.key] + 1}", "next(DRAWN)}") + "\nDRAWN = iter((0, 0, 1))\n", "naive"),
+        ("rule.py:6: a rule must decide the same each time: asked twice, go gave {'thing': 0} done, then {'thing': 1} "
+        "done; what is drawn or counted belongs into the request's arguments, the time is now_ms"),
+    ),
     "a state that is another one in JSON": (
         *(RULE.replace("initial_value = 0", "initial_value = {1: 0}").replace(
             "state[request.key] + 1}", "{1: state[request.key].get(1, 5)}}"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from harness.burst import Cell, Counts, Load
+from harness.cli.failure import FOUND, INCONCLUSIVE, OK
+from harness.cli.output import comparison_code
 from harness.judge.explain import Explanation, Row
 from harness.model import Claim, Verdict
 from harness.report import (
@@ -19,6 +22,7 @@ from harness.report import (
     result_screen,
 )
 from harness.report.interleaving import text_of
+from harness.report.kept import run_line
 from harness.results import comparison_document, result_document
 from tests import measurements
 
@@ -141,6 +145,18 @@ def test_screen_of_a_failed_comparison(snapshot: Snapshot) -> None:
     ]
     document = comparison(rows=rows, not_applicable=[], complete=False)
     snapshot("compare-failed.txt", in_80_columns(comparison_screen(document, 1)))
+
+
+def test_a_comparison_whose_budget_ran_out() -> None:
+    """What is there is shown, and what is not there is said: it is no interrupt, nor complete."""
+    reason = "the budget of 9 s ran out: of 7 rows 3 were not explored"
+    document = comparison(complete=False, reason=reason)
+    text = " ".join(in_80_columns(comparison_screen(document, 0)).split())
+    assert ", not complete" in text
+    assert f"Not all {reason}; give more with --budget SECONDS" in text
+    assert f"**Incomplete: {reason}.**" in comparison_markdown(document)
+    assert run_line(1, "a.json", document)["found"].endswith(" (not complete)")
+    assert comparison_code(document, SimpleNamespace(exit_zero=False)) in {OK, FOUND, INCONCLUSIVE}  # type: ignore[arg-type]
 
 
 def test_screen_of_a_comparison_that_was_disturbed(snapshot: Snapshot) -> None:
