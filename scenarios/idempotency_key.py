@@ -252,6 +252,7 @@ class IdempotencyKey(Scenario):
     symptoms = {
         "charged twice": "--strategy naive",
         "charged again, although the answer was stored": "--strategy watch --rule cached",
+        "charged again by a client that tried again": "--strategy lua --faults crash",
         "it failed once, and the client waits for ever": "--strategy watch --rule unreleased",
         "409 for ever after a crash": "--strategy lua --rule kept --faults crash",
     }
@@ -284,6 +285,7 @@ class IdempotencyKey(Scenario):
     }
     forms = forms_of("conflict")
     other_forms = {"wait": forms_of("wait"), "kept": forms_of("kept")}
+    untranslated = {"released": "begin and complete are those of wait: new is only a caller that gives its claim back"}
 
     def burst(self, rng: Random, size: int) -> Sequence[Attempt]:
         """The same request several times; of more than three the last differs, or the work of the first one fails."""

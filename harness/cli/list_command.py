@@ -92,6 +92,7 @@ def _of_scenario(kind: type[Scenario], cells: Iterable[LibraryCell]) -> Document
         "tables": {name: table.title for name, table in scenario.all_tables().items()},
         "roles": list(scenario.roles),
         "wrong": dict(scenario.wrong),
+        "not_shown": list(scenario.not_shown),
         "invariant": scenario.invariant,
         "invariants": [{"name": invariant.name, "says": invariant.says} for invariant in scenario.invariants()],
         "processes": Conditions().processes,
@@ -163,6 +164,8 @@ def _scenario_lines(document: Document) -> Iterator[str]:
         yield from _entry(invariant["name"], invariant["says"], 26)
     if not document["invariants"]:
         yield from _entry("order", document["invariant"] or "some one-at-a-time order explains every reply", 26)
+    for what in document["not_shown"]:
+        yield from _entry("not shown", what)
     yield ""
     yield f"Claims, with {document['processes']} processes"
     right = [cell for cell in document["cells"] if cell["rule"] not in document["wrong"]]

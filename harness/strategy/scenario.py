@@ -80,6 +80,10 @@ class Scenario:
     forms: Mapping[str, Forms | NotExpressible] = {}
     other_forms: Mapping[str, Mapping[str, Forms | NotExpressible]] = {}
     """The forms of each rule that is not the default one, by rule and family."""
+    not_shown: Sequence[str] = ()
+    """What looks alike and cannot be expressed here, and why."""
+    untranslated: Mapping[str, str] = {}
+    """Why a rule that is not the default one has no forms."""
     claims: Mapping[str, Claim] = {}
     """What a strategy claims here, by its title, where that differs from what it says itself."""
     roles: Sequence[str] = ()
@@ -147,9 +151,16 @@ class Scenario:
         """
         self.executed = rule
         if rule != next(iter(self.all_rules())):
-            missing = NotExpressible(f"rule {rule} has no native form of this family")
-            self.forms = {**dict.fromkeys(self.forms, missing), **self.other_forms.get(rule, {})}
+            missing = {family: NotExpressible(self._untranslated(rule, family)) for family in self.forms}
+            self.forms = {**missing, **self.other_forms.get(rule, {})}
         return self
+
+    def _untranslated(self, rule: str, family: str) -> str:
+        if rule in self.wrong:
+            return "the rule breaks under every strategy: translated, it would, too"
+        if family == "procedure":
+            return f"the function in the database is that of rule {next(iter(self.all_rules()))}"
+        return self.untranslated.get(rule, f"rule {rule} has no native form of this family")
 
     def spec(self, rule: str) -> Rule:
         """What is right, where that is not the executed rule named `rule`."""

@@ -7,6 +7,8 @@ about what is tricky but safe.
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from harness.model import Claim
     from tests.burst.conftest import Loads
     from tests.conftest import Ended
+
+ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = [pytest.mark.load, pytest.mark.xdist_group("load")]
 
@@ -123,3 +127,13 @@ def test_inserts_that_deadlock_in_an_exclusion_constraint(race: Callable[..., En
         if found["counts"]["errors"]:
             break
     assert {*found["counts"]["errors"]} == {"40P01"}
+
+
+def test_what_only_a_load_shows(race: Callable[..., Ended]) -> None:
+    """As docs/choosing.md says of an exclusion constraint: of many that insert at once it ends some with 40P01."""
+    page = (ROOT / "docs" / "choosing.md").read_text(encoding="utf-8")
+    (words,) = re.findall(r"which only a load shows, .*\n`race (run booking .*)`", page)
+    ended = race(*words.split(), "--seed", "1", "--json")
+    found = json.loads(ended.stdout)
+    assert (ended.code, found["verdict"], found["as_claimed"]) == (0, "held", True), ended.stderr
+    assert found["counts"]["errors"]["40P01"] > 0

@@ -47,6 +47,25 @@ def test_every_scenario_says_how_it_is_noticed() -> None:
     assert {kind.earns_its_cost for kind in strategies()} <= {"", *known}
 
 
+def test_what_is_not_shown(race: Race) -> None:
+    """It is said where the scenario is listed, and on the page where people look for their bug."""
+    page = " ".join((ROOT / "docs" / "your-bug.md").read_text(encoding="utf-8").split())
+    told = {kind.name: kind.not_shown for kind in scenarios() if kind.not_shown}
+    assert {"team-move", "credits"} <= told.keys()
+    for name, sentences in told.items():
+        listed = " ".join(race("list", name).stdout.split())
+        for sentence in sentences:
+            assert f"not shown {sentence}" in listed
+            assert f"* `{name}`: {sentence}." in page
+
+
+def test_why_a_rule_has_no_native_form(race: Race) -> None:
+    """It breaks anyway, or only its caller differs: nobody is told just that there is none."""
+    for name in (kind.name for kind in scenarios()):
+        cells = json.loads(race("list", name, "--json").stdout)["cells"]
+        assert [cell for cell in cells if "has no native form" in cell["reason"]] == []
+
+
 def test_list_a_strategy(race: Race) -> None:
     """Its variants and its cells: with every variant where that is asked for; a script's as a bundled one's."""
     shown = race("list", "redis-lock").stdout
