@@ -134,9 +134,8 @@ async def look_postgres(target: PostgresTarget, *, embedded: bool) -> StoreInfo:
     number = version.split(" ", 1)[0]
     _refuse_old(where, "PostgreSQL", number)
     if not may_create:
-        raise StoreUnavailable(
-            f"{where}: {target.user} may not create a schema: GRANT CREATE ON DATABASE {database} TO {target.user}"
-        )
+        grant = f'GRANT CREATE ON DATABASE "{database}" TO "{target.user}"'
+        raise StoreUnavailable(f"{where}: {target.user} may not create a schema: {grant}")
     durability = f"fsync {fsync}, synchronous_commit {commit}" + ("" if pages == "on" else ", full_page_writes off")
     return StoreInfo("postgres", "PostgreSQL", number, embedded, durability, started, 0, max(0, int(room)))
 

@@ -59,14 +59,16 @@ class RedisNamespace:
         self._renewing: asyncio.Task[None] | None = None
 
     async def create(self) -> None:
-        """Mark the prefix as ours, sweep what dead runs left. Raises StoreUnavailable."""
+        """Sweep what dead runs left, mark the prefix as ours. Raises StoreUnavailable."""
         try:
             async with asyncio.timeout(_ANSWER_S), _redis(self._target) as connection:
-                await connection.execute("SET", self._alive, MARK, "EX", ALIVE_S)
-                await connection.execute("SET", self._mark, MARK)
+                # What removes comes before what writes: who may not do the one leaves nothing behind by the other.
+                await connection.execute("UNLINK", self._alive)
                 await self._sweep(connection)
                 await logins.sweep_redis(connection, self._target)
                 await functions.sweep(connection, self._target)
+                await connection.execute("SET", self._alive, MARK, "EX", ALIVE_S)
+                await connection.execute("SET", self._mark, MARK)
         except CommandRefused as refused:
             raise StoreUnavailable(refused_by_redis(self._where, refused)) from None
         except StoreFault as lost:
@@ -162,27 +164,33 @@ def no_room(where: str) -> str:
     return f"{where} hangs up: raise its maxclients, or end other clients"
 
 
+_REFUSALS = {
+    "WRONGPASS": "refuses the user or password: put the right ones into --redis-url",
+    "NOAUTH": "refuses the user or password: put the right ones into --redis-url",
+    "READONLY": "is read-only: give the address of its primary",
+    "OOM": "is full: raise its maxmemory, or use another one",
+    "MISCONF": "refuses writes because it cannot save: make room on its disk",
+    "MOVED": "is a cluster: race needs a single server",
+    "CROSSSLOT": "is a cluster: race needs a single server",
+    "CLUSTERDOWN": "is a cluster: race needs a single server",
+}
+
+
 def refused_by_redis(where: str, refused: CommandRefused) -> str:
     """Why a server that answers cannot be used, and what to do."""
     match refused.code:
-        case "WRONGPASS" | "NOAUTH":
-            return f"{where} refuses the user or password: put the right ones into --redis-url"
+        case code if code in _REFUSALS:
+            return f"{where} {_REFUSALS[code]}"
         case "ERR" if "AUTH" in str(refused).upper():
             return f"{where} takes no password: leave it out of --redis-url"
+        case "ERR" if "DB index" in str(refused):
+            return f"{where} has no such database: put another number at the end of --redis-url"
         case "ERR" if NO_ROOM in str(refused):
             return no_room(where)
         case "NOPERM":
             return f"{where}: this user lacks rights ({refused}): give it +@all -@admin +info ~race:*"
-        case "READONLY":
-            return f"{where} is read-only: give the address of its primary"
-        case "OOM":
-            return f"{where} is full: raise its maxmemory, or use another one"
-        case "MISCONF":
-            return f"{where} refuses writes because it cannot save: make room on its disk"
         case "LOADING" | "BUSY":
             return f"{where} is busy ({refused}): try again when it is done"
-        case "MOVED" | "CROSSSLOT" | "CLUSTERDOWN":
-            return f"{where} is a cluster: race needs a single server"
         case _:
             return f"{where} refuses to be used: {refused}"
 

@@ -23,6 +23,8 @@ def valkey() -> Iterator[PrivateValkey]:
         server = PrivateValkey(Path(folder), ("--maxclients", "16"), port=free_port())
         server.execute("ACL", "SETUSER", "reader", "on", ">hunter2", "~*", "+@read", "+@connection", "+info")
         server.execute("ACL", "SETUSER", "plain", "on", ">hunter2", "~race:*", "+@all", "-@admin", "-@scripting")
+        for user, missing in (("no-scan", "-scan"), ("no-unlink", "-unlink")):
+            server.execute("ACL", "SETUSER", user, "on", ">hunter2", "~race:*", "+@all", missing)
         yield server
         server.kill()
 
@@ -65,6 +67,23 @@ def test_a_user_who_may_not(race: Race, valkey: PrivateValkey, words: tuple[str,
     assert (ended.code, ended.stdout, ended.stderr.count("\n")) == (3, "", 1)
     assert said in ended.stderr
     assert "hunter" not in ended.stderr
+
+
+@pytest.mark.parametrize(("user", "command"), [("no-scan", "scan"), ("no-unlink", "unlink")])
+def test_who_is_refused_leaves_nothing(race: Race, valkey: PrivateValkey, user: str, command: str) -> None:
+    """Who may write and not find or remove it again is refused before anything is written."""
+    url = f"redis://{user}:hunter2@127.0.0.1:{valkey.port}"
+    ended = race("explore", "counter", "--strategy", "naive", "--redis-url", url)
+    assert (ended.code, ended.stdout) == (3, "")
+    assert f"no permissions to run the '{command}' command" in ended.stderr
+    assert valkey.execute("KEYS", "race:*") == []
+
+
+def test_no_such_database(race: Race, valkey: PrivateValkey) -> None:
+    """A number that the server does not have."""
+    ended = race("explore", "counter", "--strategy", "naive", "--redis-url", f"{valkey.url}?db=99")
+    says = f"Redis at {valkey.socket} has no such database: put another number at the end of --redis-url"
+    assert (ended.code, ended.stdout, ended.stderr) == (3, "", f"race: {says}\n")
 
 
 def test_rights_that_one_strategy_needs(race: Race, valkey: PrivateValkey) -> None:

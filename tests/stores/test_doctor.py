@@ -62,7 +62,7 @@ def test_rights_are_tried_one_by_one(
         "functions": ("warning", "ACL SETUSER few +@scripting"),
         "CLIENT": ("warning", "ACL SETUSER few +client"),
         "roles": ("warning", 'ALTER ROLE "guest" CREATEROLE'),
-        "server": ("failed", "GRANT CREATE ON DATABASE postgres TO guest"),
+        "server": ("failed", 'GRANT CREATE ON DATABASE "postgres" TO "guest"'),
         "schemas": ("failed", 'GRANT CREATE ON DATABASE "postgres" TO "guest"'),
         "tables": ("untried", ""),
         "row locks": ("untried", ""),
