@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import shlex
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli import completion
+from harness.cli import output as out
+from harness.cli.options import exports_of, table_options
 from harness.model import Conditions
+from harness.results.save import check_file
 from harness.strategy import store_of
 from harness.strategy.library import LibraryCell, cells_of_scenario, cells_of_strategy, grouped
 from harness.strategy.loader import find_either, scenarios, strategies
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from harness.model import Claim
     from harness.strategy import Scenario, Strategy
 
@@ -29,8 +34,12 @@ Document = dict[str, Any]
 @click.argument("name", required=False, shell_complete=completion.either)
 @click.option("--variants", is_flag=True, help="With a name: under every variant, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def command(name: str | None, variants: bool, as_json: bool) -> None:
+@table_options
+def command(name: str | None, variants: bool, as_json: bool, **options: Path | None) -> None:
     """List scenarios by what goes wrong and strategies by family; with NAME, what is claimed of each cell of it."""
+    exports = exports_of(options)
+    for path in exports.values():
+        check_file(path)
     lines: Iterable[str]
     if name is None:
         document = _everything()
@@ -43,7 +52,10 @@ def command(name: str | None, variants: bool, as_json: bool) -> None:
         else:
             document = _of_scenario(found, cells_of_scenario(found, variants=variants))
             lines = [*_scenario_lines(document), *([] if variants else _variants_line(document["scenario"]))]
-    click.echo(json.dumps(document, indent=2) if as_json else "\n".join(lines))
+    again = ["race", "list", *([name] if name else []), *(["--variants"] if name and variants else [])]
+    document = {"schema": "race.library/1", **document, "reproduce": shlex.join(again)}
+    click.echo(out.as_json(document) if as_json else "\n".join([*lines, ""]), nl=False)
+    out.export(document, exports)
 
 
 # Documents

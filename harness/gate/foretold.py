@@ -33,6 +33,7 @@ def foretell(plan: Plan, stores: StoresOptions) -> Document:
         read_schedule(path)
     replays = [*map(str, kept), *map(str, saved)]
     return {
+        "schema": "race.plan/1",
         "config": str(plan.path),
         "seed": plan.seed,
         "schedules": replays,

@@ -13,6 +13,7 @@ from harness.report.flow import flow_csv, flow_markdown
 from harness.report.flows import flows_csv, flows_markdown
 from harness.report.isolation import isolation_csv, isolation_markdown
 from harness.report.kept import runs_csv, runs_markdown
+from harness.report.library import library_csv, library_markdown
 from harness.report.markdown import comparison_markdown
 from harness.report.matrix import matrix_csv, matrix_markdown
 from harness.report.single_markdown import exploration_markdown, result_markdown
@@ -44,6 +45,7 @@ _FORMS: Mapping[str, Mapping[str, Form]] = {
     "flow": {"markdown": flow_markdown, "csv": flow_csv, "html": page},
     "check": {"markdown": check_markdown, "csv": check_csv, "html": page},
     "runs": {"markdown": runs_markdown, "csv": runs_csv, "html": page},
+    "library": {"markdown": library_markdown, "csv": library_csv, "html": page},
     "explanation": {"markdown": explanation_markdown},
     "matrix": {"markdown": matrix_markdown, "csv": matrix_csv, "html": page},
     "difference": {"markdown": difference_markdown, "csv": difference_csv, "html": page},

@@ -19,6 +19,8 @@ SCHEMAS = {
     "doctor": "doctor-1.json",
     "runs": "runs-1.json",
     "difference": "difference-1.json",
+    "library": "library-1.json",
+    "plan": "plan-1.json",
 }
 """Name on the command line to file; the number is the version in the document's `schema`."""
 

@@ -32,6 +32,9 @@ def test_the_first_file_passes_when_explored(race: Race) -> None:
     where = race("check", "--dry-run", "--redis-url", "redis://:secret@127.0.0.1:1")
     assert "double-submit under lua, on Redis at 127.0.0.1:1\n" in where.stdout
     assert "secret" not in where.stdout
+    document = json.loads(race("check", "--dry-run", "--json").stdout)
+    Draft202012Validator(json.loads(schema_text("plan"))).validate(document)
+    assert [cell["name"] for cell in document["cells"]] == ["double-submit under lua", "double-submit under naive"]
 
 
 @pytest.mark.load

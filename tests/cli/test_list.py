@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 import json
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 from typing import Any
 
+import pytest
+from jsonschema import Draft202012Validator
+
+from harness.results.schema import schema_text
 from harness.strategy.loader import scenarios, strategies
 
 STORES = {"redis", "postgres", "process", "own", ""}
@@ -89,3 +95,33 @@ def test_rules_that_always_break(race: Race) -> None:
     cells = {(cell["strategy"], cell["rule"]): cell["claim"] for cell in document["cells"]}
     assert cells["lua", "guarded"] == "holds"
     assert cells["lua", "blind"] == "breaks"
+
+
+@pytest.mark.parametrize(
+    ("words", "last"),
+    [
+        ((), {"kind": "strategy", "name": "pg-queue"}),
+        (("double-submit",), {"scenario": "double-submit", "strategy": "pg-queue", "rule": "replace"}),
+        (("redis-lock", "--variants"), {"scenario": "text", "strategy": "redis-lock:reentrant"}),
+    ],
+)
+def test_every_format(race: Race, words: tuple[str, ...], last: dict[str, str]) -> None:
+    """The same data as JSON that follows its schema, CSV, Markdown and a page, with the command that makes it."""
+    forms = ("json", "csv", "markdown", "html")
+    ended = race("list", *words, "--json", *itertools.chain(*((f"--export-{form}", f"it.{form}") for form in forms)))
+    document = json.loads(ended.stdout)
+    Draft202012Validator(json.loads(schema_text("library"))).validate(document)
+    assert (ended.code, json.loads(Path("it.json").read_text())) == (0, document)
+    rows = list(csv.DictReader(Path("it.csv").read_text().splitlines()))
+    assert last.items() <= rows[-1].items()
+    assert len(rows) == len(document.get("cells") or [*document["scenarios"], *document["strategies"]])
+    for form in ("markdown", "html"):
+        text = unescape(Path(f"it.{form}").read_text())
+        assert " ".join(["race", "list", *words]) in text
+        assert all(row["strategy" if "strategy" in row else "name"] in text for row in rows)
+
+
+def test_a_file_that_cannot_be_written(race: Race) -> None:
+    """One line, before anything is printed."""
+    ended = race("list", "--export-csv", "none/it.csv")
+    assert (ended.code, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)

@@ -1,4 +1,4 @@
-"""What the pages about kept runs show: two of them compared, and the list of all."""
+"""What the pages show that measured nothing: two kept runs compared, the list of all, and what there is to run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from harness.report import difference, kept
+from harness.report import difference, kept, library
 from harness.report.figures import count, plural
 from harness.report.html.views import ENDS, TONES
 
@@ -70,6 +70,23 @@ def runs_view(document: Document) -> View:
     }
 
 
+def library_view(document: Document) -> View:
+    """The page of `race list`."""
+    title, tables, facts = library.title(document), library.tables(document), list(library.facts(document))
+    return {
+        **(common := _common("list", title, f"{sum(len(table.rows) for table in tables):,} lines")),
+        "tables": tables,
+        "facts": facts,
+        "again": [("The list", document["reproduce"])],
+        "where": [("race", common["version"])],
+        "contents": [
+            *([("about", "What it is")] if facts else []),
+            *((f"table-{place}", table.title) for place, table in enumerate(tables, 1)),
+            *ENDS,
+        ],
+    }
+
+
 def _results(folder: str) -> list[str]:
     """The option that says where they are kept, unless it is the usual place."""
     results = folder.rpartition("/")[0]
@@ -84,4 +101,8 @@ def _common(command: str, title: str, subtitle: str) -> View:
     return {"command": command, "title": title, "subtitle": subtitle, "version": own}
 
 
-KEPT_VIEWS: Mapping[str, Callable[[Document], View]] = {"difference": difference_view, "runs": runs_view}
+KEPT_VIEWS: Mapping[str, Callable[[Document], View]] = {
+    "difference": difference_view,
+    "runs": runs_view,
+    "library": library_view,
+}
