@@ -46,8 +46,10 @@ def facts(document: Document) -> Iterator[tuple[str, str]]:
 def tables(document: Document) -> list[Table]:
     """Of everything scenarios and strategies; of one its cells."""
     if "cells" in document:
-        heads = [name.replace("_", " ") for name in _CELL_FIELDS]
-        return [Table(f"Claims, with {document['processes']} processes", heads, list(_cells(document)))]
+        first = 1 if "scenario" in document else 0  # it is the title
+        heads = [name.replace("_", " ") for name in _CELL_FIELDS[first:]]
+        rows = [cell[first:] for cell in _cells(document)]
+        return [Table(f"Claims, with {document['processes']} processes", heads, rows)]
     scenarios = [
         [row["name"], row["goes_wrong"], row["summary"], ", ".join(row["rules"])] for row in document["scenarios"]
     ]

@@ -444,3 +444,25 @@ def test_in_a_browser(tmp_path: Path) -> None:
     )  # fmt: skip
     complaints = [line for line in seen.stderr.splitlines() if "CONSOLE" in line]
     assert ["forbidden.html" in line and "Content Security Policy" in line for line in complaints] == [True]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+def test_a_comparison_fits_a_small_screen(tmp_path: Path) -> None:
+    """Of every strategy no column has to be scrolled to, 1,000 pixels wide; a narrower one must be."""
+    assert CHROMIUM is not None
+    kept = json.loads((documents.ROOT / "results" / "double-submit.json").read_text())
+    (tmp_path / "page.html").write_text(page(kept), encoding="utf-8")
+    frame = tmp_path / "frame.html"
+    frame.write_text("""<iframe id="wide" width="1000" src="page.html"></iframe><iframe id="narrow" width="700"
+        src="page.html"></iframe><p id="hidden"></p><script>addEventListener("load", () => {
+        const hidden = (name) => [...document.getElementById(name).contentDocument.querySelectorAll(".matrix")]
+            .map((table) => table.scrollWidth > table.clientWidth);
+        document.getElementById("hidden").textContent = JSON.stringify([hidden("wide"), hidden("narrow")]);
+        })</script>""")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+    seen = subprocess.run(
+        [CHROMIUM, *flags, "--allow-file-access-from-files", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom",
+         frame.as_uri()],
+        capture_output=True, text=True, timeout=90, check=True,
+    )  # fmt: skip
+    assert '<p id="hidden">[[false,false],[true,true]]</p>' in seen.stdout
