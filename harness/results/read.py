@@ -70,6 +70,8 @@ def find_document(name: str, folder: Path) -> tuple[Path, Document]:
 
     Raises UsageError.
     """
+    if name == LATEST and not Path(name).exists():  # the link's name, from where the folder of all results is
+        name = "latest"
     back = _BACK.fullmatch(name)
     if back is None and not name.isdecimal():
         return Path(name), read_document(Path(name))

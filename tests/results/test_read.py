@@ -35,7 +35,8 @@ def document() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("name", "seed"), [("1", 1), ("0002", 2), ("3", 3), ("latest", 3), ("latest~0", 3), ("latest~2", 1)]
+    ("name", "seed"),
+    [("1", 1), ("0002", 2), ("3", 3), ("latest", 3), ("latest.json", 3), ("latest~0", 3), ("latest~2", 1)],
 )
 def test_a_run_is_found(folder: Path, name: str, seed: int) -> None:
     """By its number, with or without noughts, or counted from the end."""
