@@ -59,11 +59,11 @@ class Actor(Strategy):
 
     async def own(self, session: Session, request: Request, rule: Rule) -> Reply:
         """Decide on what is known; write it through, then remember it."""
-        known = session.memory
+        known, state = session.memory, {}
         for key in request.keys:
             if key not in known:
                 known.update(await self.values.load(session, (key,)))
-        state = {key: known[key] for key in request.keys}
+            state[key] = known[key]  # at once: while the next one is read a reentrant owner may forget it again
         outcome = await session.decide(rule, state, request)
         # Forgotten until it is written: should the write fail, nobody knows what the store holds.
         for key in outcome.changes:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.explore import Exhaustive, Options
+from harness.explore import Exhaustive, Options, searching
 from harness.model import Verdict
 from harness.report.exploration import sentence
 
@@ -54,3 +54,11 @@ def test_a_move_is_two_writes(stage: Stage) -> None:
     assert found.verdict is Verdict.VIOLATED
     assert smallest is not None
     assert smallest.says == "members before: 2, now: 1"
+
+
+def test_an_owner_that_forgets_while_it_reads(stage: Stage) -> None:
+    """Three are served at once, and one learns the second team while another forgets the first: that is no mistake."""
+    options = Options(size=3, search="random", every=True, most_schedules=40)
+    found, _ = stage.explore("team-move", "actor:reentrant", lambda: searching(options), options)
+    assert found.verdict is Verdict.VIOLATED
+    assert found.schedules == 40
