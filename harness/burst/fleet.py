@@ -209,7 +209,7 @@ class Fleet:
         self._end()
 
     async def _start(self) -> None:
-        description = self._stores.describe()
+        description = self._description()
         self._meeting_file = self._file()
         self._meeting_file.truncate(size(self.processes))
         self.meeting = Rendezvous(self._meeting_file.fileno(), self.processes, self.processes)
@@ -239,6 +239,11 @@ class Fleet:
         for process, _hello in hellos:
             await process.answer()
 
+    def _description(self) -> dict[str, Any]:
+        """What a process needs to reach the stores: those on which this load begins, whoever answers there later."""
+        incarnation = "".join(info.incarnation for info in self._stores.infos if info.kind == "redis")
+        return {**self._stores.describe(), "incarnation": incarnation}
+
     def _worker(
         self, slot: int, number: int, ends: Sequence[socket.socket]
     ) -> tuple[Process, Reading, IO[bytes], dict[str, Any]]:
@@ -249,7 +254,7 @@ class Fleet:
         fds = [entries.fileno(), words.fileno(), steps.fileno(), meeting_fd]
         process = Process(self._module, [*fds, *owner_fds])
         hello = {
-            "worker": slot, "id": number, "processes": self.processes, "stores": self._stores.describe(),
+            "worker": slot, "id": number, "processes": self.processes, "stores": self._description(),
             "entries_fd": fds[0], "words_fd": fds[1], "steps_fd": fds[2], "meeting_fd": fds[3], "owner_fds": owner_fds,
         }  # fmt: skip
         return process, Reading(number, entries.fileno(), words.fileno()), steps, hello

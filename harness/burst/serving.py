@@ -12,7 +12,7 @@ from harness.burst.owner import Owner
 from harness.burst.plan import Cell
 from harness.burst.session import LoadSession, VirtualProcess
 from harness.model import RaceError, Rule, StoreFault, UsageError, described
-from harness.stores import PostgresConnection, RedisConnection, Targets
+from harness.stores import PostgresConnection, RedisConnection, Targets, meet_again
 from harness.strategy import Daemon, Scenario, Strategy
 from harness.strategy.loader import find_scenario, find_strategy
 
@@ -46,7 +46,14 @@ async def connected(
     if store == "redis":
         redis = targets.redis_caller if as_caller else targets.redis
         assert redis is not None
-        return await RedisConnection.open(redis), None
+        connection = await RedisConnection.open(redis)
+        if targets.incarnation and not as_caller:
+            try:
+                await meet_again(connection, targets.incarnation)
+            except StoreFault:
+                await connection.close()
+                raise
+        return connection, None
     postgres = targets.postgres_caller if as_caller else targets.postgres
     assert postgres is not None
     return None, await PostgresConnection.open(postgres, targets.schema)

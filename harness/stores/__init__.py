@@ -17,6 +17,7 @@ from harness.stores.health import (
     changed,
     look_postgres,
     look_redis,
+    meet_again,
     require,
     require_connections,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "Stores",
     "Targets",
     "connect",
+    "meet_again",
     "parse_postgres",
     "parse_redis",
     "refused_by_redis",

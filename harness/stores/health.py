@@ -101,12 +101,26 @@ def read_redis(info: Mapping[str, str], where: str, *, embedded: bool, policy: s
     if info.get("aof_enabled") == "1":
         durability = "append-only file" + (f", fsync {policy}" if policy else "")
     room = int(info.get("maxclients", 10_000)) - int(info.get("connected_clients", 0))
-    # One that was a replica meanwhile is the same process, but with what its primary knew by then. Each time that it is
-    # promoted it keeps the offset; -1 is one that never was.
-    incarnation = " ".join((info["run_id"], info.get("second_repl_offset", "-1")))
-    return StoreInfo(
-        "redis", product, version, embedded, durability, incarnation, int(info.get("evicted_keys", 0)), max(0, room)
-    )
+    evicted = int(info.get("evicted_keys", 0))
+    return StoreInfo("redis", product, version, embedded, durability, _incarnation(info), evicted, max(0, room))
+
+
+def _incarnation(info: Mapping[str, str]) -> str:
+    """Which process, and how often promoted.
+
+    One that was a replica meanwhile is the same process, but with what its primary knew by then. Each time that it is
+    promoted it keeps the offset; -1 is one that never was.
+    """
+    return " ".join((info["run_id"], info.get("second_repl_offset", "-1")))
+
+
+async def meet_again(connection: RedisConnection, incarnation: str) -> None:
+    """See that it leads to the server that this was said of: an address may be another's for a while, and go back.
+
+    Raises ConnectionLost.
+    """
+    if _incarnation(_parsed(await connection.execute("INFO"))) != incarnation:
+        raise ConnectionLost("another server answered there for a while, or this one was a replica")
 
 
 async def look_postgres(target: PostgresTarget, *, embedded: bool) -> StoreInfo:

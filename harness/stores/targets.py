@@ -67,7 +67,10 @@ _TARGETS = ("redis", "postgres", "redis_caller", "postgres_caller", "replica")
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """What a worker needs to reach the stores of a run; with a login of callers, and a replica, where there is one."""
+    """What a worker needs to reach the stores of a run; with a login of callers, and a replica, where there is one.
+
+    `incarnation` is that of the Redis which every connection of a load must meet, "" where any will do.
+    """
 
     prefix: str
     schema: str
@@ -76,6 +79,7 @@ class Targets:
     redis_caller: RedisTarget | None = None
     postgres_caller: PostgresTarget | None = None
     replica: RedisTarget | None = None
+    incarnation: str = ""
 
     def describe(self) -> dict[str, Any]:
         """For the pipe to a worker only: it holds the passwords."""
@@ -86,7 +90,7 @@ class Targets:
         """The inverse of `describe`."""
         kinds = {name: PostgresTarget if name.startswith("postgres") else RedisTarget for name in _TARGETS}
         targets: dict[str, Any] = {name: kinds[name](**description[name]) for name in _TARGETS if description[name]}
-        return cls(description["prefix"], description["schema"], **targets)
+        return cls(description["prefix"], description["schema"], **targets, incarnation=description["incarnation"])
 
 
 def parse_redis(url: str, allow_hosts: Collection[str] = ()) -> RedisTarget:

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from harness.model import StoreFault, StoreUnavailable, UsageError
+from harness.burst.serving import connected
+from harness.model import ConnectionLost, StoreFault, StoreUnavailable, UsageError
 from harness.stores import (
     PostgresConnection,
     PostgresTarget,
@@ -21,11 +22,12 @@ from harness.stores import (
     RedisTarget,
     StoreInfo,
     Stores,
+    Targets,
     require,
     require_connections,
 )
 from harness.stores.health import changed, look_postgres, look_redis, read_redis
-from tests.servers import PrivateValkey, free_port, until
+from tests.servers import PrivateValkey, Proxy, free_port, until
 
 FINE = {"redis_version": "7.2.4", "run_id": "a", "role": "master", "redis_mode": "standalone"}
 
@@ -98,6 +100,37 @@ def test_a_primary_that_was_a_replica_meanwhile(valkey: Callable[..., Any]) -> N
             return before, await stores.lost()
 
     assert asyncio.run(enter()) == (None, "Valkey was restarted or failed over during the run")
+
+
+def test_an_address_that_is_anothers_for_a_while(valkey: Callable[..., Any]) -> None:
+    """What was written there would be missed later, when nothing tells any more that somebody else had answered."""
+    first, other = valkey(), valkey()
+    proxy = Proxy(first.socket)
+
+    async def enter() -> str | None:
+        async with Stores(redis_url=proxy.url, need={"redis"}) as stores:
+            begun = stores.infos[0].incarnation
+            targets = Targets.from_description({**stores.describe(), "incarnation": begun})
+
+            async def meets() -> str | None:
+                try:
+                    connection, _postgres = await connected(targets, "redis")
+                except ConnectionLost as lost:
+                    return str(lost)
+                assert connection is not None
+                return await connection.close()
+
+            told = [await meets()]
+            for server in (other, first):
+                proxy.point_to(server.socket)
+                told.append(await meets())
+            assert (told[0], told[2], await stores.lost()) == (None, None, None)
+            return told[1]
+
+    try:
+        assert asyncio.run(enter()) == "another server answered there for a while, or this one was a replica"
+    finally:
+        proxy.close()
 
 
 def test_replica(valkey: Callable[..., Any]) -> None:
