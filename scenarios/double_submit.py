@@ -446,11 +446,24 @@ def lease_ends_ns(evidence: Evidence) -> dict[str, int]:
 
 
 def one_at_work(evidence: Evidence) -> Iterator[Breach]:
-    """Count the works that began while another's lease was live and its work not over."""
+    """Count the works that began while another's lease was live and its work not over; or that lost their lease."""
     pairs = list(at_once(evidence.effects, lease_ends_ns(evidence)))
     if pairs:
         both = tuple(work.attempt for work in pairs[0])
         yield Breach("two attempts of one user were at work at once", both, len(pairs))
+    elif taken := tuple(lost_early(evidence)):
+        yield Breach("the lease of an attempt was taken away while it was live: another may get in", taken, len(taken))
+
+
+def lost_early(evidence: Evidence) -> Iterator[str]:
+    """Attempts that were let in, and told before the end of their lease that it is lost, by their only finish."""
+    finishes = Counter(one.request.attempt for one in evidence.operations if one.request.operation == "finish")
+    told = [one for one in evidence.operations if one.reply and one.now_ms]
+    starts = [one for one in told if one.request.operation == "start" and one.reply.decision == "accepted"]
+    ends_ms = {start.request.attempt: start.now_ms + LEASE_MS - SLACK_MS for start in reversed(starts)}
+    for lost in (one for one in told if one.reply == LOST):
+        if finishes[lost.request.attempt] == 1 and lost.now_max_ms < ends_ms.get(lost.request.attempt, 0):
+            yield lost.request.attempt
 
 
 def nobody_got_in(evidence: Evidence) -> Iterator[Breach]:
@@ -474,10 +487,8 @@ def miscounted(evidence: Evidence) -> Iterator[Breach]:
             yield Breach(f"{says} replaced", (attempt,))
     if len(told) < len(evidence.operations):
         return  # what nobody was told may have replaced another, or have finished
-    ends_ms = {start.request.attempt: start.now_ms + LEASE_MS - SLACK_MS for start in reversed(starts)}
-    for lost in (one for one in evidence.operations if one.reply == LOST):
-        attempt = lost.request.attempt
-        if lost.now_max_ms < ends_ms.get(attempt, 0) and not replaced[attempt] and not counted[attempt]:
+    for attempt in lost_early(evidence):
+        if not replaced[attempt] and not counted[attempt]:
             yield Breach("the work of an attempt was thrown away, and nobody was told to have replaced it", (attempt,))
 
 

@@ -200,6 +200,22 @@ FIRST, SECOND = started("a", 10), replacing("b", 12, "a")
 
 
 @pytest.mark.parametrize(
+    ("operations", "broken"),
+    [
+        ([started("a", 10), finished("a", 2_009, "lost")], False),  # its end, as far as clocks agree
+        ([started("a", 10), finished("a", 1_000, "finished")], False),
+        ([started("a", 10), finished("a", 12, None), finished("a", 14, "lost")], False),
+        ([started("a", 10, None), finished("a", 14, "lost")], False),
+        ([started("a", 10)._replace(now_ms=0), finished("a", 14, "lost")._replace(now_ms=0, now_max_ms=0)], False),
+        ([started("a", 10), finished("a", 14, "lost")], True),
+    ],
+)
+def test_a_lease_that_was_taken_away(operations: list[Operation], broken: bool) -> None:
+    """Whoever was let in keeps it to its end: by a holder that comes back late it is given back for another."""
+    assert [breach.operations for breach in breaches("one at work", evidence(operations))] == [("a",)] * broken
+
+
+@pytest.mark.parametrize(
     ("operations", "says"),
     [
         ([FIRST, SECOND, finished("a", 14, "lost"), finished("b", 15, "finished")], None),
