@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import importlib.util
 import os
@@ -138,9 +139,10 @@ class Embedded:
         return next(telling, lines[-1] if lines else "").strip()
 
     def _refusal(self, kind: Kind) -> StoreUnavailable:
-        return StoreUnavailable(
-            f"the embedded {_TITLES[kind]} did not start: {self._complaint(kind) or 'it said nothing'}"
-        )
+        complaint = self._complaint(kind)
+        if (full := os.strerror(errno.ENOSPC)) in complaint:
+            return _nowhere(full)
+        return StoreUnavailable(f"the embedded {_TITLES[kind]} did not start: {complaint or 'it said nothing'}")
 
     async def _until_answering(
         self, kind: Kind, socket: Path, connect: type[RedisConnection | PostgresConnection],
@@ -291,8 +293,11 @@ def _no_room() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error).splitlines()[0]
-        raise StoreUnavailable(f"cannot make embedded stores in {base()}: {reason}; free some, or set TMPDIR") from None
+        raise _nowhere(error.strerror or str(error).splitlines()[0]) from None
+
+
+def _nowhere(reason: str) -> StoreUnavailable:
+    return StoreUnavailable(f"cannot make embedded stores in {base()}: {reason}; free some, or set TMPDIR")
 
 
 def _group(user: str | None) -> int | None:

@@ -208,6 +208,26 @@ def test_no_room(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         Embedded.open()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes a small file system")
+def test_no_room_for_a_cluster(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that meets a full disk while it starts: the line says so, and what to do; nothing is left."""
+    small = place / "small"
+    small.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", small], check=False, capture_output=True
+    ).returncode:
+        pytest.skip("no file system may be mounted here")
+    try:
+        monkeypatch.setattr(tempfile, "tempdir", str(small))
+        embedded = Embedded.open()
+        with pytest.raises(StoreUnavailable, match=r"stores in .*: No space left on device; free some, or set TMPDIR$"):
+            asyncio.run(embedded.start_postgres())
+        embedded.close()
+        assert list(small.iterdir()) == []
+    finally:
+        subprocess.run(["umount", "--lazy", small], check=True)
+
+
 def test_long_place_for_temporary_files(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder too long for unix sockets is passed over."""
     long = place / ("x" * 120)
