@@ -449,20 +449,20 @@ def one_at_work(evidence: Evidence) -> Iterator[Breach]:
     """Count the works that began while another's lease was live and its work not over; or that lost their lease."""
     pairs = list(at_once(evidence.effects, lease_ends_ns(evidence)))
     if pairs:
-        both = tuple(work.attempt for work in pairs[0])
-        yield Breach("two attempts of one user were at work at once", both, len(pairs))
-    elif taken := tuple(lost_early(evidence)):
+        yield Breach("two attempts of one user were at work at once", tuple(w.attempt for w in pairs[0]), len(pairs))
+    elif taken := tuple(lost_early(evidence, alone=True)):
         yield Breach("the lease of an attempt was taken away while it was live: another may get in", taken, len(taken))
 
 
-def lost_early(evidence: Evidence) -> Iterator[str]:
-    """Attempts that were let in, and told before the end of their lease that it is lost, by their only finish."""
+def lost_early(evidence: Evidence, *, alone: bool = False) -> Iterator[str]:
+    """Attempts that were told before the end of their lease that it is lost, by their only finish; `alone` had one."""
     finishes = Counter(one.request.attempt for one in evidence.operations if one.request.operation == "finish")
     told = [one for one in evidence.operations if one.reply and one.now_ms]
     starts = [one for one in told if one.request.operation == "start" and one.reply.decision == "accepted"]
-    ends_ms = {start.request.attempt: start.now_ms + LEASE_MS - SLACK_MS for start in reversed(starts)}
-    for lost in (one for one in told if one.reply == LOST):
-        if finishes[lost.request.attempt] == 1 and lost.now_max_ms < ends_ms.get(lost.request.attempt, 0):
+    leases = {one.request.attempt: range(one.now_ms, one.now_ms + LEASE_MS - SLACK_MS) for one in reversed(starts)}
+    for lost in (one for one in told if one.reply == LOST and finishes[one.request.attempt] == 1):
+        live = [attempt for attempt, lease in leases.items() if lost.now_max_ms in lease]
+        if lost.request.attempt in live and not (alone and live[1:]):
             yield lost.request.attempt
 
 
