@@ -41,7 +41,9 @@ class _Try:
         self._looks = looks
         self._events = Events(entries)
         self._done = bytearray(len(entries))
-        self._asked: list[dict[int, tuple[int, ...]]] = [{} for _entry in entries]
+        # Of one state only: of all that were seen, times all that wait in them, it would be a gigabyte.
+        self._asked: dict[int, tuple[int, ...]] = {}
+        self._asked_of = -1
 
     def meets(self, until: float) -> bool:
         """Whether it comes to the end, where nothing that was answered is left."""
@@ -88,10 +90,11 @@ class _Try:
         return False
 
     def _after(self, place: int, state: int) -> tuple[int, ...]:
-        answers = self._asked[place]
-        found = answers.get(state)
+        if state != self._asked_of:
+            self._asked, self._asked_of = {}, state
+        found = self._asked.get(place)
         if found is None:
-            found = answers[state] = self._states.after(place, state)
+            found = self._asked[place] = self._states.after(place, state)
         return found
 
     def _next(self, state: int) -> Iterator[int]:
