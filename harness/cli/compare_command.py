@@ -74,7 +74,8 @@ KEPT_S = 0.5
     "budget_s",
     type=AtLeast(1, float),
     metavar="S",
-    help=f"Seconds for all of it.  [{BUDGET_S:g}; with --all {ALL_BUDGET_S:g}]",
+    help=f"Seconds for all of it; --all gives each cell a moment, whatever it says."
+    f"  [{BUDGET_S:g}; with --all {ALL_BUDGET_S:g}]",
 )
 @store_options
 @output_options

@@ -79,7 +79,8 @@ class Evidence:
 
     `initial` and `rest` map each key to its value before and after. `rest` is None where
     it could not be read. `rest_ms` is the Unix time at which it was read. `probes` are requests made
-    after every lease and window had passed, to ask whether the thing still works.
+    after every lease and window had passed, to ask whether the thing still works: what is asked of them is given
+    their burst's effects besides, and no other operations.
     `monotonic_to_unix_ns`: add it to a monotonic time to get Unix time, in nanoseconds.
     """
 
