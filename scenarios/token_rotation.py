@@ -13,6 +13,7 @@ from typing import Any
 
 from harness import (
     Breach,
+    Claim,
     Evidence,
     Forms,
     Invariant,
@@ -147,6 +148,10 @@ class TokenRotation(Scenario):
         "refuse": "who comes second is shown a login page",
     }
     breaks_under = {"replay": ("pause",)}
+    claims = dict.fromkeys(
+        ("actor", "actors"),
+        Claim("holds", "an owner looks at the clock when it decides, and not before", breaks_under=("crash",)),
+    )
     leases_ms = GRACE_MS
     repeatable = True
     rows = RowLayout(

@@ -202,8 +202,11 @@ class Strategy(ABC):
         """What a claim becomes for this scenario: whatever keeps writers apart, a part of the rule is not the rule."""
         if claim.kind == "holds" and (why := self.forgotten()):
             return replace(claim, kind="breaks", reason=why, breaks_under=())
+        said = self.scenario.claims.get(self.title)
         claim = self.scenario.claimed(claim, self.scope)
-        if claim.kind == "holds" and self.form is None and self.enforces == "caller":
+        if claim.kind == "holds" and said is not None:  # the faults, too
+            claim = replace(claim, breaks_under=said.breaks_under)
+        elif claim.kind == "holds" and self.form is None and self.enforces == "caller":
             rule = self.scenario.executed or next(iter(self.scenario.all_rules()))
             between = self.scenario.breaks_between.get(rule, ())
             claim = replace(claim, breaks_under=tuple(dict.fromkeys((*claim.breaks_under, *between))))

@@ -178,6 +178,15 @@ def test_one_message_is_applied_or_not(stage: Stage, strategy: str, verdict: str
     assert breaks(bind(cell, Load()).claim, options.faults) == (verdict == "violated")
 
 
+@pytest.mark.parametrize(("strategy", "verdict"), [("actor", "proved"), ("actors", "proved"), ("watch", "violated")])
+def test_whose_clock_it_is(stage: Stage, strategy: str, verdict: str) -> None:
+    """A caller that sleeps after its look at the clock rotates long ago; an owner looks when it decides."""
+    cell, options = Cell("token-rotation", strategy), Options(faults=("pause",))
+    found, _smallest = explored(stage, cell, options)
+    assert str(found.verdict) == verdict, found.reason
+    assert breaks(bind(cell, Load()).claim, options.faults) == (verdict == "violated")
+
+
 @pytest.mark.parametrize("strategy", ["lua", "pg-advisory", "pg-advisory:try", "pg-unique", "actor"])
 def test_a_row_is_got_again(stage: Stage, strategy: str) -> None:
     """Whoever made it is told so again when the same request comes once more, whatever looks for it."""
