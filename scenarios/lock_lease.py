@@ -84,7 +84,7 @@ class LockLease(Scenario):
     goes_wrong = "a lock runs out, or never does"
     symptoms = {
         "two held the lock at once": "--strategy redis-lock",
-        "somebody else's lock was given back": "--strategy redis-lock:no-token --rule overrun --size 3 --search random",
+        "somebody else's lock was given back": "--strategy redis-lock:no-token --rule overrun --size 3",
         "a job overwrote a newer result": "--strategy redis-lock:no-token",
         "a lock that nobody holds is never free": "--strategy redis-lock:no-lease --faults crash",
     }

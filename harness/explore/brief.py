@@ -54,12 +54,9 @@ async def explore_briefly(
             break
         # What a killed worker was not told is asked again: delivered twice.
         faults = ("duplicate",) if load.kills else ()
-        # Of three there are more orders than time to go through them, and what breaks is met sooner by lot.
-        search = "exhaustive" if size == sizes[0] else "random"
         options = Options(
-            size=size, processes=load.processes, seed=load.seed, budget_s=left_s, faults=faults, every=every,
-            search=search,
-        )  # fmt: skip
+            size=size, processes=load.processes, seed=load.seed, budget_s=left_s, faults=faults, every=every
+        )
         try:
             brief = await explore_with(bound, stores, options)
         except StoreFault as fault:
