@@ -17,7 +17,6 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from itertools import repeat
 from typing import Any, NamedTuple
 
 from harness.model import NOTHING, Effect, Operation, Reply, Request, Status, UsageError
@@ -49,8 +48,8 @@ _OPEN, _BARE, _INT, _JSON, _FAILED, _UNKNOWN = range(6)
 """How an operation ended: not yet; answered without values, with an integer, with others; with an error."""
 _KINDS = range(6)
 
-Mark = tuple[mmap.mmap, int]
-"""Where an entry lies."""
+Mark = int
+"""Where an entry lies in the file."""
 
 
 @contextmanager
@@ -104,18 +103,17 @@ class Recorder:
         self._words = _Words(words_fd)
         self._codes: tuple[dict[str, int], ...] = tuple({} for _ in _KINDS)
         """By kind, names of operations, effects and decisions with it: few, asked for all the time."""
-        self._marks: Iterator[Mark] = iter(())
-        """What is left of the mapped segment: there is none yet, as if one were full."""
+        self._map: mmap.mmap
+        self._end = 0
+        """Where the file ends: there is no room in it yet."""
 
-    def _segment(self) -> Mark:
-        """Map the next segment, in which the entry that is about to be written is the first."""
-        start = self.count * SIZE
+    def _grow(self) -> None:
+        """Make room for a segment more, and map the file anew: only what is written to then takes memory."""
         # Write first: writing to a mapped hole of a full disk would kill the process.
         with _room():
-            _write_nought(self._fd, start, start + _SEGMENT)
-        where = mmap.mmap(self._fd, _SEGMENT, offset=start)
-        self._marks = zip(repeat(where), range(0, _SEGMENT, SIZE))
-        return next(self._marks)
+            _write_nought(self._fd, self._end, self._end + _SEGMENT)
+        self._end += _SEGMENT
+        self._map = mmap.mmap(self._fd, self._end)
 
     def place(self, keys: tuple[str, ...]) -> int:
         """What stands for these keys in an entry: once for all of an attempt's requests and effects."""
@@ -153,13 +151,12 @@ class Recorder:
         except KeyError:
             what = self._code(kind, operation)
         said = _NO_WORD if args is NOTHING and not role else self._said(role, args)
-        try:
-            mark = where, at = next(self._marks)
-        except StopIteration:
-            mark = where, at = self._segment()
+        at = self.count * SIZE
+        if at == self._end:
+            self._grow()
         self.count += 1
-        _pack_head(where, at, who, attempt, now_ns, place, said, what)
-        return mark
+        _pack_head(self._map, at, who, attempt, now_ns, place, said, what)
+        return at
 
     def _said(self, role: str, args: Mapping[str, Any]) -> int:
         if not role and not args:
@@ -180,13 +177,12 @@ class Recorder:
             ending = self._codes[kind][decision]
         except KeyError:
             ending = self._code(kind, decision)
-        where, at = mark
-        at += _TAIL_AT
+        at = mark + _TAIL_AT
         try:
-            _pack_tail(where, at, now_ms, now_max_ms, returned_ns, value, ending)
+            _pack_tail(self._map, at, now_ms, now_max_ms, returned_ns, value, ending)
         except struct.error:  # an integer out of 64 bits
             value, ending = self._values(values), self._code(_JSON, decision)
-            _pack_tail(where, at, now_ms, now_max_ms, returned_ns, value, ending)
+            _pack_tail(self._map, at, now_ms, now_max_ms, returned_ns, value, ending)
 
     def _values(self, values: Mapping[str, Any]) -> int:
         plain = dict(values)
@@ -195,19 +191,16 @@ class Recorder:
     def end_badly(self, mark: Mark, status: Status, error: str, now_ms: int, now_max_ms: int, returned_ns: int) -> None:
         """Write that there was no answer but an error. `returned_ns` 0: the caller was told nothing."""
         kind = _FAILED if status is Status.FAILED else _UNKNOWN
-        where, at = mark
         value = self._words.number(error, error)
-        _pack_tail(where, at + _TAIL_AT, now_ms, now_max_ms, returned_ns, value, kind << _KIND_AT)
+        _pack_tail(self._map, mark + _TAIL_AT, now_ms, now_max_ms, returned_ns, value, kind << _KIND_AT)
 
     def effect(self, name: str, place: int, who: int, attempt: int, now_ns: int) -> Mark:
         """Write that an effect is about to begin."""
         return self.begin(name, place, NOTHING, "", who, attempt, now_ns, EFFECT)
 
-    @staticmethod
-    def effect_end(mark: Mark, now_ns: int) -> None:
+    def effect_end(self, mark: Mark, now_ns: int) -> None:
         """Write that it ended."""
-        where, at = mark
-        _ENDED.pack_into(where, at + _TAIL_AT, now_ns)
+        _ENDED.pack_into(self._map, mark + _TAIL_AT, now_ns)
 
     def instant(self, name: str, place: int, who: int, attempt: int, began_ns: int, ended_ns: int) -> None:
         """Write an effect that takes no time: in one go, there is nothing between its begin and its end."""
@@ -215,12 +208,11 @@ class Recorder:
             what = self._codes[EFFECT][name]
         except KeyError:
             what = self._code(EFFECT, name)
-        try:
-            where, at = next(self._marks)
-        except StopIteration:
-            where, at = self._segment()
+        at = self.count * SIZE
+        if at == self._end:
+            self._grow()
         self.count += 1
-        _pack_instant(where, at, who, attempt, began_ns, place, what, ended_ns)
+        _pack_instant(self._map, at, who, attempt, began_ns, place, what, ended_ns)
 
 
 def _as_json(what: str, plain: dict[str, Any]) -> str:
