@@ -21,6 +21,7 @@ from harness.explore.pct import Pct
 from harness.explore.program import Cast, Cell
 from harness.explore.random_walk import RandomWalk
 from harness.explore.replay import Replay
+from harness.explore.saying import broke, locked_out, waits
 from harness.explore.scouting import Scouting
 from harness.explore.search import Search
 from harness.explore.shrink import shrink
@@ -113,7 +114,7 @@ class Schedule:
         """As data that can be drawn."""
         finding = self.finding if self.explained is None else self.explained()
         found = explain(self.evidence, self.steps, finding)
-        return replace(found, says=self.says, why=_waits(self.ring)) if self.ring else found
+        return replace(found, says=self.says or found.says, why=waits(self.ring) if self.ring else found.why)
 
 
 @dataclass(slots=True)
@@ -388,7 +389,8 @@ class Explorer:
         judged = partial(judge_evidence, evidence, self.bound.spec, self.invariants, "burst")
         finding = judged(_VERDICT_ONLY)
         ring = () if machine.cut else tuple(machine.deadlock())
-        says = _locked_out(finding) if ring else _says(finding) or cast.answered_differently() or ""
+        said = broke(finding, self.bound.scenario, evidence)
+        says = locked_out(finding) if ring else said or cast.answered_differently() or ""
         events = list(machine.events)
         if not says and any(event.choice.kind in FAULTS or event.choice.kind == "crash-late" for event in events):
             says = await self._ask_again(machine, evidence)
@@ -441,28 +443,6 @@ def _burst(bound: Bound, options: Options) -> Sequence[Request | Attempt]:
         raise
     except Exception as error:  # the scenario is the user's
         raise UsageError(described(error)) from error
-
-
-def _says(finding: Finding) -> str:
-    if not finding.broken:
-        return ""
-    for breaches in finding.breaches.values():
-        if breaches:
-            return breaches[0].says
-    if finding.order == "illegal":
-        return "no one-at-a-time order explains the answers and what was left behind"
-    return f"{len(finding.stuck)} requests were never answered"
-
-
-def _locked_out(finding: Finding) -> str:
-    """Of a deadlock: whatever else is wrong then comes of it."""
-    return f"a deadlock: {len(finding.stuck)} requests were never answered"
-
-
-def _waits(ring: Sequence[str]) -> str:
-    """Who waits for whom: `A waits for B, and B for A`."""
-    (first, second), *others = zip(ring, [*ring[1:], ring[0]], strict=True)
-    return "".join((f"{first} waits for {second}", *(f", and {one} for {other}" for one, other in others), "."))
 
 
 def signature(schedule: Schedule) -> Any:

@@ -6,7 +6,7 @@ searches a whole history in partitions, `explain` makes a violation readable as 
 
 from harness.judge.connected import Connected
 from harness.judge.contradiction import Contradiction, contradict
-from harness.judge.explain import Explanation, Ordered, Row, attributed, explain, order_steps
+from harness.judge.explain import NO_ORDER, Explanation, Ordered, Row, attributed, explain, order_steps
 from harness.judge.findings import Finding, Kind, asked_of, failed, judge_evidence
 from harness.judge.history import Closing, Header
 from harness.judge.latency import Latencies
@@ -32,6 +32,7 @@ from harness.judge.verify import Verification, verify
 
 __all__ = [
     "NEEDED_CONTROL_RATE",
+    "NO_ORDER",
     "Budget",
     "Closing",
     "Conclusion",

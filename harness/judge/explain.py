@@ -17,6 +17,7 @@ from harness.model import NOTHING, Evidence, Operation, Step
 
 _MOST_TRIES = 20_000
 _MOST_OPERATIONS = 12
+NO_ORDER = "no one-at-a-time order explains the answers and what was left behind"
 DECIDE = "decide"
 """The kind of step at which a caller decides: not printed, it ties reads to writes."""
 
@@ -97,7 +98,7 @@ def says(finding: Finding) -> str:
         if breaches:
             return breaches[0].says
     if finding.order == "illegal":
-        return "no one-at-a-time order explains the answers and what was left behind"
+        return NO_ORDER
     if finding.stuck:
         return f"{len(finding.stuck)} requests were never answered"
     return "nothing was found"

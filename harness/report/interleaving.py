@@ -21,6 +21,10 @@ _MOST_STEPS, _MOST_CALLERS = 24, 3
 _MOST_DRAWN, _ENDS_DRAWN = 80, 30
 """Of more steps only the first and the last are drawn: nobody reads how a caller polls for the 200th time."""
 _LONGEST_VALUE = 40
+_BEGINS_MS, _LASTS_MS = 4_102_444_800_000, 10**9
+"""When every explored schedule begins by its own clock, 1 January 2100, and longer than any lasts."""
+_INSTANT = re.compile(r"\b41\d{11}\b")
+_T = "T: when the schedule begins; T+2000: 2 s later"
 _VALUE = re.compile(r'"(?:[^"\\]|\\.)*"|\S+')
 """What may be long in a command: a string with all its spaces, or anything without one."""
 _TOLD = re.compile(r"\b(?:at|step) (\d+)")
@@ -35,7 +39,8 @@ def draw(
     Of many callers only those are drawn whom the explanation names; how many were left out is said.
     """
     every = [letter for letter, _name in counterexample["columns"]]
-    steps, letters, left_out = fewer(counterexample["steps"], every, counterexample.get("why") or "")
+    steps, begins = since_beginning(counterexample["steps"])
+    steps, letters, left_out = fewer(steps, every, counterexample.get("why") or "")
     if not steps:
         return []
     note = note or (
@@ -47,8 +52,20 @@ def draw(
     beside = _side_by_side(steps, letters, width, paint) if len(letters) <= most_columns else []
     lines = beside or _one_below_the_other(steps, width)
     lines = _with_note(lines, note, width, paint, beside=steps[-1]["caller"] != letters[-1])
-    left_out = "; ".join(filter(None, (left_out, gap)))
-    return [*lines, *(paint(f"{' ' * _NUMBER}{line}", "dim") for line in wrapped(left_out, width - _NUMBER) if line)]
+    below = [begins, "; ".join(filter(None, (left_out, gap)))]
+    said = [line for text in below for line in wrapped(text, width - _NUMBER) if line]
+    return [*lines, *(paint(f"{' ' * _NUMBER}{line}", "dim") for line in said)]
+
+
+def since_beginning(steps: Steps) -> tuple[Steps, str]:
+    """The steps of a schedule with its instants as `T+2000`, and what T is; "" where there is none."""
+    told = [{**step, **{name: _INSTANT.sub(_since, step[name]) for name in ("command", "reply")}} for step in steps]
+    return told, _T * (told != list(steps))
+
+
+def _since(found: re.Match[str]) -> str:
+    since_ms = int(found[0]) - _BEGINS_MS
+    return (f"T+{since_ms}" if since_ms else "T") if 0 <= since_ms < _LASTS_MS else found[0]
 
 
 def _without_middle(steps: Steps, why: str) -> tuple[str, Steps]:

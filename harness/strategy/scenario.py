@@ -187,6 +187,10 @@ class Scenario:
         """The sentences that must stay true, beyond an order that explains every reply."""
         return ()
 
+    def disorder(self, evidence: Evidence) -> str:
+        """What no one-at-a-time order explains, in the domain's words; "" where just that is to be said."""
+        return ""
+
     def overruns(self, evidence: Evidence) -> int:
         """How many effects outlived their own lease: the risk of any lease, no violation."""
         return 0

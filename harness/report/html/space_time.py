@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from harness.report.figures import cut, wrapped
-from harness.report.interleaving import answer_of, fewer, head
+from harness.report.interleaving import answer_of, fewer, head, since_beginning
 
 Document = Mapping[str, Any]
 Kind = Literal["step", "effect", "decided", "fault", "crash", "pause", "error"]
@@ -115,7 +115,9 @@ def space_time(counterexample: Document, note: str = "") -> SpaceTime | None:
     """
     every = [letter for letter, _name in counterexample["columns"]]
     why = counterexample.get("why") or ""
-    steps, letters, left_out = fewer(counterexample["steps"], every, why)
+    steps, begins = since_beginning(counterexample["steps"])
+    steps, letters, left_out = fewer(steps, every, why)
+    left_out = "; ".join(filter(None, (begins, left_out)))
     if not steps:
         return None
     grid = _Grid.of(letters)

@@ -1,0 +1,37 @@
+"""What broke in a schedule, in one sentence: in the domain's words where it has any."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.judge import NO_ORDER, Finding
+from harness.model import Evidence, RaceError, UsageError, described
+from harness.strategy import Scenario
+
+
+def broke(finding: Finding, scenario: Scenario, evidence: Evidence) -> str:
+    """The first breach; else that no order explains it, as the scenario says that; "" where nothing broke."""
+    if not finding.broken:
+        return ""
+    for breaches in finding.breaches.values():
+        if breaches:
+            return breaches[0].says
+    if finding.order == "illegal":
+        try:
+            return scenario.disorder(evidence) or NO_ORDER
+        except RaceError:
+            raise
+        except Exception as error:  # the scenario is the user's
+            raise UsageError(described(error)) from error
+    return f"{len(finding.stuck)} requests were never answered"
+
+
+def locked_out(finding: Finding) -> str:
+    """Of a deadlock: whatever else is wrong then comes of it."""
+    return f"a deadlock: {len(finding.stuck)} requests were never answered"
+
+
+def waits(ring: Sequence[str]) -> str:
+    """Who waits for whom: `A waits for B, and B for A`."""
+    (first, second), *others = zip(ring, [*ring[1:], ring[0]], strict=True)
+    return "".join((f"{first} waits for {second}", *(f", and {one} for {other}" for one, other in others), "."))
