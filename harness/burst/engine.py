@@ -36,6 +36,8 @@ _BURST_SHARE = 0.45
 _OVERHEAD_S = 4.0
 _MOST_KEPT = 0.4
 """Of a strict budget, what is kept at most for what comes after the load."""
+_LEAST_S, _MOST_LEAST_S = 1.0, 20.0
+"""Seconds for a row that a strict budget leaves whatever it says, and for all of them: servers take some to start."""
 _NO_TIME = "the budget ran out before its turn"
 _CONTROL_S = 2.0
 """Seconds of sustained load that show, on a small hot key set, whether its control breaks."""
@@ -138,7 +140,9 @@ async def compare(
         infos = stores.infos
         bench = Bench(stores, fleet, progress)
         slice_s = max(0.2, (budget_s - _OVERHEAD_S) / len(applicable) - then_s) / _ROUNDS
-        limit = Limit(budget_s, started + budget_s if strict else math.inf)
+        least_s = min(_LEAST_S * len(applicable), _MOST_LEAST_S)
+        until = max(started + budget_s, time.monotonic() + least_s) if strict else math.inf
+        limit = Limit(budget_s, until)
         kept_s = min(then_s * len(applicable), budget_s * _MOST_KEPT)
         burst_load = dataclasses.replace(load, mode="burst")
         sustained_load = dataclasses.replace(
@@ -150,6 +154,8 @@ async def compare(
         lost = await stores.lost()
         whole = not bench.interrupted
         rows = []
+        missing = [bursts.bound.cell for bursts, _sustained in tallies if _NO_TIME in bursts.failures]
+        tallies = [pair for pair in tallies if pair[0].bound.cell not in missing]
         pool_controls(tallies)
         for bursts, sustained in tallies:
             first = measured(bursts, burst_load, infos, lost, started_at, bursts.elapsed_s, complete=whole)
@@ -157,14 +163,16 @@ async def compare(
             bound = bursts.bound
             rows.append(CompareRow(bound.cell.strategy, bound.cell.rule, bound.strategy.store, first, second))
         if then is not None:
-            for bound in applicable:
+            for bound in [bursts.bound for bursts, _sustained in tallies]:
                 if limit.past():
                     limit.left_out["not explored"] += 1
                 else:
                     whole = whole and await then(bound, stores)
         duration_s, reason = time.monotonic() - started, limit.reason(len(applicable))
         whole = whole and not reason
-        return Comparison(scenario, rows, apart, list(infos), load.seed, whole, duration_s, started_at, others, reason)
+        return Comparison(
+            scenario, rows, apart, list(infos), load.seed, whole, duration_s, started_at, others, reason, missing
+        )
 
 
 @dataclasses.dataclass

@@ -155,3 +155,5 @@ class Comparison:
     others: float | None = None
     reason: str = ""
     """Why it is not complete, where nobody has interrupted it."""
+    missing: list[Cell] = field(default_factory=list)
+    """The rows for which there was no time."""

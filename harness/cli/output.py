@@ -96,4 +96,4 @@ def comparison_code(document: Document, output: Output) -> int:
     met = [row["as_claimed"] for row in document["rows"]]
     if False in met:
         return OK if output.exit_zero else FOUND
-    return INCONCLUSIVE if None in met or not met else OK
+    return INCONCLUSIVE if None in met or not met or document.get("missing") else OK

@@ -92,6 +92,7 @@ def comparison_document(
         "duration_s": round(compared.duration_s, 3),
         "complete": compared.complete,
         "reason": compared.reason,
+        "missing": [{"strategy": cell.strategy, "rule": cell.rule} for cell in compared.missing],
     }
 
 

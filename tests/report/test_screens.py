@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.burst import Cell, Counts, Load
-from harness.cli.failure import FOUND, INCONCLUSIVE, OK
+from harness.cli.failure import INCONCLUSIVE, OK
 from harness.cli.output import comparison_code
 from harness.judge.explain import Explanation, Row
 from harness.model import Claim, Verdict
@@ -150,13 +150,17 @@ def test_screen_of_a_failed_comparison(snapshot: Snapshot) -> None:
 def test_a_comparison_whose_budget_ran_out() -> None:
     """What is there is shown, and what is not there is said: it is no interrupt, nor complete."""
     reason = "the budget of 9 s ran out: of 7 rows 3 were not explored"
-    document = comparison(complete=False, reason=reason)
+    document = comparison(complete=False, reason=reason, missing=[Cell("double-submit", "lua", "drop")])
     text = " ".join(in_80_columns(comparison_screen(document, 0)).split())
     assert ", not complete" in text
     assert f"Not all {reason}; give more with --budget SECONDS" in text
     assert f"**Incomplete: {reason}.**" in comparison_markdown(document)
     assert run_line(1, "a.json", document)["found"].endswith(" (not complete)")
-    assert comparison_code(document, SimpleNamespace(exit_zero=False)) in {OK, FOUND, INCONCLUSIVE}  # type: ignore[arg-type]
+    output: Any = SimpleNamespace(exit_zero=False)
+    fine = [{"as_claimed": True}]
+    assert document["missing"] == [{"strategy": "lua", "rule": "drop"}]
+    assert comparison_code({**document, "rows": fine}, output) == INCONCLUSIVE
+    assert comparison_code({**document, "rows": fine, "missing": []}, output) == OK
 
 
 def test_screen_of_a_comparison_that_was_disturbed(snapshot: Snapshot) -> None:
