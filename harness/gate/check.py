@@ -64,6 +64,14 @@ def key_of(guarded: Guarded) -> Key:
     return guarded.scenario, guarded.strategy, guarded.rule
 
 
+def kept_with_cells(plan: Plan) -> list[tuple[Kept, Guarded]]:
+    """Failures to be replayed first, each with its cell. What broke a cell that is to break is none."""
+    holding = {
+        key_of(guarded): guarded for guarded in plan.cells if "violated" not in {guarded.explored, guarded.verdict}
+    }
+    return [(one, holding[one.key]) for one in Failures(plan.folder).kept() if one.key in holding]
+
+
 @dataclass(slots=True)
 class Check:
     """One run of a gate."""
@@ -86,15 +94,14 @@ class Check:
         for path in saved:
             read_schedule(path)
         failures = Failures(plan.folder)
-        by_key = {key_of(guarded): guarded for guarded in plan.cells}
-        kept = [one for one in failures.kept() if one.key in by_key]
+        kept = kept_with_cells(plan)
         cells: list[Document] = []
         schedules: list[Document] = []
         complete = True
         if plan.cells or saved:
             with lasting(self.stores) as stores:
                 try:
-                    schedules += [self._again(one, by_key[one.key], stores) for one in kept]
+                    schedules += [self._again(one, guarded, stores) for one, guarded in kept]
                     for guarded in plan.cells:
                         cell, whole = self._cell(guarded, stores, failures)
                         cells.append(cell)
@@ -104,7 +111,7 @@ class Check:
                     schedules += [self._saved(path, stores) for path in saved if complete]
                 except KeyboardInterrupt:
                     complete = False
-        _settle(kept, schedules, cells)
+        _settle([one for one, _guarded in kept], schedules, cells)
         marks = [one["mark"] for cell in cells for one in cell["rules"]] + [one["mark"] for one in schedules]
         return {
             "schema": SCHEMA,

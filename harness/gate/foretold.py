@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from harness.explore import read_schedule
-from harness.gate.check import key_of, saved_schedules
-from harness.gate.failures import Failures
+from harness.gate.check import kept_with_cells, saved_schedules
 from harness.gate.measuring import beside, bound_of, seconds_for
 from harness.stores import parse_postgres, parse_redis
 
@@ -26,8 +25,7 @@ def foretell(plan: Plan, stores: StoresOptions) -> Document:
     """Every cell and schedule, checked as far as that goes without a store. Raises UsageError."""
     where = _places(stores)
     cells = [_cell(guarded, plan, where) for guarded in plan.cells]
-    keys = {key_of(guarded) for guarded in plan.cells}
-    kept = [one.path for one in Failures(plan.folder).kept() if one.key in keys]
+    kept = [one.path for one, _guarded in kept_with_cells(plan)]
     saved = saved_schedules(plan)
     for path in saved:
         read_schedule(path)
