@@ -27,11 +27,12 @@ from harness import (
     State,
 )
 
-LEASE_MS = 100
-SLOW_MS = 130
+LEASE_MS = 150
+SLOW_MS = 180
 """Longer than the lease, and by more than those who wait for it sleep between two looks."""
 QUICK_MS = 50
-"""Where a third may get in beside the second: shorter than the lease, and still at work when the slow one ends."""
+"""Where a third may get in beside the second: still at work when the slow one ends, and shorter than the lease by more
+than a machine often stands still."""
 SELDOM = 20
 """Of so many that come alone, as in a sustained load, one is slow: were it every other, a lock whose late holders are
 refused and begin again would be busy with nothing else."""
