@@ -67,7 +67,7 @@ def test_two_take_over_what_a_dead_one_held(stage: Stage) -> None:
     """Of three, one dies with the lock: the others both find its time over, and both put theirs in its place."""
     for faults, verdict in ((("crash",), Verdict.VIOLATED), ((), Verdict.BOUNDED)):
         options = Options(size=3, faults=faults)
-        found, _ = stage.explore("counter", "redis-lock:steal", lambda: RandomWalk(2, 200), options)
+        found, _ = stage.explore("counter", "redis-lock:steal", lambda: RandomWalk(3, 2000 if options.faults else 200), options)
         assert found.verdict is verdict, found.reason
 
 
