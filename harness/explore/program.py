@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from harness.explore.caller import Caller, Done, Performed
 from harness.explore.catalog import Catalog, Tables
-from harness.explore.session import SHORTEST_MS, ExploreSession, Pending, step
+from harness.explore.session import ExploreSession, Pending, step
 from harness.explore.world import OWNERS
 from harness.model import (
     ABORTED,
@@ -75,7 +75,7 @@ class Cell:
         self.declared = {*strategy.rows.statements, *strategy.statements, *forms}
         self.one_row = {text for text in self.declared - strategy.statements if strategy.rows.touches_one_row(text)}
         self.one_of = strategy.one_of
-        self.leases_ms = max(scenario.leases_ms, scenario.lock_lease_ms, SHORTEST_MS)
+        self.leases_ms = max(scenario.leases_ms, scenario.lock_lease_ms)
 
 
 class Owner:

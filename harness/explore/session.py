@@ -26,8 +26,6 @@ FOUND = "found"
 CARRIED = "carried"
 """What the name of a retry is that may do something else than the last try did."""
 _VALUES = (str, bytes, int, float, type(None), tuple, list, dict)
-SHORTEST_MS = 2_000
-"""A lock's lease in the store runs out by the store's clock: where it is short, it is stretched, and work with it."""
 _PAUSE_MS = 8.0
 """Between two tries, on average: how long a poller has patience depends on it."""
 
@@ -99,8 +97,7 @@ class ExploreSession(Session):
         self._seed = seed
         self._rng: Random | None = None
         self._clock_steps = clock_steps
-        self._stretch = max(1, SHORTEST_MS // scenario.lock_lease_ms)
-        self.lock_lease_ms = scenario.lock_lease_ms * self._stretch
+        self.lock_lease_ms = scenario.lock_lease_ms
         self._slow = scenario.slow
 
     def key(self, name: str) -> str:
@@ -204,7 +201,7 @@ class ExploreSession(Session):
         for number in range(limit):
             if number:
                 self.retried += 1
-                left_ms = _PAUSE_MS * self._stretch * (limit - number) - waited_ms
+                left_ms = _PAUSE_MS * (limit - number) - waited_ms
                 began_ms = self._watch.now_ms
                 if left_ms <= 0 or not await step(Pending("retry", name=carried.name(number), ms=left_ms)):
                     return
@@ -239,7 +236,7 @@ class ExploreSession(Session):
             raise UsageError(wrong)
         self._watch.decided(request, state, outcome)
         if self._slow is not None and (work_ms := self._slow(request)):
-            await step(Pending("sleep", name=WORK, ms=work_ms * self._stretch))
+            await step(Pending("sleep", name=WORK, ms=work_ms))
         return outcome
 
     def note(self, *, reads: State | None = None, writes: State | None = None) -> None:
