@@ -179,11 +179,18 @@ def test_a_comparison_has_a_row_for_every_strategy_that_applies() -> None:
 
 
 def test_every_probe_is_asked_of_who_serves_its_strategy() -> None:
-    """Owners and daemons of several strategies take turns; after a round each has its own back for its probes."""
+    """Owners and daemons of several strategies take turns; after a round each has its own back for its probes.
+
+    A pause between check and write has the controls break on a busy machine, too.
+    """
     ways = ["queue", "actor", "pg-queue", "actors"]
-    found = asyncio.run(compare("double-submit", ways, [], Load(bursts=40, connections=4), budget_s=8))
-    free = [(row.strategy, row.burst.invariants["free again"]) for row in found.rows]
-    assert free == [(way, Verdict.HELD) for way in ways], [row.burst.reason for row in found.rows]
+    found = asyncio.run(compare("double-submit", ways, [], Load(bursts=40, connections=4, think_ms=5), budget_s=8))
+    assert [row.strategy for row in found.rows] == ways
+    for row in found.rows:
+        # Whether the control broke is the last of all doubts: who gives it has been answered every time.
+        calm = row.burst.reason.startswith("the control ")
+        expected = {Verdict.HELD, Verdict.INCONCLUSIVE} if calm else {Verdict.HELD}
+        assert row.burst.invariants["free again"] in expected, (row.strategy, row.burst.reason)
 
 
 def test_a_store_that_dies_under_a_comparison() -> None:
