@@ -2,7 +2,7 @@
 
 Depth first, schedules that are run one after the other differ in their last steps, so that one mistake near the
 beginning of a long schedule is met late. Two of three calls that a queue answers, say, are the same for hours. So
-once a search takes long, every fourth schedule is drawn at random. What is proved is proved by the search alone.
+once a search takes long, every eighth schedule is drawn at random. What is proved is proved by the search alone.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from harness.explore.search import Search
 
 FIRST = 48
 """So many schedules are the search's: what has few is proved as soon as without."""
-EACH = 4
+EACH = 8
 
 
 class Scouting:
