@@ -64,7 +64,7 @@ def _no_flow(_context: click.Context, _parameter: click.Parameter, value: str | 
     show_default=True,
     help="Requests in the burst.",
 )
-@click.option("--faults", default="", metavar="LIST", help=f"Of {_FAULTS}; or all. One in a schedule.")
+@click.option("--faults", default="", metavar="LIST", help=f"Of {_FAULTS}; or all.")
 @click.option("--flow", hidden=True, expose_value=False, callback=_no_flow)
 @click.option("--all", "every", is_flag=True, help="Go on after the first violation, and count.")
 @click.option(
@@ -79,6 +79,7 @@ def _no_flow(_context: click.Context, _parameter: click.Parameter, value: str | 
     "--max-schedules", "most", type=AtLeast(1), default=100_000, show_default=True, help="Stop after so many."
 )
 @click.option("--max-switches", "switches", type=AtLeast(0), help="Between callers that could go on, in a schedule.")
+@click.option("--max-faults", "most_faults", type=AtLeast(1), default=1, show_default=True, help="In a schedule.")
 @click.option("--processes", type=AtLeast(1), default=PROCESSES, show_default=True, help="Callers share their memory.")
 @click.option("--seed", type=SEED, help="Draws the burst; chosen and printed without it.")
 @click.option(
@@ -115,9 +116,9 @@ def command(context: click.Context, /, **options: Any) -> int:
         if fault not in FAULTS:
             raise UsageError(f"unknown fault '{fault}'; there are: {', '.join(FAULTS)}")
     asked = Options(
-        size=options["size"], processes=options["processes"], faults=faults, search=options["search"],
-        every=options["every"], most_schedules=options["most"], most_switches=options["switches"], seed=seed,
-        budget_s=options["budget_s"],
+        size=options["size"], processes=options["processes"], faults=faults, most_faults=options["most_faults"],
+        search=options["search"], every=options["every"], most_schedules=options["most"],
+        most_switches=options["switches"], seed=seed, budget_s=options["budget_s"],
     )  # fmt: skip
     save: Path | None = options["save"]
     out.check(output, *([save] if save is not None else []))

@@ -84,7 +84,7 @@ class Sectioned(click.Command):
 
     _SECTIONS: ClassVar = {
         "What": ("whole", "strategy", "strategies", "scenario", "rule", "rules", "table", "flow", "mode"),
-        "Search": ("faults", "every", "search", "most", "switches", "save"),
+        "Search": ("faults", "every", "search", "most", "switches", "most_faults", "save"),
         "Where": ("port", "host", "workers", "certfile", "keyfile", "headless", "web_host", "master",
                   "master_bind_host", "master_bind_port", "master_host", "master_port"),
         "How much": ("bursts", "size", "processes", "connections", "keys", "work_us", "think_ms", "kills", "duration_s",

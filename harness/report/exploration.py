@@ -101,7 +101,8 @@ def lines_below(document: Document) -> Iterator[tuple[str, str]]:
         yield "Errors", f"shown to callers: {shown}{breaks}"
     yield "Claim", _claim(document)
     faults = ", ".join(document["faults"]) or "none"
-    yield "Search", f"{document['search']}, faults: {faults}"
+    most = document.get("max_faults", 1)
+    yield "Search", f"{document['search']}, faults: {faults}" + (f", at most {most} in a schedule" if most > 1 else "")
     yield "Again", document["reproduce"]
 
 

@@ -58,6 +58,7 @@ def exploration_document(explored: Explored, found: Exploration, smallest: Sched
         "size": options.size,
         "processes": options.processes,
         "faults": list(options.faults),
+        "max_faults": options.most_faults,
         "counterexample": smallest_document(smallest, explored.file),
         "stores": [store_document(info) for info in explored.stores],
         "reproduce": explored.reproduce,

@@ -48,6 +48,16 @@ def test_json(tmp_path: Path) -> None:
     assert document["counterexample"]["context_switches"] == 2
 
 
+def test_two_faults_in_a_schedule(race: Callable[..., Any]) -> None:
+    """What one dead owner sent arrives after its successor's, whose caller dies too: with one fault it is proved."""
+    words = ["explore", "double-submit", "--strategy", "actor", "--faults", "crash", "--seed", "1"]
+    assert race(*words).stdout.split()[0] == "PROVED"
+    twice = race(*words, "--max-faults", "2")
+    assert (twice.code, twice.stdout.split()[0]) == (1, "VIOLATED")
+    assert "faults: crash, at most 2 in a schedule" in twice.stdout
+    assert "--faults crash --max-faults 2 --seed 1" in " ".join(twice.stdout.split())
+
+
 def test_a_disk_filled_meanwhile(race: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """What was found is shown, though its schedule cannot be saved."""
 
