@@ -20,7 +20,7 @@ from harness.http.site import Site
 from harness.judge import judge_evidence
 from harness.model import Effect, Evidence, Operation, RaceError, Reply, StoreUnavailable, UsageError
 
-_ALONE = 4_000_000_000
+_ALONE = 2_000_000_000
 """The number of the burst that is asked one request after the other: no run has so many."""
 _UNTOUCHED = _ALONE - 1
 """The number of a burst whose keys are only looked at."""

@@ -96,6 +96,7 @@ def test_a_login_that_runs_out(race: Callable[..., Any], tmp_path: Path, how: st
     with listening([sys.executable, "few.py", str(port), "1000", "35"], port, tmp_path):
         ended = race("run", "counter", "--target", "few.toml", "--bursts", str(BURSTS), "--quiet", "--json",
                      "--history", "h.jsonl")  # fmt: skip
+    assert ended.stdout, ended.stderr
     found = json.loads(ended.stdout)
     validate(found, json.loads(schema_text("result")))
     assert (found["verdict"], ended.code) == (verdict, code), found["reason"]
@@ -124,6 +125,7 @@ def test_a_login_that_is_not_to_be_had_again(
     Path("few.toml").write_text(text.partition("[rest]")[0])
     with listening([sys.executable, "few.py", str(port), str(logins), str(later)], port, tmp_path):
         ended = race("run", "counter", "--target", "few.toml", "--bursts", str(BURSTS), "--quiet", "--json")
+    assert ended.stdout, ended.stderr
     found = json.loads(ended.stdout)
     assert (ended.code, found["verdict"]) == (3, "inconclusive")
     assert reason in found["reason"]
