@@ -12,7 +12,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
@@ -23,6 +23,7 @@ import uvloop
 from harness.burst.cells import Bound, bind
 from harness.burst.plan import Cell, Load
 from harness.explore import FAULTS, Explorer, Options, searching
+from harness.model import Verdict
 from harness.results.claims import breaks, explored_as_claimed
 from harness.results.environment import environment
 from harness.stores import Stores
@@ -107,6 +108,13 @@ async def _explored(bound: Bound, stores: Stores, size: int, fault: str, budget_
     )
 
 
+def claimed(bound: Bound, row: Row) -> Row:
+    """What was decided, beside what is claimed today."""
+    faults = (row.fault,) if row.fault else ()
+    as_claimed = explored_as_claimed(bound.claim, Verdict(row.verdict), row.errors, faults)
+    return replace(row, claims_to_break=breaks(bound.claim, faults), as_claimed=as_claimed)
+
+
 Decided = dict[tuple[str, str, int, str], Row]
 """By scenario, strategy, size and fault."""
 
@@ -134,6 +142,8 @@ async def everything(budget_s: float, known: Decided, save: Callable[[Sequence[R
                         row = known.get((scenario, title, size, fault))
                         if row is None:
                             row = await explored(bound, stores, size, fault, budget_s)
+                        else:
+                            row = claimed(bound, row)
                         rows.append(row)
                         if (scenario, title, size, fault) not in known:
                             save([*rows, *(row for cell, row in known.items() if cell not in cells_of(rows))])
