@@ -29,6 +29,9 @@ from harness.explore.world import World
 from harness.model import StoreFault
 
 _MOST_SEEN = 10_000
+_OFTEN = 8
+"""So many tries in vain, and it is looked whether a script changes anything: two who poll by scripts would else wake
+each other until both have no patience left."""
 
 
 async def redis_step(stage: Stage, caller: Caller, pending: Pending, event: Event, *, lost: bool) -> None:
@@ -232,7 +235,8 @@ async def script_step(stage: Stage, caller: Caller, pending: Pending, event: Eve
     source, keys, args = pending.words
     plain = [stage.cast.plain(key) for key in keys]
     touch = _keys_of(stage, keys) if keys else EVERYTHING
-    before = await _contents(stage, keys) if caller.prompt else None
+    often = caller.session.retried >= _OFTEN
+    before = await _contents(stage, keys, ends=not caller.prompt) if caller.prompt or often else None
     called = pending.name == "function"
     shown = ("FCALL" if called else "LUA", *plain, *(stage.cast.plain(shown_word(arg)) for arg in args))
     if goes_by_own_clock(source):
@@ -257,13 +261,15 @@ async def script_step(stage: Stage, caller: Caller, pending: Pending, event: Eve
     else:
         reply, others = answered(reply)
         touch = touch.with_(_keys_of(stage, map(shown_word, others)))
-    if before is not None and before == await _contents(stage, keys):
-        touch = Touch(touch.writes, frozenset(lives(touch.writes)), touch.everything)
+    if before is not None and before == await _contents(stage, keys, ends=not caller.prompt):
+        renewed = frozenset(lives(touch.writes)) if caller.prompt else frozenset()
+        touch = Touch(touch.writes, renewed, touch.everything)
     event.add(touch)
     event.show(caller, "redis", shown, reply, lost=lost)
     await tell(stage, caller, event, reply, lost=lost)
 
 
-async def _contents(stage: Stage, keys: Sequence[str]) -> list[Any]:
-    """What lies there: a renewal leaves it, and whoever polls need not look again."""
-    return [await stage.world.dump(key) for key in keys]
+async def _contents(stage: Stage, keys: Sequence[str], *, ends: bool) -> list[Any]:
+    """What lies there: a renewal leaves it, and whoever polls need not look again. `ends`: and until when."""
+    found = [await stage.world.dump(key) for key in keys]
+    return [*found, *[await stage.world.ends_at(key) for key in keys]] if ends else found

@@ -260,6 +260,13 @@ class World:
         """What lies under a name, whatever kind of value it is."""
         return await self._aside.execute("DUMP", stored)
 
+    async def ends_at(self, stored: str) -> Any:
+        """When a key ends, by the server's clock; what is equal to nothing where the server is too old to say."""
+        try:
+            return await self._aside.execute("PEXPIRETIME", stored)
+        except CommandRefused:
+            return object()
+
     async def learn(self, name: str) -> None:
         """Ask the server what a command does to keys."""
         connection = self._aside

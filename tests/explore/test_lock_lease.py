@@ -71,6 +71,13 @@ def test_two_take_over_what_a_dead_one_held(stage: Stage) -> None:
         assert found.verdict is verdict, found.reason
 
 
+def test_two_who_wait_for_the_lease_of_a_dead_one(stage: Stage) -> None:
+    """A script that finds the lock taken has changed nothing: neither wakes the other until their tries run out."""
+    options = Options(size=3, faults=("crash",))
+    found, _ = stage.explore("counter", "redis-lock-fenced", lambda: RandomWalk(1, 120), options)
+    assert (found.verdict, found.errors) == (Verdict.BOUNDED, {}), found.reason
+
+
 def test_a_renewer_dies_with_its_caller(stage: Stage) -> None:
     """And so the lock is free after one lease."""
     found, _ = stage.explore("counter", "redis-lock-renewed", Exhaustive, Options(faults=("crash",)))
