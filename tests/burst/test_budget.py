@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from harness.burst import Load
 from harness.burst.engine import Limit, _in_turns
+from harness.model import UsageError
 
 
 class _Bench:
@@ -63,3 +65,17 @@ def test_what_is_kept_of_it() -> None:
     assert (limit.past(), sooner.past()) == (False, True)
     sooner.left_out["not loaded"] += 1
     assert limit.reason(2) == "the budget of 9 s ran out: of 2 rows 1 were not loaded"
+
+
+def test_only_a_budget_that_was_asked_for_is_kept(race: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a default nobody is to lose a turn: on a slow machine it takes longer."""
+    strict: list[bool] = []
+
+    async def compared(*_asked: Any, **more: Any) -> None:
+        strict.append(more["strict"])
+        raise UsageError("enough")
+
+    monkeypatch.setattr("harness.burst.compare", compared)
+    for words in ((), ("--budget", "30")):
+        assert race("compare", "counter", *words).stderr == "race: error: enough\n"
+    assert strict == [False, True]
