@@ -18,9 +18,9 @@ from harness.model import Reply, Status
 from harness.stores import Stores
 
 _CONNECTIONS = 50
-_SLICE_S = 0.4
-_FEWEST = 15
-"""Pairs: of fewer the median is a matter of luck."""
+_SLICE_S = 0.15
+_FEWEST = 60
+"""Pairs: of fewer the median is a matter of luck, and of longer ones, too, for fewer are of one mood of the machine."""
 
 
 class Silent(Recorder):
