@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from harness.stores import PostgresTarget, RedisConnection, RedisTarget
+from harness.stores import PostgresConnection, PostgresTarget, RedisConnection, RedisTarget
 from harness.stores.embedded import Embedded
 
 _DEADLINE_S = 20.0
@@ -112,29 +112,67 @@ class PrivateValkey:
 
 
 class PrivatePostgres:
-    """A PostgreSQL of one test, that may be restarted by its own pg_ctl."""
+    """A PostgreSQL of one test, that may be restarted by its own pg_ctl, and have a streaming standby."""
 
     def __init__(self) -> None:
         """Start it."""
         self._embedded = Embedded.open()
         self.target: PostgresTarget = asyncio.run(self._embedded.start_postgres())
-        self.url = f"postgresql://postgres@/postgres?host={self.target.host}"
+        self._home = Path(self.target.host)
+        self.socket = self._home / ".s.PGSQL.5432"
+        self.standby_socket = self._home / ".s.PGSQL.5433"
+        self.url = f"postgresql://postgres@/postgres?host={self._home}"
 
     def restart(self) -> None:
         """Stop it in the middle of whatever it does, and start it again."""
         self._pg_ctl("restart")
 
+    def at_work(self, more_bytes: int = 200_000) -> None:
+        """Wait until so much more was written to its log."""
+
+        async def written() -> int:
+            connection = await PostgresConnection.open(self.target)
+            try:
+                ((count,),) = (await connection.sql("SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint")).rows
+                return int(count)
+            finally:
+                await connection.close()
+
+        before = asyncio.run(written())
+        until(lambda: asyncio.run(written()) > before + more_bytes)
+
+    def start_standby(self) -> None:
+        """Copy it, and start the copy: it follows what is written here, and does not wait for it."""
+        copy, conninfo = self._home / "standby", f"host={self._home} user=postgres"
+        self._program("pg_basebackup", "-D", copy, "-d", conninfo, "-R", "-c", "fast", "--no-sync")
+        room = "-c max_connections=300 -c dynamic_shared_memory_type=mmap"  # as those that it copies has
+        self._pg_ctl("start", "standby", "-o", f"-k {self._home} -h '' -p 5433 {room}")
+
+    def promote(self) -> None:
+        """Let the standby be a primary."""
+        self._pg_ctl("promote", "standby")
+
+    def stop(self, of: str = "data") -> None:
+        """Stop it, or its `standby`, in the middle of whatever it does."""
+        self._pg_ctl("stop", of)
+
     def close(self) -> None:
         """End it: its folder goes with it."""
-        self._pg_ctl("stop")
+        for of in ("standby", "data"):
+            if (self._home / of / "postmaster.pid").exists():
+                self.stop(of)
         self._embedded.close()
 
-    def _pg_ctl(self, command: str) -> None:
+    def _pg_ctl(self, command: str, of: str = "data", *more: str) -> None:
+        data = self._home / of
+        mode = ("-m", "immediate") if command in {"stop", "restart"} else ()
+        self._program("pg_ctl", "-D", data, *mode, "-w", "-s", "-l", data / "restarted.log", *more, command)
+
+    def _program(self, name: str, *args: str | Path) -> None:
         programs, user = self._embedded._programs()
         group = pwd.getpwnam(user).pw_gid if user else None
-        data = Path(self.target.host) / "data"
         subprocess.run(
-            [programs / "pg_ctl", "-D", data, "-m", "immediate", "-w", "-s", "-l", data / "restarted.log", command],
+            [programs / name, *args],
             user=user, group=group, extra_groups=[] if user else None, cwd="/", check=True, timeout=_DEADLINE_S,
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             env={"PATH": os.environ["PATH"]},
@@ -162,7 +200,8 @@ class Proxy:
         self._server = asyncio.run_coroutine_threadsafe(
             asyncio.start_server(self._serve, "127.0.0.1", 0), self._loop
         ).result(_DEADLINE_S)
-        self.url = f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        where = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        self.url, self.postgres_url = f"redis://{where}", f"postgresql://postgres@{where}/postgres"
 
     def point_to(self, path: Path) -> None:
         """Let the address be another server's: who is connected is cut off."""

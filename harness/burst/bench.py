@@ -182,7 +182,7 @@ class Bench:
         kill = kills.draw(first, number, control=control) if kills is not None else None
         done = await self.fleet.load(orders, tally.bound.cell if tally.bound.strategy.serving else None, kill)
         tally.elapsed_s += time.monotonic() - started
-        self.account(tally, done)
+        await self.account(tally, done)
         records = by_burst(self.fleet.readings, done.spans)
         if done.killed is not None and not tally.failures and not await self._replace(tally, orders, done, records):
             return
@@ -329,7 +329,7 @@ class Bench:
                 done = await self.fleet.load(orders, tally.bound.cell if tally.bound.strategy.serving else None)
         finally:
             ticking.cancel()
-        self.account(tally, done)
+        await self.account(tally, done)
         for instants in done.releases.values():
             tally.elapsed_s += max(0, done.ended_ns - min(instants)) / 1e9
         begin_ns = min((at for instants in done.releases.values() for at in instants), default=0)
@@ -421,7 +421,7 @@ class Bench:
     async def _lost(self, tally: Tally) -> bool:
         """Whether a store, or the time, was lost meanwhile: what it forgot would be judged as a violation."""
         reason = await self.stores.lost() or self._clock.set_by()
-        if reason is not None:
+        if reason is not None and reason not in tally.failures:
             tally.failures.insert(0, reason)
         return reason is not None
 
@@ -443,11 +443,19 @@ class Bench:
         try:
             owned = do in _ASKING and bool(bound.strategy.serving)
             return await self.fleet.one(do, bound.cell, load, owned=owned, patience_s=patience_s, **more)
-        except UsageError:
-            raise
         except RaceError as error:
-            tally.failures.append(str(error))
+            await self._failed(tally, error)
             return None
+
+    async def _failed(self, tally: Tally, error: RaceError) -> None:
+        """Note why something was not done. Raises what a script did wrong.
+
+        Not where a store has forgotten what was put there: no script reckons with that.
+        """
+        if not isinstance(error, UsageError):
+            tally.failures.append(str(error))
+        elif not await self._lost(tally):
+            raise error
 
     async def _rest(
         self, tally: Tally, bound: Bound, load: Load, keys: Iterable[str]
@@ -457,12 +465,10 @@ class Bench:
         answer = await self.one(tally, bound, "rest", load, keys=list(keys))
         return (None, 0) if answer is None else (answer["rest"], answer["rest_ms"])
 
-    def account(self, tally: Tally, done: Round) -> None:
+    async def account(self, tally: Tally, done: Round) -> None:
         """Add what the workers told. Raises UsageError."""
         tally.commands += done.commands
         tally.retries += done.retries
         self.interrupted = self.interrupted or done.interrupted
-        if isinstance(done.failure, UsageError):
-            raise done.failure
         if done.failure is not None:
-            tally.failures.append(str(done.failure))
+            await self._failed(tally, done.failure)

@@ -241,8 +241,7 @@ class Fleet:
 
     def _description(self) -> dict[str, Any]:
         """What a process needs to reach the stores: those on which this load begins, whoever answers there later."""
-        incarnation = "".join(info.incarnation for info in self._stores.infos if info.kind == "redis")
-        return {**self._stores.describe(), "incarnation": incarnation}
+        return {**self._stores.describe(), "incarnations": {info.kind: info.incarnation for info in self._stores.infos}}
 
     def _worker(
         self, slot: int, number: int, ends: Sequence[socket.socket]

@@ -43,20 +43,23 @@ async def connected(
     targets: Targets, store: str, as_caller: bool = False
 ) -> tuple[RedisConnection | None, PostgresConnection | None]:
     """A connection to one of the stores. Raises StoreFault."""
+    connection: RedisConnection | PostgresConnection
     if store == "redis":
         redis = targets.redis_caller if as_caller else targets.redis
         assert redis is not None
         connection = await RedisConnection.open(redis)
-        if targets.incarnation and not as_caller:
-            try:
-                await meet_again(connection, targets.incarnation)
-            except StoreFault:
-                await connection.close()
-                raise
-        return connection, None
-    postgres = targets.postgres_caller if as_caller else targets.postgres
-    assert postgres is not None
-    return None, await PostgresConnection.open(postgres, targets.schema)
+    else:
+        postgres = targets.postgres_caller if as_caller else targets.postgres
+        assert postgres is not None
+        connection = await PostgresConnection.open(postgres, targets.schema)
+    incarnation = targets.incarnations.get(store)
+    if incarnation is not None and not (as_caller and store == "redis"):  # such a login may not ask for INFO
+        try:
+            await meet_again(connection, incarnation)
+        except StoreFault:
+            await connection.close()
+            raise
+    return (connection, None) if isinstance(connection, RedisConnection) else (None, connection)
 
 
 class Background:

@@ -58,7 +58,7 @@ class HttpBench(Bench):
         """Nobody knows which of the other programs are the service."""
         return None
 
-    def account(self, tally: Tally, done: Round) -> None:
+    async def account(self, tally: Tally, done: Round) -> None:
         """What the workers told: when each request was let go, and how the service stamped it."""
         for burst, id_, sent_ns, arrived_ns, returned_ns in done.handled:
             tally.sent_ns[id_] = sent_ns
@@ -78,7 +78,7 @@ class HttpBench(Bench):
             self._in_vain = in_vain
         else:
             self._in_vain = False
-        super().account(tally, done)
+        await super().account(tally, done)
 
     async def seed(self, tally: Tally, bound: Bound, load: Load, keys: Sequence[str]) -> bool:
         """Ready keys, where the service wants that."""

@@ -19,10 +19,12 @@ OLDEST = {"Redis": (6, 2), "Valkey": (7, 2), "PostgreSQL": (14,)}
 _FORKED = (7, 2, 4)
 """The Redis that Valkey was made from (valkey.io, 7.2.4-rc1): no command of a later Redis can be taken for granted."""
 _PATIENCE_S = 4.0
+# An instant written the same whatever time zone a role has.
+_MET = "SELECT extract(epoch FROM pg_postmaster_start_time())::text"
 # Connections are counted by database: of others' a plain user sees no more than that they are there.
 _SQL = """
-SELECT current_setting('server_version'), pg_postmaster_start_time()::text, pg_is_in_recovery(),
-       current_setting('default_transaction_read_only'), current_setting('fsync'),
+SELECT current_setting('server_version'), extract(epoch FROM pg_postmaster_start_time())::text,
+       pg_is_in_recovery(), current_setting('default_transaction_read_only'), current_setting('fsync'),
        current_setting('synchronous_commit'), current_setting('full_page_writes'),
        least(current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
                - coalesce(current_setting('reserved_connections', true), '0')::int
@@ -114,12 +116,16 @@ def _incarnation(info: Mapping[str, str]) -> str:
     return " ".join((info["run_id"], info.get("second_repl_offset", "-1")))
 
 
-async def meet_again(connection: RedisConnection, incarnation: str) -> None:
+async def meet_again(connection: RedisConnection | PostgresConnection, incarnation: str) -> None:
     """See that it leads to the server that this was said of: an address may be another's for a while, and go back.
 
-    Raises ConnectionLost.
+    Raises StoreFault.
     """
-    if _incarnation(_parsed(await connection.execute("INFO"))) != incarnation:
+    if isinstance(connection, RedisConnection):
+        met = _incarnation(_parsed(await connection.execute("INFO")))
+    else:
+        ((met,),) = (await connection.sql(_MET)).rows
+    if met != incarnation:
         raise ConnectionLost("another server answered there for a while, or this one was a replica")
 
 
@@ -225,4 +231,6 @@ def changed(before: StoreInfo, after: StoreInfo) -> str | None:
         return f"{before.product} was restarted or failed over during the run"
     if after.evicted > before.evicted:
         return f"{before.product} evicted {after.evicted - before.evicted} keys during the run"
+    if after.evicted < before.evicted:
+        return f"the statistics of {before.product} were reset during the run: it may have evicted keys"
     return None

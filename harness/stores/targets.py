@@ -69,7 +69,8 @@ _TARGETS = ("redis", "postgres", "redis_caller", "postgres_caller", "replica")
 class Targets:
     """What a worker needs to reach the stores of a run; with a login of callers, and a replica, where there is one.
 
-    `incarnation` is that of the Redis which every connection of a load must meet, "" where any will do.
+    `incarnations` are those of the stores, by kind, which every connection of a load must meet; where one is missing,
+    any will do.
     """
 
     prefix: str
@@ -79,7 +80,7 @@ class Targets:
     redis_caller: RedisTarget | None = None
     postgres_caller: PostgresTarget | None = None
     replica: RedisTarget | None = None
-    incarnation: str = ""
+    incarnations: Mapping[str, str] = field(default_factory=dict)
 
     def describe(self) -> dict[str, Any]:
         """For the pipe to a worker only: it holds the passwords."""
@@ -90,7 +91,7 @@ class Targets:
         """The inverse of `describe`."""
         kinds = {name: PostgresTarget if name.startswith("postgres") else RedisTarget for name in _TARGETS}
         targets: dict[str, Any] = {name: kinds[name](**description[name]) for name in _TARGETS if description[name]}
-        return cls(description["prefix"], description["schema"], **targets, incarnation=description["incarnation"])
+        return cls(description["prefix"], description["schema"], **targets, incarnations=description["incarnations"])
 
 
 def parse_redis(url: str, allow_hosts: Collection[str] = ()) -> RedisTarget:

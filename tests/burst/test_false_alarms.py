@@ -187,6 +187,69 @@ def test_a_failover(folder: Path) -> None:
         replica.kill()
 
 
+@pytest.mark.parametrize(
+    ("load", "dies", "back"),
+    [
+        pytest.param(BURSTS, True, False, id="it-died"),
+        pytest.param(SUSTAINED, False, True, id="both-live-and-back"),
+    ],
+)
+def test_a_standby_that_is_promoted(load: dict[str, Any], *, dies: bool, back: bool) -> None:
+    """It had not heard of what was written last; nor has the first one of what was written there, when all come back.
+
+    A script asks for the rows that it put there: that it finds none is none of its mistakes.
+    """
+    server = PrivatePostgres()
+    proxy = Proxy(server.socket)
+
+    def befalls(_mischief: Mischief) -> None:
+        server.at_work()
+        if dies:
+            server.stop()
+        server.promote()
+        proxy.point_to(server.standby_socket)
+        if back:
+            time.sleep(0.2)  # it is what happens, nothing is waited for
+            proxy.point_to(server.socket)
+
+    try:
+        server.start_standby()
+        found = measure(
+            "counter", "pg-for-update", {**load, "duration_s": 3.0}, befalls, postgres_url=proxy.postgres_url
+        )
+        inconclusive(found, DISTURBED)
+    finally:
+        proxy.close()
+        server.close()
+
+
+FORGOTTEN = """
+from harness import *
+class Forgotten(Strategy):
+    name = "forgotten"
+    family = "redis"
+    def claims(self, conditions): return Claim("holds")
+    async def apply(self, session, request, rule):
+        count = await session.redis("INCR", session.key("n:" + request.key))
+        assert (await session.redis("GET", session.key("n:" + request.key))) is not None
+        return Reply("added", {"value": count})
+"""
+
+
+def test_a_script_that_relies_on_what_was_forgotten(tmp_path: Path, valkey: PrivateValkey) -> None:
+    """It is told of the store that was emptied, not of a mistake of its own."""
+    script = tmp_path / "forgotten.py"
+    script.write_text(FORGOTTEN)
+
+    def befalls(mischief: Mischief) -> None:
+        valkey.at_work()
+        while mischief.goes_on(0.001):
+            valkey.execute("FLUSHALL")
+
+    found = measure("counter", str(script), SUSTAINED, befalls, redis_url=valkey.url)
+    inconclusive(found, "removed the keys of this run")
+
+
 @pytest.mark.parametrize("back", [False, True], ids=["for-good", "for-a-while"])
 def test_another_server_behind_the_address(folder: Path, *, back: bool) -> None:
     """Nobody died, but who answers is somebody else; perhaps only for a moment, of which nothing tells later."""

@@ -109,8 +109,8 @@ def test_an_address_that_is_anothers_for_a_while(valkey: Callable[..., Any]) -> 
 
     async def enter() -> str | None:
         async with Stores(redis_url=proxy.url, need={"redis"}) as stores:
-            begun = stores.infos[0].incarnation
-            targets = Targets.from_description({**stores.describe(), "incarnation": begun})
+            begun = {"redis": stores.infos[0].incarnation}
+            targets = Targets.from_description({**stores.describe(), "incarnations": begun})
 
             async def meets() -> str | None:
                 try:
@@ -322,11 +322,36 @@ def test_a_valkey_is_a_redis_7_2(version: str) -> None:
         require(info, {"redis": "6.2", "valkey": "10.0"})
 
 
+def test_another_postgres_behind_the_address(postgres: PostgresTarget) -> None:
+    """Of a standby that is promoted for a while nothing tells later, either: each connection sees whom it has met."""
+
+    async def meets(incarnation: str) -> str | None:
+        targets = Targets("", "", postgres=postgres, incarnations={"postgres": incarnation})
+        try:
+            _redis, connection = await connected(targets, "postgres")
+        except ConnectionLost as lost:
+            return str(lost)
+        assert connection is not None
+        return await connection.close()
+
+    info = asyncio.run(look_postgres(postgres, embedded=False))
+    assert asyncio.run(meets(info.incarnation)) is None
+    assert asyncio.run(meets("1795562000.123456")) == (
+        "another server answered there for a while, or this one was a replica"
+    )
+
+
 def test_changes() -> None:
-    """A restart and an eviction are noticed; nothing else is."""
+    """A restart and an eviction are noticed, and where an eviction would not be; nothing else is."""
     before = StoreInfo("redis", "Redis", "7.2", embedded=False, durability="", incarnation="a", evicted=1, room=5)
     assert [
         changed(before, dataclasses.replace(before, room=1)),
         changed(before, dataclasses.replace(before, incarnation="b")),
         changed(before, dataclasses.replace(before, evicted=3)),
-    ] == [None, "Redis was restarted or failed over during the run", "Redis evicted 2 keys during the run"]
+        changed(before, dataclasses.replace(before, evicted=0)),
+    ] == [
+        None,
+        "Redis was restarted or failed over during the run",
+        "Redis evicted 2 keys during the run",
+        "the statistics of Redis were reset during the run: it may have evicted keys",
+    ]
