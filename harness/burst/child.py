@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 import uvloop
@@ -18,6 +20,18 @@ from harness.model.endless import Watch
 CarryOut = Callable[[str], Awaitable[dict[str, Any]]]
 """Carries out one order and gives what came of it."""
 Begin = Callable[[dict[str, Any]], Awaitable[CarryOut]]
+
+
+def program(module: str) -> list[str]:
+    """How a module of ours is started, by this Python.
+
+    It looks for modules where this process does: not first in the folder that it is started in, which is the user's and
+    may hold a `queue.py`, or a `harness`.
+    """
+    here = {""}
+    with contextlib.suppress(OSError):  # somebody may have removed it
+        here.add(str(Path.cwd()))
+    return [sys.executable, *([] if here & set(sys.path) else ["-P"]), "-m", module]
 
 
 def pin(number: int, processes: int) -> None:

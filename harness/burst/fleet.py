@@ -9,13 +9,13 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from types import TracebackType
 from typing import IO, Any, Protocol, Self
 
+from harness.burst.child import program
 from harness.burst.kills import Kill
 from harness.burst.plan import Cell, Load, Orders
 from harness.burst.record import Reading
@@ -63,7 +63,7 @@ class Process:
         """Start `python -m module`, which inherits these file descriptors."""
         self.stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self.child = subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-m", module],
+            program(module),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.stderr,

@@ -8,7 +8,6 @@ import importlib.util
 import json
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -19,6 +18,7 @@ from types import TracebackType
 from typing import IO, Any, NamedTuple, Self
 
 from harness.burst.cells import Bound
+from harness.burst.child import program
 from harness.burst.measurement import Progress
 from harness.flows.carrying import Ground
 from harness.flows.claims import FAULTS, NO_DBOS, claimed
@@ -85,7 +85,7 @@ class _Process:
         self.name = name
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self.child = subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr
+            program(module), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr
         )
         self.events: list[dict[str, Any]] = []
         self._arrived = asyncio.Event()

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from harness.burst import Cell, Load, StoresOptions
+from harness.burst.child import program
 from harness.burst.engine import bind_for
 from harness.model import RaceError, StoreFault, UsageError
 from harness.report.figures import plural
@@ -134,7 +135,7 @@ class Host:
             flags += ["--headless"]
         out = subprocess.DEVNULL if wanted.quiet or not wanted.headless else sys.stderr.fileno()
         return subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-m", "locust", "-f", str(SWARM), *flags, *wanted.flags],
+            [*program("locust"), "-f", str(SWARM), *flags, *wanted.flags],
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.PIPE,

@@ -95,6 +95,16 @@ def test_own_scripts_from_another_folder(scripts: Path) -> None:
     assert f"  Again    race {' '.join(arguments)}\n" in ended.stdout
 
 
+def test_a_folder_with_modules_of_the_same_names(tmp_path: Path) -> None:
+    """Whoever has a `queue.py` and a folder `harness`, as one may, is not asked for ours."""
+    (tmp_path / "queue.py").write_text("raise RuntimeError")
+    (tmp_path / "harness").mkdir()
+    (tmp_path / "harness" / "__init__.py").touch()
+    command = [sys.executable, "-P", "-m", "harness", "run", "counter", "--strategy", "naive", "--bursts", "50"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr) == (1, "")
+
+
 @pytest.mark.stores
 def test_ctrl_c_keeps_what_was_measured(tmp_path: Path) -> None:
     """Exit 130, one JSON document that says it is incomplete, saved too."""
