@@ -40,8 +40,19 @@ class Swap(Register):
             yield {"k": request.args["letter"]}
 
 
-def overlapping(spec: Any, callers: int, most: int, rng: Random) -> list[Operation]:
-    """Operations of so many callers who ask again at once; each took effect at some instant while it was under way."""
+class Window(Register):
+    """At most twenty in 20 ms. Whoever asks is told yes or no, and not how many there were."""
+
+    def allowed(self, state: State, _request: Request, now_ms: int, reply: Reply | None) -> Iterable[State]:
+        """The specification."""
+        lately = [then_ms for then_ms in state["k"] or () if then_ms > now_ms - 20]
+        let_in = len(lately) < 20
+        if reply is None or reply.values["let in"] == let_in:
+            yield {"k": [*lately, now_ms] if let_in else lately}
+
+
+def times_of(callers: int, most: int, rng: Random) -> list[tuple[int, int, int]]:
+    """When so many callers, who ask again at once, took effect, asked, and were answered: the first effect first."""
     free = [(rng.randrange(1_000), caller) for caller in range(callers)]
     heapify(free)
     times = []
@@ -50,9 +61,14 @@ def overlapping(spec: Any, callers: int, most: int, rng: Random) -> list[Operati
         took, back = sorted(begun + 1 + rng.randrange(2_000) for _ in range(2))
         times.append((took, begun, back + 1))
         heappush(free, (back + 2, caller))
+    return sorted(times)
+
+
+def overlapping(spec: Any, callers: int, most: int, rng: Random) -> list[Operation]:
+    """Operations of so many callers who ask again at once; each took effect at some instant while it was under way."""
     state: dict[str, Any] = {"k": ""}
     operations = []
-    for _took, begun, back in sorted(times):
+    for _took, begun, back in times_of(callers, most, rng):
         name, args = ("look", {}) if rng.random() < 0.3 else ("add", {"letter": rng.choice("abcdefgh")})
         values: dict[str, Any] = {"seen": state["k"]} if name == "look" else {}
         if isinstance(spec, Swap):
@@ -67,6 +83,22 @@ def test_fifty_callers_and_the_same_letters_again_and_again(spec: Any) -> None:
     """Which of the same letters came first nobody says, and a black box does not say what is out of reach."""
     operations = overlapping(spec, 50, 300, Random(1))
     assert check_order(operations, spec, {"k": ""}, budget=Budget(seconds=20)).outcome == "legal"
+
+
+def test_a_window_that_slides_over_thirty_callers() -> None:
+    """Who decided first was recorded to the millisecond, and that is the order to begin with."""
+    spec, state, operations = Window(), {"k": None}, list[Operation]()
+    for took, begun, back in times_of(30, 400, Random(2)):
+        now_ms = 1_000_000 + took // 100
+        asked = Request("ask", ("k",), {}, str(len(operations)))
+        for let_in in (True, False):
+            reply = Reply("done", {"let in": let_in})
+            for after in spec.allowed(state, asked, now_ms, reply):
+                operations.append(Operation(asked, "c", begun, back, Status.OK, reply, now_ms, now_ms))
+                following = after
+        state = following
+    entries = entries_of(operations, 0)
+    assert met_by_deadline(entries, States(spec, ("k",), entries, {"k": None}, None), NEVER)
 
 
 def test_what_nobody_wrote_is_never_met() -> None:
