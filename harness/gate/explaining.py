@@ -15,14 +15,14 @@ from harness.model import RaceError, StoreFault, UsageError, Verdict
 from harness.results.build import counterexample_document
 from harness.results.costs import Costs, Row, costs_of
 from harness.results.environment import environment
-from harness.strategy import store_of
+from harness.strategy import Scenario, store_of
 from harness.strategy.library import LibraryCell, cells_of_scenario, cells_of_strategy, claimed
 from harness.strategy.loader import bundled, find_scenario, find_strategy, nearest
 from harness.strategy.story import story_of
 
 if TYPE_CHECKING:
     from harness.explore import Schedule
-    from harness.strategy import Scenario, Strategy
+    from harness.strategy import Strategy
 
 SCHEMA = "race.explanation/1"
 _EXPLORE_S, _FAULT_S = 5.0, 2.0
@@ -77,6 +77,8 @@ class Explaining:
             "invariants": [{"name": one.name, "says": one.says} for one in named().under(rule).invariants()],
             "example": named().example(),
             "tables": {name: table.title for name, table in named().all_tables().items()},
+            "several_ends": named.ending is not Scenario.ending,
+            "carried": named.became is not Scenario.became,
             "interleavings": pictures,
             "cells": list(_with_costs(cells, costs)),
             "costs": _source(costs),

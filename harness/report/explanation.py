@@ -105,9 +105,13 @@ def _about(document: Document) -> Iterator[tuple[str, str]]:
 
 
 def tables_of(document: Document) -> Iterator[tuple[str, str]]:
-    """The scenario's own tables."""
+    """What else can be laid side by side: the scenario's own tables, its rules, and who carries an attempt."""
     for name, title in document.get("tables", {}).items():
         yield "Table", f"{title}: race compare {document['name']} --table {name}"
+    if document.get("several_ends"):
+        yield "Rules", f"race compare {document['name']} --rules all: race cannot choose one"
+    if document.get("carried"):
+        yield "Flows", f"race compare {document['name']} --flow all: and the worker is killed"
 
 
 def under_what(picture: Document, document: Document) -> str:

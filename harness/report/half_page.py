@@ -28,7 +28,7 @@ from harness.report.explanation import (
     under_what,
 )
 from harness.report.figures import cut, plural, wrapped
-from harness.report.interleaving import draw, text_of
+from harness.report.interleaving import draw, since_beginning, text_of
 from harness.report.paint import Paint, plain
 from harness.report.terminal import WIDTH, labelled
 
@@ -41,7 +41,9 @@ LINES = 35
 _STORY, _FEWEST_DRAWN, _FEWEST_ROWS, _MOST_ROWS = 4, 6, 3, 7
 _LONG_VALUE, _NAMED = 10, 3
 _VALUE = re.compile(r"[0-9a-f]{13,}|\d{8,}")
-"""Tokens and instants: that they are the same, or not, shows in their ends as well."""
+"""Tokens, and instants that are not the schedule's: that they are the same, or not, shows in their ends as well."""
+_IN_TIME = re.compile(r"\bT(\+\d+)?\b")
+_LEGEND = " (T: when it begins; T+2000: 2 s later)"
 _TOLD = re.compile(r"\b(?:at|step) (\d+)")
 
 
@@ -49,15 +51,15 @@ def half_page(document: Document, paint: Paint = plain) -> str:
     """The story's beginning, one interleaving, what holds at which cost, and what does not."""
     above = [paint(line, "bold") for line in wrapped(headline(document), WIDTH)]
     above += [f"  {line}" for line in story(document)] + [""]
-    below = [line for label, text in _below(document) for line in labelled(label, text, paint, INDENT)]
+    under = [line for label, text in _below(document) for line in labelled(label, text, paint, INDENT)]
     rows = _rows(document)
     picture = _worth_showing(document["interleavings"])
     table = len(_table(document, rows, 0, plain))
-    space = max(_FEWEST_DRAWN, LINES - len(above) - len(below) - table - 1)
+    space = max(_FEWEST_DRAWN, LINES - len(above) - len(under) - table - 1)
     drawn = _picture(picture, document, space, paint) if picture else []
-    room = LINES - len(above) - len(drawn) - len(below) - 1
+    room = LINES - len(above) - len(drawn) - len(under) - 1
     held = _table(document, rows, room, paint)
-    return "\n".join([*above, *drawn, *held, *([""] if held else []), *below]) + "\n"
+    return "\n".join([*above, *drawn, *held, *([""] if held else []), *under]) + "\n"
 
 
 def story(document: Document) -> list[str]:
@@ -85,11 +87,18 @@ def _picture(picture: Document, document: Document, room: int, paint: Paint) -> 
     """Its title, its steps in at most so many lines, and what broke."""
     head = f"{ROLES[picture['role']]}: {under_what(picture, document)}"
     lines = [paint(line, "bold") for line in wrapped(head, WIDTH)]
-    said = _said(picture)
-    below = [line for text in said for line in labelled(*text, paint, INDENT)]
-    if picture["schedule"] is not None:
-        lines += _drawn(picture, room - len(lines) - len(below), paint)
-    return [*lines, *below, ""]
+    drawn, said = picture["schedule"], dict(_said(picture))
+    steps, begins = since_beginning(drawn["steps"]) if drawn is not None else ((), "")
+
+    def below(legend: str) -> list[str]:
+        texts = [f"{text}{legend * (place == 0)}" for place, text in enumerate(said.values())]
+        return [line for text in zip(said, texts, strict=True) for line in labelled(*text, paint, INDENT)]
+
+    if drawn is not None:
+        room -= len(lines) + len(below(_LEGEND if begins else ""))
+        lines += _drawn({**drawn, "fits": True, "steps": steps}, note_of(picture), room, paint)
+    seen = begins and any(_IN_TIME.search(line) for line in lines)
+    return [*lines, *below(_LEGEND if seen else ""), ""]
 
 
 def _said(picture: Document) -> Iterator[tuple[str, str]]:
@@ -103,11 +112,10 @@ def _said(picture: Document) -> Iterator[tuple[str, str]]:
         yield "Claim", "holds: NOT as claimed"
 
 
-def _drawn(picture: Document, room: int, paint: Paint) -> list[str]:
+def _drawn(whole: Document, note: str, room: int, paint: Paint) -> list[str]:
     """The diagram; where it is too long, without steps that no sentence names: such as say little, then the last."""
-    whole = picture["schedule"]
-    uncut = {**whole, "fits": True, "steps": [_shortened(step) for step in whole["steps"]]}
-    lines = draw(uncut, WIDTH, paint, note=note_of(picture), most_columns=_COLUMNS)
+    uncut = {**whole, "steps": [_shortened(step) for step in whole["steps"]]}
+    lines = draw(uncut, WIDTH, paint, note=note, most_columns=_COLUMNS)
     if len(lines) <= min(room, _MOST_UNCUT):
         return lines
     room_of_one = _ROOM.get(len(whole["columns"]), 60)
@@ -115,9 +123,8 @@ def _drawn(picture: Document, room: int, paint: Paint) -> list[str]:
     named = {int(number) for number in _TOLD.findall(whole["why"] or "")}
     left_out = 0
     while True:
-        note = f"{note_of(picture)}; {plural(left_out, 'step')} left out" if left_out else note_of(picture)
-        drawn = {**whole, "fits": True, "steps": steps}
-        lines = draw(drawn, WIDTH, paint, note=note, most_columns=_COLUMNS)
+        says = f"{note}; {plural(left_out, 'step')} left out" if left_out else note
+        lines = draw({**whole, "steps": steps}, WIDTH, paint, note=says, most_columns=_COLUMNS)
         unnamed = [place for place, step in enumerate(steps) if step["step"] not in named]
         spare = [place for place in unnamed if place > 1 or _says_little(steps[place])]
         if len(lines) <= max(room, _FEWEST_DRAWN) or not spare:
@@ -197,6 +204,19 @@ def _name(document: Document, cell: Cell) -> str:
     return str(cell["strategy"] if document["kind"] == "scenario" else cell["scenario"])
 
 
+def _held(document: Document, cell: Cell) -> str:
+    """The same, with the rule where it is not the scenario's first: under that one it does not hold."""
+    name = _name(document, cell)
+    if document["kind"] == "scenario":
+        return name
+    return name if cell["rule"] == _usual_rule(document, cell) else f"{name} ({cell['rule']})"
+
+
+def _usual_rule(document: Document, cell: Cell) -> str:
+    """The first rule of a cell's scenario."""
+    return str(next(one["rule"] for one in document["cells"] if one["scenario"] == cell["scenario"]))
+
+
 def _table(document: Document, rows: Sequence[Cell], room: int, paint: Paint) -> list[str]:
     """As many rows as there is room for, and the names of the others, by what does as well."""
     if not rows:
@@ -227,7 +247,7 @@ def _row(document: Document, cell: Cell, shared: set[str]) -> list[str]:
     but = [f"{cheaper} does as well"] if cheaper else []
     but += ["pays where others write around the rule"] if _pays(document, cell) else []
     but += [f"not under {', '.join(under)}"] if under else []
-    return [_name(document, cell), *measured_figures(cell), "; ".join(but)]
+    return [_held(document, cell), *measured_figures(cell), "; ".join(but)]
 
 
 def _others(document: Document, cells: Sequence[Cell]) -> Iterator[tuple[str, str]]:
@@ -235,7 +255,7 @@ def _others(document: Document, cells: Sequence[Cell]) -> Iterator[tuple[str, st
     by: dict[str, list[str]] = {}
     dear = document["kind"] == "strategy" and any(cell["earns_its_cost"] for cell in cells)
     for cell in cells:
-        by.setdefault(cheaper_one(cell), []).append(_name(document, cell))
+        by.setdefault(cheaper_one(cell), []).append(_held(document, cell))
     said = []
     for cheaper, names in by.items():
         few = _few(names)
@@ -279,13 +299,18 @@ def _wrong(document: Document) -> Iterator[tuple[str, str]]:
 def _breaking(document: Document) -> Iterator[tuple[str, str]]:
     """What breaks: the reason that one does not expect, and the names of all others."""
     breaking: dict[str, dict[str, list[str]]] = {}
+    usual: set[str] = set()
     for cell in document["cells"]:
         if cell["claim"]["kind"] == "breaks" and not (document["kind"] == "strategy" and cell["wrong_rule"]):
             found = breaking.setdefault(cell["claim"]["reason"], {})
             found.setdefault(_name(document, cell), []).append(cell["rule"])
+            if cell["rule"] == _usual_rule(document, cell):
+                usual.add(cell["claim"]["reason"])
     if not breaking:
         return
-    reason = next((why for why, found in breaking.items() if not _UNPROTECTED & set(found)), next(iter(breaking)))
+    # Under another rule whatever holds single requests may break, and any strategy with it.
+    telling = [why for why, found in breaking.items() if not _UNPROTECTED & set(found)]
+    reason = next(iter([*(why for why in telling if why in usual), *telling, *breaking]))
     first = breaking.pop(reason)
     more = dict.fromkeys(name for found in breaking.values() for name in found if name not in first)
     also = f"; also {_few(list(more))}" if more else ""
@@ -310,4 +335,4 @@ def _cost(document: Document) -> str:
         return "not measured yet: race compare measures it"
     day = datetime.fromisoformat(source["started_at"]).strftime("%Y-%m-%d")
     where = "this machine" if source["here"] else f"another machine ({source['cpus']} CPUs)"
-    return f"measured on {where}, {day}; relative to the fastest of its store"
+    return f"on {where}, {day}; relative to its store's fastest"

@@ -49,6 +49,29 @@ def test_what_a_scenario_is_about(race: Race) -> None:
     assert "six-writers, rule" not in race("explain", "six-writers", "--rule", "cron-forgets").stdout.split("\n\n")[1]
 
 
+def test_instants_are_those_of_the_schedule(race: Race) -> None:
+    """As everywhere else, by when the schedule began; what T is, is said where one is to be seen, and only there."""
+    text = race("explain", "double-submit").stdout
+    assert "SET user a1 T+2000 PX 2000 -> OK" in text
+    assert "(T: when it begins; T+2000: 2 s later)" in " ".join(text.split())
+    assert "T: when it begins" not in " ".join(race("explain", "counter").stdout.split())
+
+
+def test_the_rule_under_which_it_holds(race: Race) -> None:
+    """Where that is not the scenario's first, under which it breaks; of what breaks, what is its own comes first."""
+    text = " ".join(race("explain", "redis-lock").stdout.split())
+    assert "lock-lease (overrun) proved" in text
+    assert "Breaks lock-lease (default): the slow one's work outlives its lease" in text
+
+
+def test_what_else_can_be_laid_side_by_side(race: Race) -> None:
+    """Rules that hold and end differently, and who carries an attempt: where there is either."""
+    text = race("explain", "subscription").stdout
+    assert "race compare subscription --rules all: race cannot choose one" in text
+    assert "race compare subscription --flow all: and the worker is killed" in text
+    assert not {"--rules all", "--flow all"} & {*re.findall(r"--\w+ all", race("explain", "counter").stdout)}
+
+
 def test_what_an_owner_buys(race: Race) -> None:
     """It pays in one scenario, and elsewhere a cheaper one does as well, in so many words."""
     text = " ".join(race("explain", "actor").stdout.split())
@@ -76,7 +99,7 @@ def test_half_a_page(race: Race, name: str) -> None:
     for part in ("the smallest that breaks", "Broke ", f"More race explain {name} --all; race "):
         assert part in text
     held = name != "naive"
-    assert [word in text for word in ("Cost measured on", "starts/s relative", " does as well")] == [held] * 3
+    assert [word in text for word in ("Cost on ", "starts/s relative", " does as well")] == [held] * 3
 
 
 def test_of_many_steps_those_are_drawn_that_matter(race: Race) -> None:
