@@ -34,10 +34,16 @@ def by_rule(document: Document) -> list[list[list[str]]]:
 
 
 def by_rule_lines(document: Document) -> Iterator[str]:
-    """The same for a screen of 80 columns; none for one rule."""
-    rows = by_rule(document)
-    if not rows:
+    """The same for a screen of 80 columns; none for one rule.
+
+    Strategies that come to the same stand together: that most of them do is what the table has to say.
+    """
+    alike: dict[tuple[tuple[str, ...], ...], list[str]] = {}
+    for names, *cells in by_rule(document):
+        alike.setdefault(tuple(map(tuple, cells)), []).extend(names)
+    if not alike:
         return
+    rows = [[names, *map(list, cells)] for cells, names in alike.items()]
     heads = [["order, rule", "and the end"], *([rule] for rule in rules_of(document))]
     widths = [max(len(line) for row in [heads, *rows] for line in row[place]) for place in range(len(heads))]
     gap = 2 if sum(widths) + 2 * len(widths) <= _WIDTH else 1

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.report.advice import advice, failures
-from harness.report.by_rule import by_rule_lines
+from harness.report.by_rule import by_rule_lines, rules_of
 from harness.report.comparison_rows import COLUMNS, cells, control_line, groups, not_applicable
 from harness.report.figures import plural
 from harness.report.paint import VERDICT_STYLES, Paint, plain
@@ -25,7 +25,9 @@ _MOST_REASONS = 2
 def comparison_screen(document: Document, exit_code: int, paint: Paint = plain) -> str:
     """What `race compare` prints, from its document."""
     load = document["load"]
-    under = plural(len(document["rows"]), "strategy").replace("strategys", "strategies")
+    under = plural(len({row["strategy"] for row in document["rows"]}), "strategy").replace("strategys", "strategies")
+    if len(rules := rules_of(document)) > 1:
+        under += f" and {len(rules)} rules"
     head = (
         f"{document['scenario']} under {under}, {plural(load['processes'], 'process')}, bursts of {load['burst_size']}"
     )
@@ -42,7 +44,7 @@ def comparison_screen(document: Document, exit_code: int, paint: Paint = plain) 
     if any(not row["violations"]["bursts"] for row in document["rows"]):
         lines += [paint("  <= is the one-sided 95 % bound where no burst broke", "dim"), ""]
     if table := list(by_rule_lines(document)):
-        lines += [paint("By rule", "bold"), *table, ""]
+        lines += [paint("By rule; strategies that come to the same stand together", "bold"), *table, ""]
     reasons = list(not_applicable(document))
     if len(reasons) > _MOST_REASONS:  # five lines about what is not here would hide what is
         names = ", ".join(dict.fromkeys(one["strategy"] for one in document["not_applicable"]))

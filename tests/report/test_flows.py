@@ -119,6 +119,17 @@ def test_rules_side_by_side() -> None:
         assert "cannot choose the column" in " ".join(text.split())
 
 
+def test_strategies_that_come_to_the_same_stand_together() -> None:
+    """One below the other beside one row, wherever they come in the tables above; who differs has a row of his own."""
+    document = compared("mild", "strict")
+    rows = [{**row, "strategy": name} for name in ("lua", "naive", "watch") for row in document["rows"]]
+    rows[2] = {**rows[2], "order": "violated"}
+    lines = list(by_rule_lines({**document, "rows": rows}))
+    assert [line.split()[0] for line in lines[2:]] == ["lua", "watch", "naive", "end"]
+    assert lines[3].split() == ["watch", *"end of mild end of strict".split()]
+    assert "under 3 strategies and 2 rules" in comparison_screen({**document, "rows": rows}, 0).splitlines()[0]
+
+
 def test_one_rule_has_no_columns() -> None:
     """So there is nothing to choose."""
     for text in (comparison_screen(compared("mild"), 0), comparison_markdown(compared("mild"))):
