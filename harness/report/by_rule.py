@@ -33,17 +33,19 @@ def by_rule(document: Document) -> list[list[list[str]]]:
     return found
 
 
-def by_rule_lines(document: Document) -> Iterator[str]:
-    """The same for a screen of 80 columns; none for one rule.
-
-    Strategies that come to the same stand together: that most of them do is what the table has to say.
-    """
+def together(document: Document) -> list[list[list[str]]]:
+    """The same with all that come to the same in one row: that most of them do is what the table has to say."""
     alike: dict[tuple[tuple[str, ...], ...], list[str]] = {}
     for names, *cells in by_rule(document):
         alike.setdefault(tuple(map(tuple, cells)), []).extend(names)
-    if not alike:
+    return [[names, *map(list, cells)] for cells, names in alike.items()]
+
+
+def by_rule_lines(document: Document) -> Iterator[str]:
+    """The same for a screen of 80 columns; none for one rule."""
+    rows = together(document)
+    if not rows:
         return
-    rows = [[names, *map(list, cells)] for cells, names in alike.items()]
     heads = [["order, rule", "and the end"], *([rule] for rule in rules_of(document))]
     widths = [max(len(line) for row in [heads, *rows] for line in row[place]) for place in range(len(heads))]
     gap = 2 if sum(widths) + 2 * len(widths) <= _WIDTH else 1
@@ -51,8 +53,14 @@ def by_rule_lines(document: Document) -> Iterator[str]:
         for number in range(max(map(len, row))):
             parts = [_line(cell, number).ljust(width) for cell, width in zip(row, widths, strict=True)]
             yield f"  {(' ' * gap).join(parts)}".rstrip()
-    if rules := by_exploring(document):
-        yield f"  order of {', '.join(rules)}: by every order of two requests, where the load told too little"
+    if told := told_by_exploring(document):
+        yield f"  {told}"
+
+
+def told_by_exploring(document: Document) -> str:
+    """Of which rules the order was told by exploring; "" where the load told all."""
+    rules = ", ".join(by_exploring(document))
+    return f"order of {rules}: by every order of two requests, where the load told too little" if rules else ""
 
 
 def order_of(row: Document) -> str:

@@ -179,6 +179,20 @@ def test_the_matrix_of_several_rules() -> None:
     assert "naive drop violated violated violated violated" in text
 
 
+def test_rules_side_by_side() -> None:
+    """Rules across, and what each comes to; strategies that come to the same in one row. Of one rule there is none."""
+    document = documents.comparison()
+    assert "By rule" not in Page(page(document)).text
+    held = next(row for row in document["rows"] if row["verdict"] == "held")
+    document["rows"] = [
+        {**held, "strategy": name, "rule": rule, "endings": {f"the end of {rule}": 9}}
+        for name in ("lua", "watch") for rule in ("mild", "strict")
+    ]  # fmt: skip
+    text = Page(page(document)).text
+    assert "strategy mild strict lua, watch held, held the end of mild held, held the end of strict" in text
+    assert "under 2 ways of protecting it and 2 rules" in text
+
+
 def test_of_a_run() -> None:
     """Sentence, evidence, the diagram with commands and replies, the same as text."""
     text = Page(page(documents.result())).text

@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.report import exploration, isolation, terminal
 from harness.report.advice import advice, again, failures, title
+from harness.report.by_rule import rules_of, together, told_by_exploring
 from harness.report.caveats import caveats
 from harness.report.check_screen import counterexample_of, failed
 from harness.report.comparison_rows import claim_met, control_line, groups, not_applicable
@@ -90,8 +91,10 @@ def comparison_view(document: Document) -> View:
     commands += [(title(row, document), again(row, document)) for row in rows]
     under = f"{plural(load['processes'], 'process')}, bursts of {load['burst_size']}"
     broke = sum(row["verdict"] == "violated" for row in rows)
+    beside, rules = together(document), rules_of(document)
+    ways = plural(len({row["strategy"] for row in rows}), "way") + " of protecting it"
     return {
-        **common(document, f"{document['scenario']} under {plural(len(rows), 'way')} of protecting it", commands),
+        **common(document, f"{document['scenario']} under {ways}{f' and {len(rules)} rules' * bool(beside)}", commands),
         "word": word,
         "tone": tone,
         "lead": f"{count(broke)} of {len(rows)} broke under the load",
@@ -99,12 +102,23 @@ def comparison_view(document: Document) -> View:
         "caveats": caveats(document),
         "advice": [*failures(document), *advice(document)],
         "stores": stores,
+        "rules": rules,
+        "beside": [
+            {"names": names, "cells": [{"tone": _tone_of(word), "word": word, "ends": ends} for word, *ends in cells]}
+            for names, *cells in beside
+        ],
+        "told": told_by_exploring(document),
         "left_out": list(not_applicable(document)),
         "contents": [
-            ("choose", "What to choose"), ("matrix", "Every strategy"), ("pace", "Throughput"), ("latency", "Latency"),
-            *ENDS,
+            ("choose", "What to choose"), *([("rules", "By rule")] if beside else []), ("matrix", "Every strategy"),
+            ("pace", "Throughput"), ("latency", "Latency"), *ENDS,
         ],
     }  # fmt: skip
+
+
+def _tone_of(word: str) -> str:
+    """The tone of `held, broken`: that of the worse of the two."""
+    return next((tone for part, tone in (("broken", "bad"), ("?", "warn"), ("held", "good")) if part in word), "none")
 
 
 def exploration_view(document: Document) -> View:
