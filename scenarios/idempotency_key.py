@@ -14,11 +14,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from random import Random
-from typing import Any
+from typing import Any, Self
 
 from harness import (
     Attempt,
     Breach,
+    Claim,
     CommandsForm,
     Evidence,
     Flow,
@@ -286,6 +287,13 @@ class IdempotencyKey(Scenario):
     forms = forms_of("conflict")
     other_forms = {"wait": forms_of("wait"), "kept": forms_of("kept")}
     untranslated = {"released": "begin and complete are those of wait: new is only a caller that gives its claim back"}
+
+    def under(self, rule: str) -> Self:
+        """Where the others ask again and again, whoever brings the answer may find them at the row."""
+        if rule == "wait":
+            away = "whoever looks for the answer keeps out who brings it, and it is charged again after the lease"
+            self.claims = dict.fromkeys(("pg-for-update:nowait", "pg-advisory:try"), Claim("breaks", away))
+        return super().under(rule)
 
     def burst(self, rng: Random, size: int) -> Sequence[Attempt]:
         """The same request several times; of more than three the last differs, or the work of the first one fails."""

@@ -211,6 +211,7 @@ class Places(Scenario):
         "pg-conditional": Claim("breaks", "one statement counts and inserts, and others come in between"),
         "pg-for-update": Claim("breaks", NO_ROW),
         "pg-for-update:others": Claim("holds", "both wait at the row of one who stays, and then count anew"),
+        "pg-for-update:nowait": Claim("holds", "one has the row of one who stays", errors=("55P03",)),
         "pg-version": Claim("breaks", "a row that is not there has no version"),
         "pg-repeatable-read": Claim("breaks", SKEW),
         "pg-repeatable-read:no-retry": Claim("breaks", SKEW),

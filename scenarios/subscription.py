@@ -13,11 +13,12 @@ and which one is right nobody can measure.
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from harness import (
     Attempt,
     Breach,
+    Claim,
     End,
     Evidence,
     Flow,
@@ -271,6 +272,14 @@ def forms_of(rule: str) -> dict[str, Forms | NotExpressible]:
     }
 
 
+ALONE = Claim("breaks", "a result that is refused, and not sent again, leaves a charge without a plan")
+AT_THE_ROW = dict.fromkeys(("pg-for-update:nowait", "pg-advisory:try"), ALONE)
+"""Whose callers are refused whatever another one does."""
+AT_A_WRITE = ("pg-advisory:repeatable-read", "pg-repeatable-read:no-retry", "pg-serializable:no-retry")
+"""Whose callers are refused where another one writes."""
+SHOWN_ERRORS = {**AT_THE_ROW, **dict.fromkeys(AT_A_WRITE, ALONE)}
+
+
 class Subscription(Scenario):
     """Upgrade, and a cancel in the window."""
 
@@ -285,6 +294,7 @@ class Subscription(Scenario):
     rules = {name: deciding(meaning) for name, meaning in MEANINGS.items()}
     wrong = {"blind": "a result that comes after a cancel, or again, flips the plan, however well it is locked"}
     breaks_under = dict.fromkeys(MEANINGS, ("crash",))
+    claims = SHOWN_ERRORS
     values = ValueLayout(encode, decode)
     rows = RowLayout(
         {"plan": "text", "pending": "text", "closed": "boolean", "known": "text[]"},
@@ -303,6 +313,12 @@ class Subscription(Scenario):
         "undone": "given back",
         "unpaid": "plan, not paid",
     }
+
+    def under(self, rule: str) -> Self:
+        """Who came first is pending, and nobody else writes until the result is in."""
+        if rule == "first-wins":
+            self.claims = AT_THE_ROW
+        return super().under(rule)
 
     def burst(self, rng: Random, size: int) -> Sequence[Attempt]:
         """An upgrade and a cancel; then an upgrade whose result is delivered twice, and so on."""

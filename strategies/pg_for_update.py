@@ -9,6 +9,9 @@ The read that decides must be the one that locks. A row that was read before, by
 it has loaded, is as old as that first read, however long the lock has waited: lock at the first load, or have it
 read again (`populate_existing`, `refresh`).
 
+Who had rather not wait says NOWAIT, and is refused at once while somebody has the row (55P03): an answer, where
+another may well do the work, and an error to be tried again where nobody else does.
+
 Where a key has several rows, the row above them (the team, the host, the payment) can be
 locked instead, whether it has any or none, but by a statement of its own and before they
 are read: a statement, or a transaction above read committed, that waited for a lock goes on
@@ -34,6 +37,7 @@ class PgForUpdate(Strategy):
         "no-lock": "FOR UPDATE dropped",
         "lock-after-read": "the lock is taken after the read that decides",
         "refreshed": "read, then locked and read again: what the lock has waited for decides (safe)",
+        "nowait": "NOWAIT: who finds the row locked is told so at once, with 55P03 (safe)",
         "released-early": "FOR UPDATE outside of the transaction that writes",
         "caller-order": "of several keys, the rows are locked in the caller's order instead of one for all",
         "parent": "of a key with several rows, the row above them is locked, then they are read (safe)",
@@ -56,6 +60,9 @@ class PgForUpdate(Strategy):
             if not self.crossed:
                 return Claim("not-applicable", ONE_ORDER)
             return Claim("holds", "of two that hold each other's row one is ended", errors=("40P01",))
+        if self.variant == "nowait":
+            told = Claim("holds", "one has the row, and whoever else comes meanwhile is refused", errors=("55P03",))
+            return self.scenario.claims.get(self.name) or told
         if self.variant == "refreshed":
             return self.scenario.claims.get(self.name) or Claim("holds", "what decides is read under the lock")
         if self.variant:
@@ -90,6 +97,8 @@ class PgForUpdate(Strategy):
                 return await self.rows.load(tx, keys, "parent")
             case "same-statement":
                 return await self.rows.load_together(tx, keys)
+            case "nowait":
+                return await self.rows.load(tx, keys, "nowait")
             case "others":
                 return await self.rows.load(tx, keys, "others", self.rows.own(request))
         return await self.rows.load(tx, keys, "rows")

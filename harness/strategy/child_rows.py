@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.model import Request, State
-from harness.strategy.layouts import Lock, Sql, TableLayout, Versions, marks, sets
+from harness.strategy.layouts import LOCKING, Lock, Sql, TableLayout, Versions, marks, sets
 from harness.strategy.session import Transaction
 
 Split = tuple[Sequence[Any], Mapping[str, Sequence[Any]]]
@@ -45,7 +45,7 @@ class ChildRowLayout(TableLayout):
     @property
     def locks(self) -> frozenset[Lock]:
         """Any."""
-        return frozenset({"none", "rows", "parent", "others"})
+        return frozenset({"none", "rows", "nowait", "parent", "others"})
 
     @property
     def schema(self) -> tuple[str, ...]:
@@ -64,8 +64,8 @@ class ChildRowLayout(TableLayout):
     def statements(self) -> frozenset[str]:
         """One key each."""
         return frozenset({
-            self._parent(), self._parent("parent"), self._children(), self._children("rows"), self._others,
-            self._together, self._update_parent(), self._update, self._insert, self._delete,
+            self._parent(), self._parent("parent"), self._children(), self._children("rows"), self._children("nowait"),
+            self._others, self._together, self._update_parent(), self._update, self._insert, self._delete,
             self._parent(versioned=True), self._children(versioned=True), self._touch_parent,
             self._update_parent(versioned=True), self._if_version(self._bump), self._if_version(self._delete, 3),
         })  # fmt: skip
@@ -83,7 +83,7 @@ class ChildRowLayout(TableLayout):
 
     def _children(self, lock: Lock = "none", *, versioned: bool = False) -> str:
         columns = ", ".join(("member", *self.columns, *(["version"] * versioned)))
-        tail = " FOR UPDATE" if lock == "rows" else ""  # in one order for everybody
+        tail = LOCKING.get(lock, "")  # in one order for everybody
         return f"SELECT {columns} FROM {self.children} WHERE key = $1 ORDER BY member{tail}"  # noqa: S608 - names of the scenario
 
     @property

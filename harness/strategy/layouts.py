@@ -17,9 +17,11 @@ from typing import Any, Literal
 from harness.model import Request, State, UsageError
 from harness.strategy.session import Rows, Session, Transaction
 
-Lock = Literal["none", "rows", "parent", "others"]
-"""What a read locks until its transaction ends: nothing, the rows that it finds, the row above them, or of the rows
-that it finds those that the request itself is not about."""
+Lock = Literal["none", "rows", "nowait", "parent", "others"]
+"""What a read locks until its transaction ends: nothing, the rows that it finds, the same unless somebody has one, the
+row above them, or of the rows that it finds those that the request itself is not about."""
+LOCKING = {"rows": " FOR UPDATE", "nowait": " FOR UPDATE NOWAIT"}
+"""What a SELECT of rows ends with, where it locks them."""
 Sql = Callable[..., Awaitable[Rows]]
 """`sql(statement, *args)`: one statement, somewhere."""
 Versions = dict[Any, int]
@@ -140,7 +142,7 @@ class TableLayout(ABC):
     @property
     def locks(self) -> frozenset[Lock]:
         """What `load` can lock."""
-        return frozenset({"none", "rows"})
+        return frozenset({"none", "rows", "nowait"})
 
     @property
     @abstractmethod
@@ -231,8 +233,8 @@ class RowLayout(TableLayout):
     def statements(self) -> frozenset[str]:
         """One key each."""
         return frozenset({
-            self.select(), self.select("rows"), self.update, self.insert, self.delete, self._select_versioned,
-            self._update_versioned,
+            self.select(), self.select("rows"), self.select("nowait"), self.update, self.insert, self.delete,
+            self._select_versioned, self._update_versioned,
         })  # fmt: skip
 
     def touches_one_row(self, statement: str) -> bool:
@@ -258,7 +260,7 @@ class RowLayout(TableLayout):
 
     def select(self, lock: Lock = "none") -> str:
         """The statement that reads one key."""
-        tail = " FOR UPDATE" if lock == "rows" else ""
+        tail = LOCKING.get(lock, "")
         return f"SELECT {', '.join(self.columns)} FROM {self.table} WHERE key = $1{tail}"  # noqa: S608 - names of the scenario
 
     @property

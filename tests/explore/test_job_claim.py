@@ -103,6 +103,14 @@ def test_a_dead_worker_s_lock_is_no_claim(stage: Stage, strategy: str, verdict: 
     assert str(found.verdict) == verdict, found.reason
 
 
+def test_who_does_not_wait_is_told(stage: Stage) -> None:
+    """Of two who want one job one has it; the other is told that it is taken, or, while the row is locked, 55P03."""
+    found, _ = stage.explore("job-claim", "pg-for-update:nowait", Exhaustive, Options(every=True), rule="named")
+    assert (found.verdict, set(found.errors)) == (Verdict.PROVED, {"55P03"}), found.reason
+    ends = {(text.count("'claimed'"), "55P03" in text) for text in (repr(told) for told, *_ in found.outcomes)}
+    assert ends == {(1, True), (1, False)}
+
+
 MIXED = """
 from harness.strategy.loader import find_scenario
 Known = find_scenario("job-claim")

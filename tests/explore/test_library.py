@@ -196,6 +196,30 @@ def test_a_row_is_got_again(stage: Stage, strategy: str) -> None:
     assert not breaks(bind(cell, Load()).claim, options.faults)
 
 
+UNPLANNED = "1 was paid, and there is no plan"
+ONE_WHO_ASKS = ("pg-for-update:nowait", "pg-advisory:try")
+ONE_WHO_WRITES = ("pg-advisory:repeatable-read", "pg-repeatable-read:no-retry", "pg-serializable:no-retry")
+
+
+@pytest.mark.parametrize(
+    ("scenario", "rule", "strategy", "says"),
+    [
+        *(("subscription", "cancel-wins", one, UNPLANNED) for one in ONE_WHO_ASKS + ONE_WHO_WRITES),
+        *(("subscription", "first-wins", one, UNPLANNED) for one in ONE_WHO_ASKS),
+        *(("subscription", "first-wins", one, "") for one in ONE_WHO_WRITES),
+        *(("idempotency-key", "wait", one, "one request was charged 2 times") for one in ONE_WHO_ASKS),
+        ("idempotency-key", "wait", "pg-serializable:no-retry", ""),
+    ],
+)  # fmt: skip
+def test_an_answer_that_is_refused(stage: Stage, scenario: str, rule: str, strategy: str, says: str) -> None:
+    """Whoever brings what was charged is told to try again, and does not: for one who asks, or only who writes."""
+    cell, options = Cell(scenario, strategy, rule), Options()
+    found, smallest = explored(stage, cell, options)
+    assert found.verdict is (Verdict.VIOLATED if says else Verdict.PROVED), found.reason
+    assert ("" if smallest is None else smallest.says) == says
+    assert breaks(bind(cell, Load()).claim, options.faults) == bool(says)
+
+
 # double-submit
 
 

@@ -90,6 +90,7 @@ CLAIMS = {
         "atomic:nx-get",
         "pg-advisory:repeatable-read",
         "pg-advisory:try",
+        "pg-for-update:nowait",
         "pg-repeatable-read",
         "pg-repeatable-read:no-retry",
         "pg-unique",
