@@ -8,10 +8,10 @@ from typing import Any
 from harness.report.by_rule import order_of
 from harness.report.caveats import caveats
 from harness.report.comparison_rows import EXPLORED, claim_met, store_heading
-from harness.report.figures import MISSING, bound, count, interval, milliseconds, per_second, plural, seconds
+from harness.report.figures import MISSING, bound, count, interval, milliseconds, per_second, plural, seconds, wrapped
 from harness.report.markdown import escaped, table_row
 from harness.report.paint import Paint, plain
-from harness.report.terminal import labelled, last_line
+from harness.report.terminal import WIDTH, labelled, last_line
 
 Document = Mapping[str, Any]
 Row = Mapping[str, Any]
@@ -81,17 +81,18 @@ def _by_rule(rows: Iterable[Row]) -> dict[tuple[str, str], list[Row]]:
 def matrix_screen(document: Document, exit_code: int, paint: Paint = plain) -> str:
     """What `race compare --all` prints: a line for each scenario and rule, then each claim that was not met."""
     head = summary(document)
-    lines = [paint(head if document["complete"] else f"{head}; {document['reason']}", "bold"), ""]
-    heads = ("scenario", "rule", "held", "order", "only", "not", "fastest that held")
-    below = ("", "", "", "broke", "rule", "appl.", "Redis, PostgreSQL")
-    rows = [[*texts[:6], ", ".join(texts[6:])] for texts in digested(document)]
+    head = head if document["complete"] else f"{head}; {document['reason']}"
+    lines = [*(paint(line, "bold") for line in wrapped(head, WIDTH)), ""]
+    heads = ["scenario", "held", "order", "only", "not", "fastest that held"]
+    below = ["  and rule", "", "broke", "rule", "appl.", "Redis, PostgreSQL"]
+    rows = list(_lines(document))
     widths = [max(len(row[place]) for row in [heads, below, *rows]) for place in range(len(heads))]
     for number, row in enumerate([heads, below, *rows]):
         cells = [
-            f"{text:>{width}}" if 2 <= place < 6 else f"{text:<{width}}"
+            f"{text:>{width}}" if 1 <= place < 5 else f"{text:<{width}}"
             for place, (text, width) in enumerate(zip(row, widths, strict=True))
         ]
-        line = f"  {' '.join([cells[0], ' ' + cells[1], *cells[2:6], ' ' + cells[6]])}".rstrip()
+        line = f"  {' '.join([*cells[:5], ' ' + cells[5]])}".rstrip()
         lines.append(paint(line, "dim") if number < 2 else line)
     lines.append("")
     for label, text in lines_below(document):
@@ -102,6 +103,16 @@ def matrix_screen(document: Document, exit_code: int, paint: Paint = plain) -> s
         )
         + "\n"
     )
+
+
+def _lines(document: Document) -> Iterator[list[str]]:
+    """The digest for a narrow screen: the rules of a scenario, where it has several, below its name."""
+    before = ""
+    for scenario, rule, *texts in digested(document):
+        if rule and scenario != before:
+            yield [scenario, *[""] * 5]
+        before = scenario
+        yield [f"  {rule}" if rule else scenario, *texts[:4], ", ".join(texts[4:])]
 
 
 def lines_below(document: Document) -> Iterator[tuple[str, str]]:

@@ -183,3 +183,13 @@ def test_a_false_claim_is_found(race: Race, monkeypatch: pytest.MonkeyPatch) -> 
     assert ended.code == 1, ended.stdout
     assert "2 cells: 1 as claimed, 1 NOT as claimed" in ended.stdout
     assert "race explore counter --strategy broken.py --rule default" in " ".join(ended.stdout.split())
+
+
+def test_the_whole_matrix_fits_a_screen() -> None:
+    """Of everything no line is longer than 80 columns; the rules of a scenario stand below its name."""
+    document = json.loads((Path(__file__).parents[2] / "results" / "matrix.json").read_text())
+    for shown in (document, {**document, "complete": False, "reason": "the run was interrupted, and much is missing"}):
+        lines = matrix_screen(shown, 0).splitlines()
+        assert max(map(len, lines)) <= 80
+        place = lines.index("  rate-limit")
+        assert [line.split()[0] for line in lines[place + 1 : place + 3]] == ["fixed", "sliding-counter"]
