@@ -242,7 +242,10 @@ class Cast:
         assert caller.current is not None
         request = caller.current.request
         process = (caller.process + 1) % self.cell.processes
-        twin = self._caller(f"{caller.name}'", self._place(), process, self._memories.setdefault(process, {}))
+        name = f"{caller.name}'"
+        while name in self._by_name:  # delivered a third time
+            name += "'"
+        twin = self._caller(name, self._place(), process, self._memories.setdefault(process, {}))
         twin.program = self._single(twin, request)
         return twin
 

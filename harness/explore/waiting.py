@@ -74,22 +74,26 @@ async def wake_statements(machine: Machine, event: Event) -> None:
     while waiting := machine.inside():
         _see_crowd(machine, [caller for caller, _task in waiting])
         pids = {caller.name: machine.world.pid(caller.place) for caller, _task in waiting}
+        before_asking = [caller for caller, task in waiting if task.done()]
         blockers = await machine.world.blocked_by(list(pids.values()))
-        stays = True
+        known = True
         for caller, task in waiting:
-            caller.waits_for = _names(machine, blockers[pids[caller.name]])
-            if task.done():
-                assert caller.sent is not None
-                asked[caller.name] = caller.sent[1].index
-                event.woke.append(caller.name)
-                await finish_sql(machine, caller, event)
-                stays = False
-            elif not (found := blockers[pids[caller.name]]) or await _outlasted(machine, caller, found):
-                stays = False
-        if stays:
+            found = blockers[pids[caller.name]]
+            caller.waits_for = _names(machine, found)
+            if not task.done() and (not found or await _outlasted(machine, caller, found)):
+                known = False
+        ended = [caller for caller, task in waiting if task.done()]
+        if not known or (len(waiting) > 1 and ended != before_asking):
+            await asyncio.sleep(0)  # one that is soon over would be told of after one that is over now, or before it
+            continue
+        if not ended:
             _see_order(machine, [caller for caller, _task in waiting], before, asked)
             return
-        await asyncio.sleep(0)
+        for caller in ended:
+            assert caller.sent is not None
+            asked[caller.name] = caller.sent[1].index
+            event.woke.append(caller.name)
+            await finish_sql(machine, caller, event)
 
 
 def _see_crowd(machine: Machine, waiting: Sequence[Caller]) -> None:
