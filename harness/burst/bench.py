@@ -217,7 +217,10 @@ class Bench:
             mine = {burst: found for burst, found in left.open.items() if orders.cell_of(burst) == place}
             bound = tally.bound if place == 0 or tally.control is None else tally.control
             requests = [one for found in mine.values() for one in found]
-            answer = await self.one(tally, bound, "resume", orders.load, requests=as_order(requests))
+            # One after the other, each until it has lost its patience.
+            patience_s = orders.load.timeout_s * (len(requests) + 1)
+            asked = as_order(requests)
+            answer = await self.one(tally, bound, "resume", orders.load, patience_s=patience_s, requests=asked)
             if answer is None:
                 return False
             tally.resumed += len(requests) if cell == tally.bound.cell else 0

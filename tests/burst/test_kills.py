@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,21 +70,38 @@ class Leaving(OwnToken):
 """Whoever has a token that was there before says so. The second loses its connection at every other request."""
 
 
+AGAIN_LATER = (
+    SLOW
+    + """
+class AgainLater(Slow):
+    name = "again-later"
+    async def apply(self, session, request, rule):
+        if await session.redis("SET", f"{session.key(request.key)}:{request.id}", "1", "NX") is None:
+            await session.sleep_ms(700)
+        return await super().apply(session, request, rule)
+"""
+)
+"""The second delivery is answered late, but before anybody loses patience."""
+
 SEEDS = range(5, 10)
+LOAD = Load(bursts=24, size=4, connections=4)
 
 
-def killed(folder: Path, variant: str, scenario: str = "counter", text: str = SLOW, kills: int = 4) -> Measurement:
+def killed(
+    folder: Path, variant: str, scenario: str = "counter", text: str = SLOW, kills: int = 4, load: Load = LOAD,
+    least: int = 1,
+) -> Measurement:  # fmt: skip
     """A strategy that is slow to answer, while workers are killed.
 
-    On a busy machine each may be killed before its request is sent: nothing is asked again then, and others are drawn.
+    On a busy machine each may be killed before its request is sent: nothing is asked again then, and others are drawn,
+    until `least` were asked again.
     """
     script = folder / "slow.py"
     script.write_text(f"from harness import Reply\n{text}", encoding="utf-8")
     cell = Cell(scenario, f"{script}{variant}")
     for seed in SEEDS:
-        load = Load(bursts=24, kills=kills, seed=seed, size=4, connections=4)
-        found = asyncio.run(run(cell, load))
-        if found.counts.resumed or not kills:
+        found = asyncio.run(run(cell, replace(load, kills=kills, seed=seed)))
+        if found.counts.resumed >= least or not kills:
             break
     return found
 
@@ -113,6 +131,18 @@ def test_told_that_it_had_come(tmp_path: Path, variant: str, verdict: Verdict) -
     assert found.counts.resumed > 0
     if verdict is Verdict.VIOLATED:
         assert found.invariants["counted once"] is Verdict.VIOLATED
+
+
+@pytest.mark.load
+@pytest.mark.long
+@pytest.mark.xdist_group("load")
+def test_each_is_given_its_time_again(tmp_path: Path) -> None:
+    """They are asked one after the other: all of them take longer than one of them may."""
+    load = replace(LOAD, bursts=8, size=16, connections=16, timeout_s=1.0)
+    found = killed(tmp_path, "#AgainLater:remember", text=AGAIN_LATER, kills=1, load=load, least=6)
+    assert found.counts.resumed >= 6
+    assert "did not answer" not in found.reason
+    assert (found.judged_bursts, found.complete) == (8, True)
 
 
 @pytest.mark.load
