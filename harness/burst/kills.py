@@ -15,7 +15,7 @@ from typing import Any
 from harness.burst.evidence import BurstRecord
 from harness.burst.plan import Load, is_control
 from harness.burst.record import OPERATION, Reading
-from harness.model import Operation, Reply, Request, Status
+from harness.model import ABORTED, Operation, Reply, Request, Status
 
 AGAIN = "+"
 """Behind the id of a request: its second delivery, where that is an operation of its own."""
@@ -103,8 +103,8 @@ def merged(
     """Put what was told to those who asked again into a burst: both deliveries are one operation.
 
     The first may have decided at any instant since it was sent. A reply that is not `final` is no answer to the first,
-    but to the second: "duplicate" is true of that one because the first was applied. So they are two operations then,
-    and of the first nobody knows what became of it.
+    but to the second: "duplicate" is true of that one because the first was applied, and whoever gives up says that it
+    has changed nothing itself. So they are two operations then, and of the first nobody knows what became of it.
     """
     for place, operation in enumerate(list(record.operations)):
         answer = told.get(operation.request.id)
@@ -121,7 +121,7 @@ def merged(
             now_max_ms=now_max_ms if now_ms else 0,
             error=error,
         )
-        if reply is None or final(reply):
+        if reply is None or (reply != ABORTED and final(reply)):
             record.operations[place] = one
         else:
             request = operation.request._replace(id=f"{operation.request.id}{AGAIN}")

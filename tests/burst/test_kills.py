@@ -252,15 +252,16 @@ def test_both_deliveries_are_one_operation(before: Operation, told: list[object]
     assert (one.status, one.reply, one.returned_ns, one.now_ms, one.now_max_ms) == after
 
 
-def test_what_answers_the_second_only_is_an_operation_of_its_own() -> None:
-    """Of the first nobody knows what became of it; the second was asked after it."""
+@pytest.mark.parametrize(("decision", "final"), [("duplicate", False), ("aborted", True)])
+def test_what_answers_the_second_only_is_an_operation_of_its_own(decision: str, final: bool) -> None:
+    """Of the first nobody knows what became of it; the second was asked after it. So it is of one that gives up."""
     before = asked(Status.UNKNOWN, None)
     record = BurstRecord(operations=[before])
-    merged(record, {"3-1": ["ok", "duplicate", {}, 0, 0, 9_000_000, "", 6_000_000]}, 0, lambda _reply: False)
+    merged(record, {"3-1": ["ok", decision, {}, 0, 0, 9_000_000, "", 6_000_000]}, 0, lambda _reply: final)
     first, second = record.operations
     assert first == before
     assert (second.request.id, second.request.attempt) == ("3-1+", before.request.attempt)
-    assert (second.status, second.reply) == ("ok", Reply("duplicate"))
+    assert (second.status, second.reply) == ("ok", Reply(decision))
     assert (second.invoked_ns, second.returned_ns) == (6_000_000, 9_000_000)
 
 
