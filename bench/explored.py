@@ -87,7 +87,7 @@ async def _explored(bound: Bound, stores: Stores, size: int, fault: str, budget_
     patience = _PATIENCE if breaks(bound.claim, faults) else 1
     options = Options(size=size, faults=faults, most_faults=most_faults, budget_s=budget_s * patience)
     async with Explorer(bound, stores, options) as explorer:
-        found = await explorer.explore(searching(options))
+        found = await explorer.explore(searching(options, bound.claim))
     if not found.complete:  # exploring keeps what was found before: half a cell is none
         raise asyncio.CancelledError
     return Row(

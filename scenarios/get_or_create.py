@@ -74,6 +74,7 @@ GET_UNIQUE = GET_ROW.replace("named_rows", "unique_rows").replace("RETURNING", "
 NO_ROW = "there is no row yet: FOR UPDATE locks nothing"
 SKEW = "each inserts a row that the other did not find"
 SNAPSHOT = "the look is older than the lock"
+AGAIN = "what is left half done is done again, and finds the row that it has made"
 
 
 def told(rows: Sequence[str], request: Request) -> Reply:
@@ -142,6 +143,8 @@ class GetOrCreate(Scenario):
         "pg-repeatable-read": Claim("breaks", SKEW),
         "pg-repeatable-read:no-retry": Claim("breaks", SKEW),
         "pg-advisory:repeatable-read": Claim("breaks", SNAPSHOT),
+        "queue:no-dedupe": Claim("holds", AGAIN),
+        "pg-queue:two-transactions": Claim("holds", AGAIN),
     }
 
     def rule(self, state: State, request: Request, now_ms: int) -> Outcome:

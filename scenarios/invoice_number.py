@@ -91,6 +91,7 @@ SELECT $1::text, $2::text, nextval('"number of ' || $1 || '"') WHERE $3::int > 0
 NO_ROW = "no invoice yet, no row: FOR UPDATE locks nothing"
 SKEW = "each inserts a row that the other did not see"
 SNAPSHOT = "the highest number is older than the lock"
+LOCKS = "the function locks before it reads, until COMMIT; who asks again is refused by the key (23505)"
 
 
 def arguments(request: Request, _now_ms: int) -> tuple[Any, ...]:
@@ -189,6 +190,7 @@ class InvoiceNumber(Scenario):
         "pg-repeatable-read": Claim("breaks", SKEW),
         "pg-repeatable-read:no-retry": Claim("breaks", SKEW),
         "pg-advisory:repeatable-read": Claim("breaks", SNAPSHOT),
+        "pg-procedure": Claim("holds", LOCKS),
         "pg-unique:ignore-count": Claim("not-applicable", "no statement of this rule decides by its row count"),
     }
 

@@ -138,6 +138,7 @@ SKEWED = (
     "pg-repeatable-read:no-retry", "pg-advisory:repeatable-read", "pg-for-update:repeatable-read",
 )  # fmt: skip
 AGAIN = Claim("holds", "its one UPDATE looks again at the row that it waited for")
+NAMED = Claim("holds", "nobody looks for a job: the row of the one that is named is waited for, not skipped")
 HEAD = "the head of the line is locked, so it is skipped, and the next one taken beside it"
 NEXT = "who comes too late for the first job is told that there is none"
 
@@ -368,6 +369,7 @@ class JobClaim(Scenario):
         if rule == "ended":
             self.claims = {title: claim for title, claim in self.claims.items() if "ignore-count" not in title}
             self.claims["pg-procedure:no-lock"] = AGAIN
+            self.claims["pg-skip-locked"] = NAMED
         return super().under(rule)
 
     def allowed(self, state: State, request: Request, now_ms: int, reply: Reply | None, rule: Rule) -> Iterable[State]:

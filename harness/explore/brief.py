@@ -77,7 +77,7 @@ def wrong_in_order(bound: Bound) -> bool:
 async def explore_with(bound: Bound, stores: Stores, options: Options) -> Brief:
     """What exploring with these options found, and the smallest schedule that breaks. Raises RaceError, StoreFault."""
     async with Explorer(bound, stores, options) as explorer:
-        found, smallest = await explorer.smallest(await explorer.explore(searching(options)))
+        found, smallest = await explorer.smallest(await explorer.explore(searching(options, bound.claim)))
         return Brief(found.verdict, found.reason, options, found.schedules, smallest, found.complete, found.order)
 
 

@@ -22,7 +22,7 @@ from harness.explore.program import Cast, Cell
 from harness.explore.random_walk import RandomWalk
 from harness.explore.replay import Replay
 from harness.explore.saying import broke, locked_out, waits
-from harness.explore.scouting import Scouting
+from harness.explore.scouting import EACH, OFTEN, Scouting
 from harness.explore.search import Search
 from harness.explore.shrink import shrink
 from harness.explore.world import World, unusable
@@ -31,6 +31,7 @@ from harness.judge.findings import breaches_of
 from harness.model import (
     ABORTED,
     Attempt,
+    Claim,
     Evidence,
     RaceError,
     Request,
@@ -466,8 +467,8 @@ def _too_slow(machine: Machine) -> str:
     )
 
 
-def searching(options: Options) -> Search:
-    """The search that the options name."""
+def searching(options: Options, claim: Claim | None = None) -> Search:
+    """The search that the options name. Where the claim is to break, more of its schedules are drawn."""
     match options.search:
         case "random":
             return RandomWalk(options.seed, options.most_schedules)
@@ -476,4 +477,6 @@ def searching(options: Options) -> Search:
         case _ if options.every or options.most_switches is not None:
             return Exhaustive(most_switches=options.most_switches)
         case _:
-            return Scouting(Exhaustive(), RandomWalk(options.seed, options.most_schedules))
+            breaks = claim is not None and (claim.kind == "breaks" or bool({*claim.breaks_under} & {*options.faults}))
+            scout = RandomWalk(options.seed, options.most_schedules)
+            return Scouting(Exhaustive(), scout, OFTEN if breaks else EACH)

@@ -41,7 +41,7 @@ async def explore_alone(
         progress(Progress(bound.strategy.title, schedules, 0, "schedules", broken, min(1.0, share)))
 
     async with opened(bound, stores, options) as (there, explorer):
-        found, smallest = await explorer.smallest(await explorer.explore(searching(options), tell))
+        found, smallest = await explorer.smallest(await explorer.explore(searching(options, bound.claim), tell))
         lost = await there.lost()
         found = found if lost is None else found.lost(lost)
         return found, smallest if found.verdict is Verdict.VIOLATED else None, list(there.infos)

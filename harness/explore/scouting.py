@@ -2,7 +2,8 @@
 
 Depth first, schedules that are run one after the other differ in their last steps, so that one mistake near the
 beginning of a long schedule is met late. Two of three calls that a queue answers, say, are the same for hours. So
-once a search takes long, every eighth schedule is drawn at random. What is proved is proved by the search alone.
+once a search takes long, every eighth schedule is drawn at random, and every second one where the strategy says itself
+that one of them breaks. What is proved is proved by the search alone.
 """
 
 from __future__ import annotations
@@ -15,15 +16,17 @@ from harness.explore.search import Search
 FIRST = 48
 """So many schedules are the search's: what has few is proved as soon as without."""
 EACH = 8
+OFTEN = 2
 
 
 class Scouting:
     """`search`, and between its schedules those of `scout`. Exhausted, and over, when `search` is."""
 
-    def __init__(self, search: Search, scout: Search) -> None:
-        """`scout` has more schedules than will ever be asked of it."""
+    def __init__(self, search: Search, scout: Search, each: int = EACH) -> None:
+        """`scout` has more schedules than will ever be asked of it; every `each`th schedule is its."""
         self._search = search
         self._scout = scout
+        self.each = each
         self._now = search
         self._run = 0
 
@@ -54,7 +57,7 @@ class Scouting:
             self._now = self._search
             return True
         more = self._search.finished(events)
-        if more and self._run >= FIRST and self._run % EACH == 0:
+        if more and self._run >= FIRST and self._run % self.each == 0:
             self._now = self._scout
         return more
 

@@ -113,5 +113,13 @@ def _claim(document: Document) -> str:
     but = f", but not under {' and '.join(under)}" if under and said["kind"] == "holds" else ""
     sentence = f"{document['strategy']} {said['kind']}{but}"
     if document["as_claimed"] is None:
-        return f"{sentence}: neither shown nor refuted"
+        return f"{sentence}: neither shown nor refuted{_looked_for(document) if under else ''}"
     return f"{sentence}: {'as claimed' if document['as_claimed'] else 'NOT as claimed'}"
+
+
+def _looked_for(document: Document) -> str:
+    """Why what claims to break has not broken, and where it may."""
+    if document["verdict"] == "proved":
+        more = f"--size {document['size'] + 1}, --max-faults {document.get('max_faults', 1) + 1}"
+        return f"; so few do not show it: {more}"
+    return " in that time; a longer --budget may" if document["reason"].startswith("stopped after") else ""

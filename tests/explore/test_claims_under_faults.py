@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from harness.explore import FAULTS, Exhaustive, Options
+from harness.explore import FAULTS, Exhaustive, Options, searching
 from harness.model import Verdict
 from harness.results.claims import breaks, explored_as_claimed
 from harness.strategy.loader import strategies
@@ -71,3 +73,24 @@ def test_a_late_write_of_a_dead_owner(stage: Stage) -> None:
     assert smallest is not None
     assert smallest.says == "2 adds were acknowledged but the counter shows 1"
     assert {caller for step in smallest.steps if (caller := step.caller).startswith("owner")} == {"owner", "owner.2"}
+
+
+@pytest.mark.parametrize(
+    ("scenario", "strategy", "rule", "options"),
+    [
+        # With a limit of one, the write that arrives late is the one that it covers.
+        ("rate-limit", "actor", "sliding-log", Options(size=4, faults=("crash",))),
+        ("rate-limit", "actors", "token-bucket", Options(size=4, faults=("crash",))),
+        # Whoever asks again is refused by his own row, unless it has been cancelled.
+        ("booking", "pg-exclusion", "", Options(size=3, seed=26, faults=("duplicate",))),
+    ],
+    ids=str,
+)
+def test_what_takes_more_than_two(stage: Stage, scenario: str, strategy: str, rule: str, options: Options) -> None:
+    """Two requests are proved right, and that is no reason to claim it of more."""
+    for each, verdict in ((replace(options, size=2), Verdict.PROVED), (options, Verdict.VIOLATED)):
+        explorer = stage.explorer(scenario, strategy, options, rule)
+        claim = explorer.bound.claim
+        found, _ = stage.explore(scenario, strategy, lambda: searching(options, claim), each, rule=rule)  # noqa: B023 - called at once
+        assert found.verdict is verdict, found.reason
+        assert breaks(claim, options.faults)

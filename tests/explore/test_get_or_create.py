@@ -10,6 +10,7 @@ import pytest
 from harness.explore import Exhaustive, Options
 from harness.explore.random_walk import RandomWalk
 from harness.model import Verdict
+from harness.results.claims import breaks
 
 if TYPE_CHECKING:
     from tests.explore.conftest import Stage
@@ -32,3 +33,13 @@ def test_from_then_on_every_get_is_an_error(stage: Stage) -> None:
     )
     assert found.verdict is Verdict.VIOLATED
     assert any("ambiguous" in text for text in map(repr, found.outcomes))
+
+
+@pytest.mark.parametrize("fault", ["crash", "lost-reply"])
+@pytest.mark.parametrize("strategy", ["queue:no-dedupe", "pg-queue:two-transactions"])
+def test_what_is_done_twice_is_found_done(stage: Stage, strategy: str, fault: str) -> None:
+    """A consumer that forgets what it has done breaks other scenarios; here the rule itself knows."""
+    options = Options(faults=(fault,))
+    found, _ = stage.explore("get-or-create", strategy, lambda: RandomWalk(1, 30), options)
+    assert found.verdict is Verdict.BOUNDED, found.reason
+    assert not breaks(stage.explorer("get-or-create", strategy, options).bound.claim, (fault,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import pytest
 
 from harness.explore import Exhaustive, Options
 from harness.model import Verdict
+from harness.results.claims import breaks
 
 if TYPE_CHECKING:
     from tests.explore.conftest import Stage
@@ -96,11 +98,33 @@ def test_who_comes_too_late_for_one_job_is_told_that_there_is_none(stage: Stage)
     assert not any(smallest.finding.breaches.values())
 
 
-@pytest.mark.parametrize(("strategy", "verdict"), [("pg-skip-locked", "violated"), ("pg-skip-locked:wait", "proved")])
-def test_a_dead_worker_s_lock_is_no_claim(stage: Stage, strategy: str, verdict: str) -> None:
-    """What was skipped is free again once its holder has died; who waits for it gets it."""
-    found, _ = stage.explore("job-claim", strategy, Exhaustive, Options(faults=("crash",)), rule="named")
+@pytest.mark.parametrize(
+    ("strategy", "rule", "options", "verdict"),
+    [
+        ("pg-skip-locked", "named", Options(), "violated"),
+        ("pg-skip-locked:wait", "named", Options(), "proved"),
+        ("pg-skip-locked", "any", Options(), "proved"),
+        ("pg-skip-locked", "any", Options(size=3, seed=4), "violated"),
+        ("pg-skip-locked", "ended", Options(), "proved"),
+    ],
+    ids=str,
+)
+def test_a_dead_worker_s_lock_is_no_claim(
+    stage: Stage, strategy: str, rule: str, options: Options, verdict: str
+) -> None:
+    """What was skipped is free again once its holder has died; who waits for it gets it.
+
+    Where any job will do, and there are two, it takes a third worker to be told that there is none. Where nobody looks
+    for a job nothing is skipped.
+    """
+    options = replace(options, faults=("crash",))
+    explorer = stage.explorer("job-claim", strategy, options, rule)
+    found, _ = stage.explore("job-claim", strategy, Exhaustive, options, rule=rule)
     assert str(found.verdict) == verdict, found.reason
+    assert breaks(explorer.bound.claim, ("crash",)) is ((strategy, rule) in SKIPPED)
+
+
+SKIPPED = {("pg-skip-locked", "named"), ("pg-skip-locked", "any")}
 
 
 def test_who_does_not_wait_is_told(stage: Stage) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from harness.explore import Choice, Exhaustive, Exploration, Options, Replay, Schedule, searching
 from harness.explore.random_walk import RandomWalk
-from harness.explore.scouting import EACH, FIRST, Scouting
+from harness.explore.scouting import EACH, FIRST, OFTEN, Scouting
 from harness.model import Verdict
 from tests.explore.conftest import Stage
 
@@ -20,6 +22,20 @@ def test_two_consumers_and_who_waits(stage: Stage) -> None:
     assert found.schedules < 300
     assert found.first is not None
     assert found.first.says == AT_WORK
+
+
+@pytest.mark.parametrize(
+    ("strategy", "faults", "share"),
+    [("redis-lock", (), 1 / EACH), ("redis-lock", ("crash",), 1 / EACH), ("redis-lock", ("pause",), 1 / OFTEN)],
+)
+def test_what_says_that_it_breaks_is_drawn_more_often(
+    stage: Stage, strategy: str, faults: tuple[str, ...], share: float
+) -> None:
+    """A proof is not what it waits for."""
+    options = Options(faults=faults)
+    search = searching(options, stage.explorer("counter", strategy, options).bound.claim)
+    assert isinstance(search, Scouting)
+    assert share == 1 / search.each
 
 
 def test_who_begins_to_wait_has_changed_nothing(stage: Stage) -> None:
