@@ -29,8 +29,16 @@ OWN_CLOCK = {
     **dict.fromkeys(("HEXPIRE", "HPEXPIRE", "HEXPIREAT", "HPEXPIREAT", "HSETEX", "HGETEX"), "fields of a hash end"),
     **dict.fromkeys(("EVALSHA", "EVALSHA_RO", "FCALL", "FCALL_RO"), "what a script by its digest or name does goes"),
     "RESTORE": "what RESTORE brings back ends",
+    **dict.fromkeys(("XAUTOCLAIM", "XCLAIM", "XPENDING", "OBJECT"), "how long something has lain idle goes"),
 }
 """Commands that go by the store's own clock, or may."""
+UNCHOSEN = {
+    **dict.fromkeys(("SPOP", "SRANDMEMBER", "HRANDFIELD", "ZRANDMEMBER", "RANDOMKEY", "ACL"), "draws"),
+    **dict.fromkeys(
+        ("INFO", "CLIENT", "DBSIZE", "MEMORY", "LASTSAVE", "SLOWLOG", "LATENCY", "ROLE", "CONFIG", "DEBUG"), "tells"
+    ),
+}  # fmt: skip
+"""Commands whose answers the server draws, or tells of itself."""
 _COARSE_MS = 50
 
 

@@ -10,8 +10,8 @@ from harness.burst.shown import word as shown_word
 from harness.explore.blocking import patience
 from harness.explore.caller import Caller, Queued
 from harness.explore.event import Event
-from harness.explore.leases import ASKING, OWN_CLOCK, SETTING
-from harness.explore.script import answered, asks_time, goes_by_own_clock, watched
+from harness.explore.leases import ASKING, OWN_CLOCK, SETTING, UNCHOSEN
+from harness.explore.script import answered, asks_time, unchosen, unchosen_in, watched
 from harness.explore.session import CLOCK, Pending
 from harness.explore.stage import Stage, broke_off, fail, tell
 from harness.explore.touch import (
@@ -129,11 +129,13 @@ async def _look_at(world: World, words: tuple[str, ...]) -> tuple[str, Touch, bo
     name = words[0].upper()
     if name not in world.kinds and name not in LOCAL:
         await world.learn(name)
-    by_clock = name in SETTING or name in ASKING or name in OWN_CLOCK or name in _EVALS
+    by_clock = name in SETTING or name in ASKING or name in OWN_CLOCK or name in UNCHOSEN or name in _EVALS
     return name, command_touch(words, world.kinds), by_clock and not (name == "SET" and len(words) < 4)
 
 
 _EVALS = frozenset({"EVAL", "EVAL_RO"})
+_TELLING = frozenset({"ID", "INFO", "LIST"})
+"""Those of CLIENT that tell what another connection would be told otherwise."""
 
 
 def _by_our_clock(
@@ -143,11 +145,14 @@ def _by_our_clock(
     if name in OWN_CLOCK:
         stage.caps.add(f"{OWN_CLOCK[name]} by the store's own clock")
         return words, touch
+    if name in UNCHOSEN:
+        if name != "CLIENT" or shown_word(words[1] if len(words) > 1 else "").upper() in _TELLING:
+            stage.caps.add(unchosen(name))
+        return words, touch
     if name not in _EVALS:
         return stage.leases.sent(words, stage.now_ms), touch
     source = shown_word(words[1]) if len(words) > 2 else ""
-    if goes_by_own_clock(source):
-        stage.caps.add("something in a script ends by the store's own clock")
+    stage.caps.update(unchosen_in(source))
     event.add(CLOCK)
     named = shown_word(words[2]) if len(words) > 2 else ""
     keys = [shown_word(key) for key in words[3 : 3 + int(named)]] if named.isdecimal() else []
@@ -239,8 +244,7 @@ async def script_step(stage: Stage, caller: Caller, pending: Pending, event: Eve
     before = await _contents(stage, keys, ends=not caller.prompt) if caller.prompt or often else None
     called = pending.name == "function"
     shown = ("FCALL" if called else "LUA", *plain, *(stage.cast.plain(shown_word(arg)) for arg in args))
-    if goes_by_own_clock(source):
-        stage.caps.add("something in a script ends by the store's own clock")
+    stage.caps.update(unchosen_in(source))
     if asks_time(source):
         event.add(CLOCK)
     source = watched(source)

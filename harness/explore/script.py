@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from harness.explore.leases import ASKING, FAR_MS, MOST_MS, STRETCH, UNITS, WHOLE
+from harness.explore.leases import ASKING, FAR_MS, MOST_MS, OWN_CLOCK, STRETCH, UNCHOSEN, UNITS, WHOLE
 
 _MARK = "race: other keys"
 
@@ -105,7 +105,7 @@ _AFTER = """
 end
 return race_told(race_script())
 """
-_OWN_CLOCK = re.compile(r"[\"'](?:h\w*expire\w*|hsetex|hgetex|restore)[\"']", re.IGNORECASE)
+_NAMED = re.compile(r"(call\s*\(?\s*)?[\"'](\w+)[\"']")
 
 
 _TIME = re.compile(r"[\"'](?:time|\w*ttl|\w*expire\w*|p?setex|getex|(?:ex|px)(?:at)?)[\"']", re.IGNORECASE)
@@ -122,9 +122,21 @@ def watched(source: str) -> str:
     return f"{first}{_BEFORE}{rest}{_AFTER}"
 
 
-def goes_by_own_clock(source: str) -> bool:
-    """Whether something in it ends by the store's own clock."""
-    return _OWN_CLOCK.search(source) is not None
+def unchosen_in(source: str) -> list[str]:
+    """What no schedule chooses of what a script does, each as it is said."""
+    named = [(name.upper(), bool(called)) for called, name in _NAMED.findall(source)]
+    own_clock = any(name in OWN_CLOCK and (called or name not in _WORDS) for name, called in named)
+    drawn = dict.fromkeys(unchosen(name) for name, called in named if called and name in UNCHOSEN)
+    return ["something in a script ends by the store's own clock"] * own_clock + [*drawn]
+
+
+_WORDS = frozenset({"OBJECT"})
+"""They may be anything but a command."""
+
+
+def unchosen(name: str) -> str:
+    """That an answer of a command is no choice of a schedule."""
+    return f"what {name} {UNCHOSEN[name]} is no choice of a schedule"
 
 
 def answered(reply: Any) -> tuple[Any, list[bytes]]:

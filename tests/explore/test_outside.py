@@ -139,3 +139,27 @@ def test_the_stores_own_clock(stage: Stage, tmp_path: Path) -> None:
     found, _ = stage.explore("counter", written(tmp_path, body), Exhaustive, Options())
     assert found.verdict is Verdict.BOUNDED, found.reason
     assert "by the store's own clock" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("seldom", "reason"),
+    [
+        ("await redis('SRANDMEMBER', own) == b'7'", "what SRANDMEMBER draws is no choice"),
+        ("await redis('EVAL', \"return redis.call('SPOP', KEYS[1])\", 1, own) == b'7'", "what SPOP draws is no choice"),
+        ("await redis('OBJECT', 'IDLETIME', own) > 9", "how long something has lain idle goes by the store's own clock"),
+        ("await redis('CLIENT', 'ID') == 7", "what CLIENT tells is no choice"),
+    ],
+)
+def test_what_the_server_draws_or_tells_of_itself(stage: Stage, tmp_path: Path, seldom: str, reason: str) -> None:
+    """It would break where the answer is another one, and no schedule shows it."""
+    many = "own = key + request.id; await redis('SADD', own, *range(1000))"
+    found, _ = stage.explore("counter", written(tmp_path, f"{many}{SELDOM.format(seldom)}"), Exhaustive, Options())
+    assert found.verdict is not Verdict.PROVED, found.reason
+    assert reason in found.reason or "does not do the same" in found.reason
+
+
+def test_a_script_that_says_what_a_command_is_called(stage: Stage, tmp_path: Path) -> None:
+    """And does not run it."""
+    body = "value = await session.script(\"redis.call('HSET', KEYS[2], 'info', 1) return redis.call('INCR', KEYS[1])\","
+    found, _ = stage.explore("counter", written(tmp_path, f"{body} (key, key + 'h'))"), Exhaustive, Options())
+    assert found.verdict is Verdict.PROVED, found.reason
