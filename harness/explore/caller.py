@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.explore.session import WORK, ExploreSession, Pending
-from harness.explore.statement import Held, Statement
+from harness.explore.statement import Held, Kept, Statement
 from harness.explore.touch import NOWHERE, Touch
 from harness.model import Operation, Outcome, Reply, Request, Status
 
@@ -114,6 +114,8 @@ class Caller:
         self.transaction: Open | None = None
         self.statement: Statement | None = None
         self.queued: list[Queued] | None = None
+        self.kept: frozenset[Kept] = frozenset()
+        """What its connection may have kept of transactions that are over."""
         self.watched: Touch = NOWHERE
         # what it waits for
         self.task: asyncio.Future[Any] | None = None

@@ -24,6 +24,7 @@ class Clock(Protocol):
 
     caps: set[str]
     rows_moved: bool
+    strayed: bool
 
     def at_ns(self, index: int) -> int:
         """On the schedule's own monotonic clock."""
@@ -135,6 +136,8 @@ class Event:
         statement.held = open_.held.covers(statement)
         self.released = self.released or statement.unknown or statement.kind.advisory
         self._clock.rows_moved = self._clock.rows_moved or statement.moves
+        self._clock.strayed = self._clock.strayed or (statement.keys is None and not statement.kind.only_looks)
+        caller.kept |= statement.kind.kept
         open_.fresh = False
         open_.statements.append(statement)
         caller.statement = statement

@@ -24,10 +24,12 @@ _MOST_ROWS = 1_000
 
 
 class Leftovers:
-    """The tables that `statements` make. Those that the state lies in are not among them."""
+    """The tables that `statements` make."""
 
-    def __init__(self, statements: Sequence[str]) -> None:
-        """Nothing has been asked yet."""
+    def __init__(self, statements: Sequence[str], mark: str = "") -> None:
+        """Nothing has been asked yet. `mark`: but for the rows with a key in which it is, which are a schedule's own."""
+        self._where = f"strpos(key, '{mark}') = 0" if mark else "true"
+        self._keyed = bool(mark)
         self._tables = tuple(dict.fromkeys(name for text in statements for name in _MADE.findall(text)))
         self._since = 0
         self._first: dict[str, tuple[str, Counter[str]]] = {}
@@ -38,7 +40,9 @@ class Leftovers:
             return
         for table in self._tables:
             columns = (await sql(_COLUMNS, table)).rows[0][0]
-            rows = await _rows(sql, table, f"LIMIT {_MOST_ROWS + 1}")
+            if self._keyed and "key" not in columns.split(", "):
+                continue
+            rows = await _rows(sql, table, f"WHERE {self._where} LIMIT {_MOST_ROWS + 1}")
             self._first[table] = columns, rows if rows.total() <= _MOST_ROWS else Counter()
         self._since = (await sql("SELECT pg_current_xact_id()::xid::text::bigint")).rows[0][0]
 
@@ -46,11 +50,10 @@ class Leftovers:
         """Remove what was written since, put back what was there and has changed. Raises StatementRefused."""
         if not self._since:
             return
-        for table in reversed(self._tables):  # what refers to another is made after it
-            await sql(f"DELETE FROM {table} WHERE xmin::text::bigint > $1", self._since)  # noqa: S608 - a strategy's name
-        for table in self._tables:
-            columns, rows = self._first[table]
-            for row in (rows - await _rows(sql, table)).elements() if rows else ():
+        for table in reversed(self._first):  # what refers to another is made after it
+            await sql(f"DELETE FROM {table} WHERE xmin::text::bigint > $1 AND {self._where}", self._since)  # noqa: S608 - a strategy's name
+        for table, (columns, rows) in self._first.items():
+            for row in (rows - await _rows(sql, table, f"WHERE {self._where}")).elements() if rows else ():
                 record = f"SELECT {columns} FROM jsonb_populate_record(NULL::{table}, $1::text::jsonb)"  # noqa: S608 - as above
                 await sql(f"INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE {record}", row)
 

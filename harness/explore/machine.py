@@ -53,6 +53,8 @@ class Machine:
         self.crowded = False
         self.overtaken = False
         self.rows_moved = False
+        self.strayed = False
+        """Whether a statement may have written rows under names that the next schedule has, too."""
         self.leases = Leases(world.base_ms)
         self.stranger_since = 0.0
         """Since when somebody who is no caller has kept a lock that callers wait for; of the machine's clock."""
@@ -392,9 +394,10 @@ class Machine:
             event.end(caller.transaction, committed=False)
             await (await self.world.postgres(caller.place)).rollback()
             caller.transaction = None
-        if caller.queued is not None or caller.watched != NOWHERE:
+        if caller.queued is not None or caller.watched != NOWHERE or caller.kept:
+            event.add(EVERYTHING if caller.kept else NOWHERE)
             await self.world.renew(caller.place)
-            caller.queued, caller.watched = None, NOWHERE
+            caller.queued, caller.watched, caller.kept = None, NOWHERE, frozenset()
         for queue in self.mutexes.values():
             held = queue[:1] == [caller]
             if caller in queue:
@@ -411,11 +414,13 @@ class Machine:
             for caller in self.callers:
                 if caller.alive:
                     await self.remove(caller, leftover)
-                elif caller.queued is not None or caller.watched != NOWHERE:
+                elif caller.queued is not None or caller.watched != NOWHERE or "more" in caller.kept:
                     await self.world.renew(caller.place)  # answered between WATCH or MULTI and its end
+                elif caller.kept:
+                    await self.world.unlock(caller.place)
                 elif caller.transaction is not None and caller.condition == "done":
                     await self.world.renew(caller.place)  # answered before COMMIT, which then never came
-            await self.world.forget(touched(self))
+            await self.world.forget(touched(self), strayed=self.strayed)
         finally:
             for caller in self.callers:
                 if caller.condition != "done":

@@ -55,7 +55,7 @@ async def lose(stage: Stage, caller: Caller, event: Event) -> None:
     if caller.transaction is not None:
         event.end(caller.transaction, committed=False)
         caller.transaction = None
-    caller.queued, caller.watched = None, NOWHERE
+    caller.queued, caller.watched, caller.kept = None, NOWHERE, frozenset()
     await fail(stage, caller, event, ConnectionLost("the reply was lost"))
 
 

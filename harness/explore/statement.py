@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from harness.explore.catalog import Catalog, Tables
 from harness.explore.touch import Touch
@@ -16,6 +16,14 @@ _ADVISORY = re.compile(r"\bpg_(?:try_)?advisory\w*\s*\(", re.IGNORECASE)
 _DRAWING = re.compile(r"\bnextval\s*\(", re.IGNORECASE)
 """A number from a sequence, which no ROLLBACK gives back: others see at once that it is gone."""
 _CALL = re.compile(r"((?:\b[a-z_][a-z0-9_$]*\.)?(?:\b[a-z_][a-z0-9_$]*|\"[^\"]+\"))\s*\(", re.IGNORECASE)
+_SESSION_LOCK = re.compile(r"\bpg_(?:try_)?advisory_lock(?:_shared)?\s*\(", re.IGNORECASE)
+_KEPT = re.compile(
+    r"\bset_config\s*\(|\btemp(?:orary)?\b"
+    r"|^\s*(?:set\s+(?!local\b|transaction\b|constraints\b)|reset|listen|prepare|declare|discard|load)\b",
+    re.IGNORECASE,
+)
+"""What stays with a connection when its transaction is over, as such a lock does: a setting, a table."""
+_GIVING_UP = re.compile(r"\b(?:lock|statement|transaction)_timeout\b", re.IGNORECASE)
 _CLOCK = re.compile(r"\b(current_(?:timestamp|time|date)|localtime(?:stamp)?)\b", re.IGNORECASE)
 """The server's clock, which needs no parenthesis."""
 _LIST = re.compile(r"\binto\s+[\w.\"]+\s*\(", re.IGNORECASE)
@@ -33,6 +41,10 @@ _UPSERT = re.compile(r"\bon\s+conflict\s*\(\s*key\s*\)\s*do\s+update\b", re.IGNO
 _EXCLUSIVE = re.compile(r"\bfor\s+update\b", re.IGNORECASE)
 
 
+Kept = Literal["locks", "more"]
+_STAYS: dict[Kept, re.Pattern[str]] = {"locks": _SESSION_LOCK, "more": _KEPT}
+
+
 @dataclass(frozen=True, slots=True)
 class StatementKind:
     """What the text of a statement tells. `calls`: functions whose bodies may do anything.
@@ -48,6 +60,8 @@ class StatementKind:
     only_advisory: bool
     draws: bool
     calls: tuple[str, ...]
+    kept: frozenset[Kept]
+    """What it may leave with its connection."""
 
     @property
     def only_looks(self) -> bool:
@@ -77,6 +91,7 @@ def statement_kind(statement: str) -> StatementKind:
         only_advisory=advisory and selects and not table,
         draws=_DRAWING.search(text) is not None,
         calls=calls,
+        kept=frozenset(what for what, looks in _STAYS.items() if looks.search(text)),
     )
 
 
@@ -233,6 +248,8 @@ class Statement:
 
     def unseen(self) -> str:
         """Why what it does is no proof; "" where all of it is known."""
+        if _GIVING_UP.search(self.text):
+            return "a statement that waits may be given up by the server's clock"
         if self.kind.calls:
             return f"what {self.kind.calls[0]}() does inside the server is not seen step by step"
         if self.runs:

@@ -15,7 +15,7 @@ from harness.explore.catalog import UNKNOWN, Catalog, Tables, look_at
 from harness.explore.leases import FAR_MS, Leases
 from harness.explore.leftovers import Leftovers
 from harness.explore.touch import CommandKind, Touch
-from harness.model import CommandRefused, ConnectionLost, StatementRefused
+from harness.model import CommandRefused, ConnectionLost, StatementRefused, StoreFault
 from harness.stores import (
     DirectConnection,
     PostgresConnection,
@@ -31,6 +31,7 @@ from harness.strategy import Strategy
 
 BASE_MS = 4_102_444_800_000
 """When every schedule begins: 1 January 2100, UTC. The same each time, so that commands are, too."""
+_BLOCKING = "SELECT p, pg_blocking_pids(p) || pg_safe_snapshot_blocking_pids(p) FROM unnest($1::int[]) AS p"
 _SETTINGS = {"deadlock_timeout": "600s", "synchronous_commit": "off"}
 """Who is ended in a deadlock is the schedule's choice, so the server must not choose first."""
 _WORLDS = itertools.count(1)
@@ -68,6 +69,7 @@ class World:
         self.prefix = stores.prefix
         self.number = 0
         self._own = next(_WORLDS)
+        self._strays = Leftovers(strategy.rows.schema, f":{self._own}e")
         self.base_ms = BASE_MS
         self.catalog: Catalog | Tables = UNKNOWN
         self.kinds: dict[str, CommandKind | None] = {}
@@ -106,6 +108,7 @@ class World:
             self._monitor = await PostgresConnection.open(self.stores.postgres, self.stores.schema)
             await self._make_tables(self._monitor.sql)
             await self._leftovers.remember(self._monitor.sql)
+            await self._strays.remember(self._monitor.sql)
             self.catalog = await look_at(self._monitor.sql)
         else:
             assert self.stores.redis is not None
@@ -160,7 +163,7 @@ class World:
     async def blocked_by(self, pids: Sequence[int]) -> dict[int, tuple[int, ...]]:
         """For each server process, those that it waits for."""
         assert self._monitor is not None
-        found = await self._monitor.sql("SELECT p, pg_blocking_pids(p) FROM unnest($1::int[]) AS p", list(pids))
+        found = await self._monitor.sql(_BLOCKING, list(pids))
         return {row[0]: tuple(row[1]) for row in found.rows}
 
     async def send(self, place: int, words: tuple[Any, ...]) -> asyncio.Future[Any]:
@@ -289,6 +292,7 @@ class World:
         if self.store == "postgres":
             await self.postgres(place)
             old = self._postgres[place]
+            await self.unlock(place)  # at once, not whenever the server notices that it is gone
             fresh = await self._connected(place)
             await old.close()
             self._postgres[place] = fresh
@@ -298,6 +302,11 @@ class World:
             self._redis[place] = await connect(self._redis_target(place))
             if place in self._patient:
                 await self._patient.pop(place)[0].close()
+
+    async def unlock(self, place: int) -> None:
+        """Give back the locks that a caller's connection holds beyond its transactions."""
+        with contextlib.suppress(StoreFault):
+            await self._postgres[place].sql("SELECT pg_advisory_unlock_all()")
 
     async def _connected(self, number: int) -> PostgresConnection:
         target = self.stores.callers["postgres"] if self._guarded and number < OWNERS else self.stores.postgres
@@ -330,10 +339,15 @@ class World:
                 await connection.execute(*Leases(self.base_ms).sent(words, self.base_ms))
         return names
 
-    async def forget(self, stored: Iterable[str]) -> None:
-        """Remove what a schedule left under names that the next one would use, too: a lock for all, say."""
+    async def forget(self, stored: Iterable[str], *, strayed: bool = False) -> None:
+        """Remove what a schedule left under names that the next one would use, too: a lock for all, say.
+
+        `strayed`: such names may be among those of the state's own rows.
+        """
         if self._monitor is not None:
             await self._leftovers.clear(self._monitor.sql)
+            if strayed:
+                await self._strays.clear(self._monitor.sql)
         mark = f":{self.mark}"
         if left := [name for name in stored if name.startswith(self.prefix) and mark not in name]:
             await self._aside.execute("DEL", *left)
