@@ -104,6 +104,8 @@ class Caller:
         self.pending: Pending | None = None
         self.condition: Condition = "ready"
         self.now_ms = 0
+        self.shares = False
+        """Whether it has looked at the memory of its process."""
         # what it performs
         self.current: Performed | None = None
         self.effect: Done | None = None
@@ -154,6 +156,10 @@ class Caller:
         self.asked_for = request.id
         if self.last is not None:
             self.last.decision(self, request, state, outcome)
+
+    def remembers(self) -> None:
+        """Its steps touch the memory of its process, from now on: it may have kept what it was given."""
+        self.shares = True
 
     @property
     def slow(self) -> bool:

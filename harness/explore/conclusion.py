@@ -13,7 +13,7 @@ from harness.model import ABORTED, Evidence, Status, Verdict
 class Conclusion:
     """What all schedules showed together.
 
-    `unordered` counts those whose answers no order explains, `begun` those in which a request began: somebody took a
+    `unordered` counts those whose answers no order explains, `begun` those in which somebody took a
     step that others could notice; `decided` those in which somebody was given an answer that decides something.
     `unjudged` says why one could not be judged,
     `uncontrolled` what happened that no choice of the schedule explains, `stopped` why no more were run: each "" while
@@ -33,10 +33,12 @@ class Conclusion:
     overruns: int = 0
     errors: Counter[str] = field(default_factory=Counter)
 
-    def add(self, evidence: Evidence, finding: Finding, *, broke: bool, overrun: bool = False) -> None:
+    def add(
+        self, evidence: Evidence, finding: Finding, *, broke: bool, overrun: bool = False, steps: int = 0
+    ) -> None:  # fmt: skip
         """One schedule more."""
         self.schedules += 1
-        self.begun += bool(evidence.operations)
+        self.begun += bool(steps)
         self.violated += broke
         self.unordered += finding.order == "illegal"
         self.overruns += overrun
@@ -59,7 +61,7 @@ class Conclusion:
         for why in (self.uncontrolled, self.unjudged):
             if why:
                 return Verdict.INCONCLUSIVE, why
-        if not self.decided:
+        if not self.decided or not self.begun:
             return Verdict.INCONCLUSIVE, self.stopped or self._nothing(number)
         if exhausted and not self.stopped and not self.caps:
             same = "every schedule was run, or differs from one only in the order of independent steps"

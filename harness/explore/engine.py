@@ -217,7 +217,9 @@ class Explorer:
                 if found is not None:
                     outcomes.add(signature(found))
                     overrun = self.bound.scenario.overruns(found.evidence) > 0
-                    so_far.add(found.evidence, found.finding, broke=bool(found.says), overrun=overrun)
+                    so_far.add(
+                        found.evidence, found.finding, broke=bool(found.says), overrun=overrun, steps=len(found.events)
+                    )
                     if found.says and (first is None or (found.sharp and not first.sharp)):
                         first, since = found, so_far.schedules
                 if more:
@@ -323,10 +325,15 @@ class Explorer:
         """One schedule in which no statement overtook one that had asked before it. Raises Disturbed."""
         for _ in range(_MOST_OVERTAKEN):
             found = await self.play(search, without)
-            if not self.overtaken:
+            if not self.overtaken and not self._begun_late():
                 return found
             search.again()
         raise Disturbed(_OVERTAKES)
+
+    def _begun_late(self) -> bool:
+        """Whether programs looked at their memory before their first step: from now on they begin with one."""
+        late, self.cell.begins = self.cell.remembers and not self.cell.begins, self.cell.remembers
+        return late
 
     async def play(self, search: Search, without: Collection[str] = ()) -> Schedule | None:
         """One schedule, judged; None where the search gave it up: what happened is then in `abandoned`.
@@ -342,6 +349,9 @@ class Explorer:
         cast = Cast(self.cell, self.items, names, self.world, without)
         machine = Machine(self.world, cast, self.options.faults, self.options.most_faults)
         machine.outside = set() if self._watched > 0 else None
+        machine.held = (
+            self._remembered if self._watched > 0 and self._watched != WATCHED else None
+        )  # what the first one makes may stay
         self._watched -= 1
         try:
             await machine.run(search)

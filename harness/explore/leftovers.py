@@ -27,7 +27,7 @@ class Leftovers:
     """The tables that `statements` make."""
 
     def __init__(self, statements: Sequence[str], mark: str = "") -> None:
-        """Nothing has been asked yet. `mark`: but for the rows with a key in which it is, which are a schedule's own."""
+        """Nothing has been asked yet. Rows with `mark` in their key are a schedule's own, and stay."""
         self._where = f"strpos(key, '{mark}') = 0" if mark else "true"
         self._keyed = bool(mark)
         self._tables = tuple(dict.fromkeys(name for text in statements for name in _MADE.findall(text)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from harness.explore.blocking import foreseen
@@ -13,7 +13,7 @@ from harness.explore.caller import Caller, Open
 from harness.explore.event import Choice, Event
 from harness.explore.faults import crash, possible, start_again
 from harness.explore.leases import Leases
-from harness.explore.outside import watching
+from harness.explore.outside import shared, watching
 from harness.explore.passing import TIME_MOVES, later, let_time_pass, pause, sleep_on, touched
 from harness.explore.program import REPLICA, Cast
 from harness.explore.redis_steps import finish_redis, redis_step
@@ -21,7 +21,7 @@ from harness.explore.search import Search
 from harness.explore.session import CARRIED, FOUND, Pending
 from harness.explore.statement import kind_of
 from harness.explore.steps import end_reading, finish_sql, grant, take_step
-from harness.explore.touch import EVERYTHING, LOCAL, NOWHERE, Touch, disturbs
+from harness.explore.touch import EVERYTHING, LOCAL, NOWHERE, Touch, disturbs, writes
 from harness.explore.turns import Turn
 from harness.explore.waiting import answered, wake_statements
 from harness.explore.world import World
@@ -63,6 +63,8 @@ class Machine:
         self.idle_ms = 0
         self.outside: set[str] | None = None
         """What programs take from outside their sessions, where they are watched."""
+        self.held: Callable[[], dict[str, str]] | None = None
+        """What they keep outside of it, where it is looked whether they change that."""
 
     @property
     def callers(self) -> list[Caller]:
@@ -164,7 +166,8 @@ class Machine:
 
     def _advance(self, caller: Caller, event: Event, value: Any, *, throw: bool = False) -> None:
         caller.now_ms = self.now_ms
-        before = caller.current
+        under_way, known = [caller.current] if caller.current is not None else [], len(self.cast.operations)
+        held = self.held() if self.held is not None else {}
         try:
             with watching(self.outside) if self.outside is not None else contextlib.nullcontext():
                 caller.pending = caller.program.throw(value) if throw else caller.program.send(value)
@@ -174,13 +177,21 @@ class Machine:
             raise
         except Exception as error:
             raise UsageError(described(error)) from error
+        under_way += self.cast.operations[known:]
+        if caller.shares and not caller.owner:
+            event.add(writes(f"memory:{caller.process}"))
+            self.cast.cell.remembers |= any(done.invoked_ns == 0 for done in under_way)
+        if self.held is not None:
+            self.caps |= shared(held, self.held())
         if caller.pending is not None and not isinstance(caller.pending, Pending):
             raise UsageError("a strategy that is explored may await only its session: asyncio's own waits are not seen")
-        if before is not None and before is not caller.current:
-            event.add(Touch(returns=True))
-            before.now_max_ms = max(before.now_ms, self.now_ms) if before.until_answered else before.now_ms
-            if before.returned:
-                before.returned_ns = event.at + 300
+        for done in under_way:
+            if done is not caller.current:
+                event.add(Touch(returns=True, invokes=done.invoked_ns == 0))
+                done.invoked_ns = done.invoked_ns or event.at + 200  # it has taken no step
+                done.now_max_ms = max(done.now_ms, self.now_ms) if done.until_answered else done.now_ms
+                if done.returned:
+                    done.returned_ns = event.at + 300
 
     async def settle(self, caller: Caller, event: Event) -> None:
         """Take the steps that nobody else can notice, up to one that somebody can."""

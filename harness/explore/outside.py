@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import random
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, ModuleType
@@ -97,6 +97,12 @@ def memories(things: Iterable[Any]) -> dict[str, str]:
                 {f"{name} of {where}": repr(value) for name, value in values.items() if _may_change(name, value)}
             )
     return found
+
+
+def shared(before: Mapping[str, str], after: Mapping[str, str]) -> set[str]:
+    """What a program has changed of them, as it is said: here all callers see it, in life those of its process."""
+    changed = sorted(name for name in after if before.get(name) != after[name])
+    return {f"{changed[0]} is changed by a program, and other processes do not see that"} if changed else set()
 
 
 def _may_change(name: str, value: Any) -> bool:

@@ -71,6 +71,10 @@ class Cell:
         self.rule = rule
         self.processes = processes
         self.clock_steps = clock_steps
+        self.remembers = False
+        """Whether a program has looked at the memory of its process before its first step."""
+        self.begins = False
+        """Whether a request begins with a step of its own, since another caller may look there before or after."""
         forms = (form.statement for form in strategy.forms.values() if isinstance(form, StatementForm))
         self.declared = {*strategy.rows.statements, *strategy.statements, *forms}
         self.one_row = {text for text in self.declared - strategy.statements if strategy.rows.touches_one_row(text)}
@@ -220,6 +224,8 @@ class Cast:
         caller.current = done
         caller.asked_for = request.id
         try:
+            if self.cell.begins:
+                await step(Pending("start"))
             rule = self.cell.strategy.applied(self.cell.rule, request.role)
             reply = await self.cell.strategy.apply(session, request, rule)
         except StoreFault as fault:

@@ -31,7 +31,7 @@ _PAUSE_MS = 8.0
 
 Kind = Literal[
     "redis", "script", "begin", "sql", "commit", "rollback", "lock", "unlock", "ask", "tell", "clock", "sleep", "retry",
-    "effect", "effect-end", "copy", "catch-up", "beside", "beside-end",
+    "effect", "effect-end", "copy", "catch-up", "beside", "beside-end", "start",
 ]  # fmt: skip
 
 
@@ -74,6 +74,9 @@ class Noting(Protocol):
     def decided(self, request: Request, state: State, outcome: Outcome) -> None:
         """A decision."""
 
+    def remembers(self) -> None:
+        """It looks at what others of its process see, too."""
+
 
 class ExploreSession(Session):
     """One caller's session. `watch` is the scheduler's side of this caller."""
@@ -86,7 +89,7 @@ class ExploreSession(Session):
 
         `clock_steps`: time may move in this schedule, so that it matters when a clock is read.
         """
-        self.memory = memory
+        self._memory = memory
         self.now_at_ms = 0
         self.changed = False
         self.retried = 0
@@ -107,6 +110,12 @@ class ExploreSession(Session):
     def own_key(self, name: str) -> str:
         """The stored name of what is the strategy's own: another in every schedule."""
         return f"{self._prefix}{OWN}{name}:{self._mark}"
+
+    @property
+    def memory(self) -> dict[Any, Any]:  # type: ignore[override] # to be read only
+        """What this virtual process remembers."""
+        self._watch.remembers()
+        return self._memory
 
     # Redis
 

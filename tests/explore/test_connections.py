@@ -1,4 +1,4 @@
-"""What stays with a connection when a transaction is over, and what becomes of it: with its caller, and with a schedule."""
+"""What stays with a connection when a transaction is over, and goes with its caller, and with its schedule."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def test_a_lock_of_a_session(stage: Stage, tmp_path: Path, faults: tuple[str, ..
 
 def test_a_lock_of_a_session_that_is_given_back_too_early(stage: Stage, tmp_path: Path) -> None:
     """Before COMMIT."""
-    body = LOCKED.format(early=f'await tx.sql("{UNLOCK}", request.keys[0])').replace(f'await session.sql("{UNLOCK}"', "(0")
+    early = f'await tx.sql("{UNLOCK}", request.keys[0])'
+    body = LOCKED.format(early=early).replace(f'await session.sql("{UNLOCK}"', "(0")
     found, _ = stage.explore("counter", written(tmp_path, body, "postgres"), Exhaustive, Options())
     assert found.verdict is Verdict.VIOLATED, found.reason
 
