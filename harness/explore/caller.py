@@ -133,6 +133,8 @@ class Caller:
         self.unserved = False
         """Whether its next command would only wait inside the server, if it were sent now."""
         self.due_ms = 0
+        self.naps = 0
+        """How often others were still at work when it woke up."""
         self.patience_ms = 0.0
         self.serves = False
         """Whether it is a daemon, which nobody waits for to end."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from harness.explore.caller import Caller
     from harness.explore.machine import Machine
 
+MOST_NAPS = 3
+NAPS = f"that others are still at work when a caller wakes up is tried for its first {MOST_NAPS} sleeps only"
 TIME_MOVES = frozenset({"pause", "later", "time"})
 """Choices that are no step of their caller's: what they bring about is for it to notice, too."""
 
@@ -27,7 +29,18 @@ def later(machine: Machine) -> list[Choice]:
     if any(caller.prompt and caller.condition == "ready" for caller in machine.callers):
         return []
     asleep = [caller for caller in machine.callers if caller.condition == "paused" or caller.slow]
+    if not asleep and any(caller.condition == "ready" for caller in machine.callers):
+        asleep = napping(machine)
+        if asleep and asleep[0].naps >= MOST_NAPS:
+            machine.caps.add(NAPS)
+            return []
     return [Choice("later", asleep[0].name)] if asleep else []
+
+
+def napping(machine: Machine) -> list[Caller]:
+    """Those whose programs have told them to sleep, who wakes first before the others: sleeping keeps nobody out."""
+    asleep = [one for one in machine.callers if one.condition == "sleeping" and not (one.serves or one.slow)]
+    return sorted(asleep, key=lambda caller: caller.due_ms)
 
 
 async def pause(machine: Machine, caller: Caller, event: Event) -> None:
@@ -39,10 +52,18 @@ async def pause(machine: Machine, caller: Caller, event: Event) -> None:
 
 async def sleep_on(machine: Machine, event: Event) -> None:
     """Time moves to the next deadline."""
+    naps = machine.cast.named(event.choice.caller).condition == "sleeping" and napping(machine)
     dues = [caller.due_ms for caller in machine.callers if caller.condition in {"paused", "sleeping"}]
     dues += [caller.due_ms for caller, _task in machine.inside() if caller.due_ms]
     due_ms = min(dues) - machine.now_ms
     vanishes_ms = await _vanishes_ms(machine)
+    if naps:
+        naps[0].naps += 1
+        if vanishes_ms is not None and vanishes_ms < due_ms:  # for that, whose it is would have to pause
+            naps[0].naps = MOST_NAPS
+            event.add(EVERYTHING)
+            return
+        event.show(naps[0], "effect", ("(wakes up)",))
     await move(machine, due_ms if vanishes_ms is None else min(due_ms, vanishes_ms), event)
 
 

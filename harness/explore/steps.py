@@ -61,6 +61,8 @@ async def _other(stage: Stage, caller: Caller, pending: Pending, event: Event) -
         case "sleep":
             if pending.name == WORK:
                 event.show(caller, "effect", (f"works for {pending.ms:,.0f} ms",))
+            elif not caller.serves:
+                event.show(caller, "effect", (f"(sleeps for {pending.ms:,.0f} ms)",))
             caller.condition, caller.due_ms = "sleeping", stage.now_ms + int(pending.ms) + 1
             return
     await stage.resume(caller, event, None)
