@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -80,6 +81,32 @@ class Open:
         return known and self.isolation != "serializable"
 
 
+@dataclass(slots=True)
+class Tries:
+    """A caller's loops of tries: so many `loops` so far, and what the present try has `asked` for, one after the other.
+
+    `in_vain`: it has tried again and again in vain; `went_on`: and then did something else.
+    """
+
+    loops: int = 0
+    asked: list[tuple[str, ...]] = field(default_factory=list)
+    in_vain: bool = False
+    went_on: bool = False
+
+    def ask(self, words: tuple[Any, ...]) -> None:
+        """Its next step."""
+        self.asked.append(same_words(words))
+
+
+_ANEW = re.compile(r"[0-9a-f]{32}|[0-9]{10,}")
+"""What is another one at every try: a token, an instant."""
+
+
+def same_words(words: tuple[Any, ...]) -> tuple[str, ...]:
+    """What is asked for, but for what is another one at every try."""
+    return tuple(_ANEW.sub("", str(word)) for word in words)
+
+
 @dataclass(frozen=True, slots=True)
 class Queued:
     """A command between MULTI and EXEC, queued at an instant."""
@@ -127,6 +154,7 @@ class Caller:
         self.tries_since = 0
         """The event in which its present try began: what it touched until then is no part of it."""
         self.disturbed = False
+        self.tries = Tries()
         self.looked_at = 0
         self.turn = False
         """Whether it waits for its turn, between two requests."""

@@ -14,10 +14,12 @@ from harness.burst.plan import drawn
 from harness.explore.conclusion import Conclusion
 from harness.explore.event import Choice, Event, differs
 from harness.explore.exhaustive import Exhaustive
+from harness.explore.in_vain import InVain, Vain
 from harness.explore.machine import Machine
 from harness.explore.outside import WATCHED, memories
 from harness.explore.passing import pass_time
 from harness.explore.pct import Pct
+from harness.explore.persistence import went_on
 from harness.explore.program import Cast, Cell
 from harness.explore.random_walk import RandomWalk
 from harness.explore.replay import Replay
@@ -181,6 +183,7 @@ class Explorer:
         self.abandoned: list[Event] = []
         self._watched = WATCHED
         self._strays = False
+        self.vain = Vain()
 
     async def __aenter__(self) -> Self:
         asyncio.get_running_loop().set_exception_handler(self._stray)  # for as long as the loop: tasks are told of late
@@ -202,7 +205,7 @@ class Explorer:
     ) -> Exploration:
         """Until the search is at its end, or the first violation, or the budget."""
         began = told = time.monotonic()
-        so_far = Conclusion()
+        so_far, search = Conclusion(), InVain(search, self.vain)
         outcomes: set[Any] = set()
         first: Schedule | None = None
         found: Schedule | None = None
@@ -210,11 +213,12 @@ class Explorer:
         remembered: dict[str, str] = {}
         try:
             while more and not so_far.stopped and not (first is not None and self._enough(first, so_far, since)):
+                counted = not search.persists
                 found = await self.steady(search)
                 remembered = remembered or self._remembered()
                 more = self._more(search, found)
                 so_far.uncontrolled = self._differed(search.diverged) if search.diverged else ""
-                if found is not None:
+                if found is not None and (found.says or counted):
                     outcomes.add(signature(found))
                     overrun = self.bound.scenario.overruns(found.evidence) > 0
                     so_far.add(
@@ -361,6 +365,7 @@ class Explorer:
                 self.abandoned = machine.events
                 return None
             found = await self._judged(machine)
+            self.vain.add(found.choices, machine.loops, went_on=went_on(machine), broke=bool(found.says))
             found.without = tuple(sorted(without))
             return found
         finally:

@@ -34,6 +34,8 @@ class _Node:
 class Exhaustive:
     """Depth first. `most_switches` bounds how often a caller that could go on is left for another."""
 
+    persists = False
+
     def __init__(self, *, reduce: bool = True, most_switches: int | None = None) -> None:
         """`exhausted` is only true without a bound, or where the bound left nothing out."""
         self.exhausted = False
@@ -208,7 +210,7 @@ def _first(choices: Sequence[Choice], caller: str) -> Choice:
     return next((choice for choice in steps if choice.caller == caller), (steps or list(choices))[0])
 
 
-_FAULTS = ("crash", "crash-late", "pause", "later", "lost-reply", "duplicate")
+_FAULTS = ("crash", "crash-late", "pause", "later", "lost-reply", "duplicate", "persist")
 
 
 def _switched(before: Choice, after: Choice, choices: Sequence[Choice]) -> int:

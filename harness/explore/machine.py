@@ -15,6 +15,7 @@ from harness.explore.faults import crash, possible, start_again
 from harness.explore.leases import Leases
 from harness.explore.outside import shared, watching
 from harness.explore.passing import TIME_MOVES, later, let_time_pass, pause, sleep_on, touched
+from harness.explore.persistence import PERSIST, may_persist, persist
 from harness.explore.program import REPLICA, Cast
 from harness.explore.redis_steps import finish_redis, redis_step
 from harness.explore.search import Search
@@ -52,6 +53,8 @@ class Machine:
         self.disturbed = ""
         self.crowded = False
         self.overtaken = False
+        self.loops: dict[object, tuple[int, str]] = {}
+        """After how many events somebody first had to wait between two tries, in each loop of tries, and who."""
         self.rows_moved = False
         self.strayed = False
         """Whether a statement may have written rows under names that the next schedule has, too."""
@@ -81,7 +84,7 @@ class Machine:
         for caller in list(self.callers):
             await self.settle(caller, start)
         while True:
-            choices = self._choices()
+            choices = self._choices(persists=search.persists)
             if not choices:
                 if await let_time_pass(self):
                     continue
@@ -100,7 +103,7 @@ class Machine:
 
     # Choices
 
-    def _choices(self) -> list[Choice]:
+    def _choices(self, *, persists: bool) -> list[Choice]:
         cycle = self.cycle()
         if cycle:
             return [Choice("victim", caller.name) for caller in cycle if caller.task is not None]
@@ -110,6 +113,8 @@ class Machine:
         found = [Choice("step", caller.name) for caller in willing]
         if self.faults_left and found:
             found += possible(self)
+        if persists and found:
+            found += [Choice(PERSIST, caller.name) for caller in may_persist(self)]
         return found + later(self)
 
     @property
@@ -124,7 +129,7 @@ class Machine:
             self.idle_ms = 0
         event = Event(len(self.events) + 1, choice, self)
         self.events.append(event)
-        self.faults_left -= choice.kind not in {"step", "victim", "later"}
+        self.faults_left -= choice.kind not in {"step", "victim", "later", PERSIST}
         match choice.kind:
             case "step" | "lost-reply":
                 await take_step(self, caller, event, lost=choice.kind == "lost-reply")
@@ -133,6 +138,8 @@ class Machine:
             case "pause":
                 event.show(caller, "fault", ("(paused past every lease)",))
                 await pause(self, caller, event)
+            case "persist":
+                await persist(self, caller, event)
             case "later":
                 await sleep_on(self, event)
             case "duplicate":
@@ -246,9 +253,15 @@ class Machine:
         if pending.name == "others":
             self._look_back(caller)
         caller.turn = pending.name == "others"
+        caller.tries.loops += pending.name == "first"
         if pending.name not in {"first", CARRIED} and not caller.disturbed:
             caller.condition, caller.patience_ms = "parked", pending.ms
+            self.loops.setdefault(
+                (pending.words, caller.tries.loops),
+                (sum(one.choice.kind != "time" for one in self.events), caller.name),
+            )
             return
+        caller.tries.asked = []
         caller.tried, caller.disturbed, caller.tries_since = NOWHERE, False, len(self.events)
         if pending.name == "others":
             caller.looked_at = len(self.events)

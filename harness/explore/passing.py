@@ -139,6 +139,13 @@ async def move(machine: Machine, ms: int, event: Event) -> None:
             await finish_redis(machine, caller, event)
 
 
+async def soonest_ms(machine: Machine) -> int | None:
+    """In how many milliseconds something happens by itself; None where nothing will."""
+    dues = [caller.due_ms - machine.now_ms for caller in machine.callers if caller.due_ms]
+    vanishes_ms = await _vanishes_ms(machine)
+    return min([*dues, *([] if vanishes_ms is None else [vanishes_ms])], default=None)
+
+
 async def _vanishes_ms(machine: Machine) -> int | None:
     """In how many milliseconds the next key vanishes; None where none will."""
     soonest = await machine.world.soonest(touched(machine), machine.leases, machine.now_ms)

@@ -20,6 +20,7 @@ class Pct:
 
     exhausted = False
     pruned = 0
+    persists = False
     diverged = ""
 
     def __init__(self, seed: int, schedules: int, depth: int = 3) -> None:

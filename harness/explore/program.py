@@ -155,6 +155,11 @@ class Cast:
         """A caller by its name."""
         return self._by_name[name]
 
+    def decided(self, caller: str, since_ns: int) -> bool:
+        """Whether it was given an answer since then that decides something."""
+        mine = (one for one in self.operations if one.caller == caller and (one.returned_ns or 0) > since_ns)
+        return any(one.reply is not None and one.reply != ABORTED for one in mine)
+
     def asked_by(self, caller: Caller) -> set[str]:
         """The requests that it has begun."""
         return {done.request.id for done in self.operations if done.caller == caller.name}

@@ -18,6 +18,7 @@ class RandomWalk:
 
     exhausted = False
     pruned = 0
+    persists = False
     diverged = ""
 
     def __init__(self, seed: int, schedules: int) -> None:

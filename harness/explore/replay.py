@@ -15,6 +15,7 @@ class Replay:
 
     exhausted = False
     pruned = 0
+    persists = True
 
     def __init__(self, choices: Sequence[Choice], *, lenient: bool = False) -> None:
         """`choices` in their order."""

@@ -22,6 +22,8 @@ OFTEN = 2
 class Scouting:
     """`search`, and between its schedules those of `scout`. Exhausted, and over, when `search` is."""
 
+    persists = False
+
     def __init__(self, search: Search, scout: Search, each: int = EACH) -> None:
         """`scout` has more schedules than will ever be asked of it; every `each`th schedule is its."""
         self._search = search

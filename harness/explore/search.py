@@ -20,6 +20,11 @@ class Search(Protocol):
         ...
 
     @property
+    def persists(self) -> bool:
+        """Whether a caller may be chosen to try again and again in vain."""
+        ...
+
+    @property
     def pruned(self) -> int:
         """So many schedules were given up because they are like others."""
         ...

@@ -212,9 +212,10 @@ class ExploreSession(Session):
                 self.retried += 1
                 left_ms = _PAUSE_MS * (limit - number) - waited_ms
                 began_ms = self._watch.now_ms
-                if left_ms <= 0 or not await step(Pending("retry", name=carried.name(number), ms=left_ms)):
+                again = Pending("retry", carried.place, name=carried.name(number), ms=left_ms)
+                if left_ms <= 0 or not await step(again):
                     return
-                waited_ms += self._watch.now_ms - began_ms
+                waited_ms += max(0, self._watch.now_ms - began_ms - int(_PAUSE_MS))  # beyond the pause itself
             else:
                 await step(Pending("retry", name="first"))
             yield number
@@ -226,7 +227,7 @@ class ExploreSession(Session):
         while True:
             yield
             number += 1
-            await step(Pending("retry", name=carried.name(number), ms=math.inf))
+            await step(Pending("retry", carried.place, name=carried.name(number), ms=math.inf))
 
     async def found(self, statement: str, *args: Any) -> Rows:
         """As by `polls`; what finds nothing leaves nothing behind, so that it is looked for once there is something."""
@@ -268,6 +269,8 @@ class Carried:
         self._frame = frame
         self._before = dict(frame.f_locals)
         self._in_a_row = 0
+        self.place = frame.f_code.co_filename, frame.f_lineno
+        """Where the loop is."""
 
     def name(self, number: int) -> str:
         """Of the `Pending` before try `number`: CARRIED where it may go on although nobody has changed anything."""

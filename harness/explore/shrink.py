@@ -42,12 +42,13 @@ def switches(choices: Sequence[Choice]) -> int:
 
 def faults(choices: Sequence[Choice]) -> int:
     """How many faults happen."""
-    return sum(choice.kind not in {"step", "victim", "time", "later"} for choice in choices)
+    return sum(choice.kind not in {"step", "victim", "time", "later", "persist"} for choice in choices)
 
 
 def measure(choices: Sequence[Choice]) -> tuple[int, int, int, int]:
     """What is to become small: callers, faults, switches, steps."""
-    return len({choice.caller for choice in choices}), faults(choices), switches(choices), len(choices)
+    odd = faults(choices) + sum(choice.kind == "persist" for choice in choices)
+    return len({choice.caller for choice in choices}), odd, switches(choices), len(choices)
 
 
 async def shrink(first: T, play: Callable[[Sequence[Choice], frozenset[str]], Awaitable[T]], most_s: float = inf) -> T:

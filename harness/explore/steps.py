@@ -22,6 +22,7 @@ async def take_step(stage: Stage, caller: Caller, event: Event, *, lost: bool) -
     """The caller's next step. `lost`: its reply does not arrive."""
     pending = caller.pending
     assert pending is not None
+    caller.tries.ask(pending.words)
     if caller.current is not None and caller.current.invoked_ns == 0:
         caller.current.invoked_ns = event.at - 400
         event.add(Touch(invokes=True))

@@ -1,0 +1,80 @@
+"""A caller that tries again and again in vain, while all others are slow, until its tries run out or it does otherwise.
+
+A poll that found nothing changed waits for somebody to change something, as if whoever is waited for always went on in
+time. He need not: what a program does once it has no patience left, or at its third try, it then does in his middle.
+All those tries are one choice of the schedule, and one event: between them nobody else takes a step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from harness.explore.caller import same_words
+from harness.explore.passing import soonest_ms
+from harness.explore.steps import take_step
+from harness.explore.touch import EVERYTHING
+
+if TYPE_CHECKING:
+    from harness.explore.caller import Caller
+    from harness.explore.event import Event
+    from harness.explore.machine import Machine
+
+PERSIST = "persist"
+_MOST_TRIES = 120
+_MOST_POLLS = 8
+"""Of who never gives up."""
+_TRY_MS = 8
+"""A try and the pause after it."""
+
+
+def may_persist(machine: Machine) -> list[Caller]:
+    """Those who wait between two tries, and have not yet tried in vain in this schedule."""
+    return [
+        caller
+        for caller in machine.callers
+        if caller.condition == "parked" and not (caller.serves or caller.owner or caller.turn or caller.tries.in_vain)
+    ]
+
+
+async def persist(machine: Machine, caller: Caller, event: Event) -> None:
+    """Try after try, for as long as each does what the last one did."""
+    caller.tries.in_vain, last, tries, more = True, caller.tries.asked, 0, True
+    most = _MOST_POLLS if caller.patience_ms == math.inf else _MOST_TRIES
+    soonest = await soonest_ms(machine)  # what is tried in vain changes nothing, and until then nothing else does
+    until_ms = math.inf if soonest is None else machine.now_ms + soonest
+    event.add(EVERYTHING)
+    while more and tries < most:
+        tries += 1
+        shown = len(event.steps)
+        if machine.now_ms + _TRY_MS < until_ms:
+            machine.now_ms += _TRY_MS
+        more = await _same_again(machine, caller, event, last)
+        if more:
+            del event.steps[shown:]
+    caller.tries.went_on = not more
+    if tries > 1:
+        event.show(caller, "effect", (f"(tries {tries - 1:,} times more, in vain)",))
+
+
+async def _same_again(machine: Machine, caller: Caller, event: Event, last: Sequence[tuple[str, ...]]) -> bool:
+    """Whether another try does what the last one did; up to where it does something else."""
+    caller.tries.asked = []
+    await machine.resume(caller, event, value=True)
+    for words in last:
+        if caller.condition != "ready" or caller.pending is None or same_words(caller.pending.words) != words:
+            return False
+        await take_step(machine, caller, event, lost=False)
+    return caller.condition == "parked"
+
+
+def went_on(machine: Machine) -> bool:
+    """Whether one that tried in vain then did something that others notice, or was told more than that it gave up."""
+    for place, event in enumerate(machine.events):
+        name = event.choice.caller
+        if event.choice.kind == PERSIST and machine.cast.named(name).tries.went_on:
+            after = any(step.caller == name for later in machine.events[place + 1 :] for step in later.steps)
+            if after or machine.cast.decided(name, event.at):
+                return True
+    return False
