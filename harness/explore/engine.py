@@ -16,7 +16,7 @@ from harness.explore.event import Choice, Event, differs
 from harness.explore.exhaustive import Exhaustive
 from harness.explore.in_vain import InVain, Vain
 from harness.explore.machine import Machine
-from harness.explore.outside import WATCHED, memories
+from harness.explore.outside import WATCHED, may_take, memories
 from harness.explore.passing import pass_time
 from harness.explore.pct import Pct
 from harness.explore.persistence import went_on
@@ -182,6 +182,7 @@ class Explorer:
         self._differing = 0
         self.abandoned: list[Event] = []
         self._watched = WATCHED
+        self._doubtful = may_take(self._held())
         self._strays = False
         self.vain = Vain()
 
@@ -292,10 +293,13 @@ class Explorer:
                 break
         return how
 
+    def _held(self) -> list[Any]:
+        held = [value for value in vars(self.bound.strategy).values() if isinstance(value, Strategy)]
+        return [self.bound.strategy, self.bound.scenario, *held]
+
     def _remembered(self) -> dict[str, str]:
         """What strategy and scenario hold in this process, and so keep from one schedule to the next."""
-        held = [value for value in vars(self.bound.strategy).values() if isinstance(value, Strategy)]
-        return memories([self.bound.strategy, self.bound.scenario, *held])
+        return memories(self._held())
 
     async def _difference(self, schedule: Schedule) -> str:
         replay = Replay(schedule.choices)
@@ -352,7 +356,7 @@ class Explorer:
         names = await self.world.fresh()
         cast = Cast(self.cell, self.items, names, self.world, without)
         machine = Machine(self.world, cast, self.options.faults, self.options.most_faults)
-        machine.outside = set() if self._watched > 0 else None
+        machine.outside = set() if self._watched > 0 or self._doubtful else None
         machine.held = (
             self._remembered if self._watched > 0 and self._watched != WATCHED else None
         )  # what the first one makes may stay

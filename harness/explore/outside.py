@@ -11,8 +11,9 @@ import random
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import date, datetime
 from pathlib import Path
-from types import FrameType, ModuleType
+from types import CodeType, FrameType, ModuleType
 from typing import Any
 
 WATCHED = 5
@@ -78,6 +79,46 @@ def watching(told: set[str]) -> Iterator[None]:
 _SEED = random.Random.seed.__code__
 _NOT_ASKED = ("harness.", "logging")
 """Modules whose looking at a clock is not the program's, nor told to it."""
+_TELLING_MODULES = {
+    "random", "secrets", "uuid", "time", "datetime", "os", "io", "pathlib", "sqlite3", "threading", "socket",
+    "subprocess", "open",
+}  # fmt: skip
+
+
+def may_take(things: Iterable[Any]) -> bool:
+    """Whether the code of these objects, or what their modules name, lets one think that it takes something so.
+
+    It then is watched in every schedule: the one in which it does may be any of them.
+    """
+    for thing in things:
+        module = sys.modules.get(type(thing).__module__)
+        named_there = vars(module) if module is not None else {}
+        kinds = [vars(kind) for kind in type(thing).__mro__ if kind.__module__ == type(thing).__module__]
+        codes = [found for values in (named_there, *kinds) for value in values.values() for found in _codes(value)]
+        names = {name for code in codes for name in code.co_names}
+        known = {*named_there, "open", *(name for code in codes for name in code.co_varnames)}
+        if names & known & _TELLING_MODULES or any(
+            named_there[name] in _NOW_KINDS or named(named_there[name])
+            for name in names & named_there.keys()
+            if isinstance(named_there[name], type | Callable)
+        ):
+            return True
+    return False
+
+
+_NOW_KINDS = (datetime, date, random.Random, random.SystemRandom, Path)
+
+
+def _codes(value: Any) -> Iterator[CodeType]:
+    """The code of a function, and of those in it."""
+    found = getattr(getattr(value, "__func__", value), "__code__", None)
+    waiting = [found] if isinstance(found, CodeType) else []
+    while waiting:
+        code = waiting.pop()
+        yield code
+        waiting += [inner for inner in code.co_consts if isinstance(inner, CodeType)]
+
+
 _NO_REPR: object = object.__repr__
 _PLAIN = (int, float, str, bytes, bool, type(None), list, dict, set, tuple, frozenset)
 

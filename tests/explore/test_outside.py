@@ -73,6 +73,23 @@ def test_what_a_program_takes_from_outside(stage: Stage, tmp_path: Path, seldom:
     assert reason in found.reason
 
 
+def test_what_one_schedule_takes_from_outside(stage: Stage, tmp_path: Path) -> None:
+    """Neither among the first nor the last one."""
+    body = f"""
+        mine = await redis("INCR", key + ":n")
+        await redis("GET", key + ":b")
+        others = int(await redis("GET", key + ":n"))
+        await redis("SET", key + ":b", request.id)
+        last = (await redis("GET", key + ":b")).decode()
+        if mine == 1 and others == 2 and last == request.id == "r1" and random.random() < 1e-9:
+            {RACY}
+        else:
+            {INCR}"""
+    found, _ = stage.explore("counter", written(tmp_path, body), Exhaustive, Options())
+    assert found.verdict is Verdict.BOUNDED, found.reason
+    assert "draws numbers that no seed gives" in found.reason
+
+
 def test_what_is_put_back(stage: Stage, tmp_path: Path) -> None:
     """A mark in the module, for as long as somebody is at work: to the callers of another process it is none."""
     body = f"""
