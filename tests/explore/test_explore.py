@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -165,6 +166,44 @@ def test_power_of_pct(stage: Stage) -> None:
     """A bug of depth 2 is found at least as often as 1 / (n * k): here n = 2, k = 4."""
     found, _ = stage.explore("counter", "naive", lambda: Pct(7, 400, depth=2), Options(every=True))
     assert found.violated / found.schedules >= 1 / 8
+
+
+WITHIN = """
+from harness import *
+class Mine(Strategy):
+    name = "mine"
+    family = "test"
+    def claims(self, conditions): return Claim("holds")
+    async def apply(self, session, request, rule):
+        value, begun, over = (session.key(request.key) + end for end in ("", ":begun", ":over"))
+        if request.id == "r2":
+            await session.redis("SET", begun, 1)
+            for _ in range(6):
+                await session.redis("GET", value + ":own")
+            await session.redis("SET", over, 1)
+            return Reply("added", {"value": await session.redis("INCR", value)})
+        before = await session.redis("GET", begun)
+        within = before is None and await session.redis("GET", over) is not None
+        for _ in range(6):
+            await session.redis("GET", value + ":own")
+        return Reply("added", {"value": await session.redis("INCR", value) + 7 * within})
+"""
+
+
+def test_power_of_pct_where_chance_has_none(stage: Stage, tmp_path: Path) -> None:
+    """All of one caller's steps between two of the other's: of depth 2, and 1 / (n * k) is just what it comes to.
+
+    Here n = 2, k = 18. Of 1,600 schedules 44 then are to find it, give or take twice their root.
+    """
+    path = tmp_path / "within.py"
+    path.write_text(WITHIN)
+    found = []
+    for search in (Pct(3, 1_600, depth=2), RandomWalk(3, 1_600)):
+        explored, _ = stage.explore("counter", str(path), lambda search=search: search, Options(every=True))  # type: ignore[misc]
+        found.append(explored.violated)
+    expected = 1_600 / (2 * 18)
+    assert found[0] >= expected - 2 * expected**0.5
+    assert found[1] < expected / 4
 
 
 def test_replay(stage: Stage) -> None:
