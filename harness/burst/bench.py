@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from harness.burst.cells import Bound
@@ -26,9 +27,10 @@ from harness.burst.others import Others
 from harness.burst.parts import Parts
 from harness.burst.plan import Load, Orders, draw, is_control, keys_of
 from harness.burst.tally import Tally
-from harness.judge import Budget, Finding, Kind, attributed, contradict, explain, judge_evidence
+from harness.judge import NO_ORDER, Budget, Finding, Kind, attributed, contradict, explain, judge_evidence
 from harness.model import Effect, Evidence, RaceError, Step, UsageError
 from harness.stores import Stores
+from harness.strategy import disordered
 
 CHUNK_REQUESTS = 2000
 """Requests judged at a time at most, so that a trace of all their steps stays small."""
@@ -305,7 +307,10 @@ class Bench:
         finding = found.finding
         if finding.unordered:  # the fewest requests that no order explains tell the story
             steps = [step for step in attributed(steps) if step.request in finding.unordered] or steps
-        tally.contradiction, tally.counterexample = found, explain(evidence, steps, finding)
+        explained = explain(evidence, steps, finding)
+        if explained.says == NO_ORDER:
+            explained = replace(explained, says=disordered(tally.bound.scenario, evidence, NO_ORDER))
+        tally.contradiction, tally.counterexample = found, explained
 
     async def sustained(self, tally: Tally, load: Load) -> None:
         """A closed loop on a hot key set for `load.duration_s`, judged afterwards. Nothing where a store was lost."""

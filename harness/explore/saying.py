@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.judge import NO_ORDER, Finding
-from harness.model import Evidence, RaceError, UsageError, described
-from harness.strategy import Scenario
+from harness.model import Evidence
+from harness.strategy import Scenario, disordered
 
 
 def broke(finding: Finding, scenario: Scenario, evidence: Evidence) -> str:
@@ -17,12 +17,7 @@ def broke(finding: Finding, scenario: Scenario, evidence: Evidence) -> str:
         if breaches:
             return breaches[0].says
     if finding.order == "illegal":
-        try:
-            return scenario.disorder(evidence) or NO_ORDER
-        except RaceError:
-            raise
-        except Exception as error:  # the scenario is the user's
-            raise UsageError(described(error)) from error
+        return disordered(scenario, evidence, NO_ORDER)
     return f"{len(finding.stuck)} requests were never answered"
 
 

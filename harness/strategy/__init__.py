@@ -16,7 +16,7 @@ from harness.strategy.forms import (
 from harness.strategy.invariants import at_once, out_of_order, replay
 from harness.strategy.layouts import HashLayout, RowLayout, TableLayout, ValueLayout, json_row
 from harness.strategy.procedures import procedure_forms, procedure_layouts
-from harness.strategy.scenario import End, Flow, Scenario
+from harness.strategy.scenario import End, Flow, Scenario, disordered
 from harness.strategy.session import OWN, Isolation, Rows, Session, Transaction
 from harness.strategy.spec import RuleSpec
 from harness.strategy.strategy import Daemon, Store, Strategy, store_of
@@ -56,6 +56,7 @@ __all__ = [
     "Transaction",
     "ValueLayout",
     "at_once",
+    "disordered",
     "first_value",
     "json_row",
     "out_of_order",

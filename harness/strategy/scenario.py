@@ -13,12 +13,15 @@ from harness.model import (
     Evidence,
     Invariant,
     Outcome,
+    RaceError,
     Reply,
     Request,
     Rule,
     Signature,
     State,
     Stretches,
+    UsageError,
+    described,
 )
 from harness.strategy.forms import Forms, NotExpressible
 from harness.strategy.layouts import TableLayout, ValueLayout, json_row
@@ -244,3 +247,13 @@ class Scenario:
         outcome = rule(state, request, now_ms)
         if reply is None or outcome.reply.same(reply):
             yield {**state, **outcome.changes}
+
+
+def disordered(scenario: Scenario, evidence: Evidence, otherwise: str) -> str:
+    """What no one-at-a-time order explains, as the scenario says it; else what is said of any. Raises UsageError."""
+    try:
+        return scenario.disorder(evidence) or otherwise
+    except RaceError:
+        raise
+    except Exception as error:  # the scenario is the user's
+        raise UsageError(described(error)) from error
