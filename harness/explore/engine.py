@@ -23,7 +23,7 @@ from harness.explore.persistence import went_on
 from harness.explore.program import Cast, Cell
 from harness.explore.random_walk import RandomWalk
 from harness.explore.replay import Replay
-from harness.explore.saying import broke, locked_out, waits
+from harness.explore.saying import arrived_late, broke, locked_out, waits
 from harness.explore.scouting import EACH, OFTEN, Scouting
 from harness.explore.search import Search
 from harness.explore.shrink import shrink
@@ -117,7 +117,8 @@ class Schedule:
         """As data that can be drawn."""
         finding = self.finding if self.explained is None else self.explained()
         found = explain(self.evidence, self.steps, finding)
-        return replace(found, says=self.says or found.says, why=waits(self.ring) if self.ring else found.why)
+        why = waits(self.ring) if self.ring else found.why or arrived_late(found)
+        return replace(found, says=self.says or found.says, why=why)
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from harness.explore.caller import Caller
     from harness.explore.machine import Machine
 
+CRASHES_LATE = "(crashes; what it sent arrives later)"
 _LOSABLE = STORE_STEPS - {"rollback"} | {"ask"}
 _MESSAGES = {"ask", "tell"}
 _ARRIVES_LATE = {"redis", "script"}
@@ -62,7 +63,7 @@ def possible(machine: Machine) -> list[Choice]:
 
 async def crash(machine: Machine, caller: Caller, event: Event, *, late: bool) -> None:
     """The caller's process is gone; what it had sent may still arrive, at any time."""
-    event.show(caller, "fault", ("(crashes; what it sent arrives later)" if late else "(crashes)",))
+    event.show(caller, "fault", (CRASHES_LATE if late else "(crashes)",))
     event.add(CLOCK)
     cast = machine.cast
     if caller.name in cast.owners:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.judge import NO_ORDER, Finding
+from harness.explore.faults import CRASHES_LATE
+from harness.judge import NO_ORDER, Explanation, Finding
 from harness.model import Evidence
 from harness.strategy import Scenario, disordered
 
@@ -19,6 +20,17 @@ def broke(finding: Finding, scenario: Scenario, evidence: Evidence) -> str:
     if finding.order == "illegal":
         return disordered(scenario, evidence, NO_ORDER)
     return f"{len(finding.stuck)} requests were never answered"
+
+
+def arrived_late(found: Explanation) -> str | None:
+    """What a dead process had sent came in after others had gone on without it; None where nothing did."""
+    for place, row in enumerate(found.rows):
+        if row.command == CRASHES_LATE:
+            late = next((later for later in found.rows[place + 1 :] if later.letter == row.letter), None)
+            if late is not None:
+                sent = f"What {row.letter} had sent before it crashed at {row.number} arrived at {late.number}"
+                return f"{sent}: others had gone on without it."
+    return None
 
 
 def locked_out(finding: Finding) -> str:

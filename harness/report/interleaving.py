@@ -24,6 +24,7 @@ _LONGEST_VALUE = 40
 _BEGINS_MS, _LASTS_MS = 4_102_444_800_000, 10**9
 """When every explored schedule begins by its own clock, 1 January 2100, and longer than any lasts."""
 _INSTANT = re.compile(r"\b41\d{11}\b")
+_TOKEN = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{24}\b")
 _T = "T: when the schedule begins; T+2000: 2 s later"
 _VALUE = re.compile(r'"(?:[^"\\]|\\.)*"|\S+')
 """What may be long in a command: a string with all its spaces, or anything without one."""
@@ -58,9 +59,12 @@ def draw(
 
 
 def since_beginning(steps: Steps) -> tuple[Steps, str]:
-    """The steps of a schedule with its instants as `T+2000`, and what T is; "" where there is none."""
+    """The steps of a schedule with its instants as `T+2000` and tokens by their beginnings; what T is, "" for none."""
     told = [{**step, **{name: _INSTANT.sub(_since, step[name]) for name in ("command", "reply")}} for step in steps]
-    return told, _T * (told != list(steps))
+    begins = _T * (told != list(steps))
+    return [
+        {**step, **{name: _TOKEN.sub(r"\1..", step[name]) for name in ("command", "reply")}} for step in told
+    ], begins
 
 
 def _since(found: re.Match[str]) -> str:
