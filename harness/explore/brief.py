@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from harness.burst.cells import Bound
 from harness.burst.plan import Load
-from harness.explore.engine import Explorer, Options, Schedule, searching
+from harness.explore.engine import Explorer, Schedule, searching
+from harness.explore.options import Options
 from harness.explore.random_walk import RandomWalk
 from harness.explore.shrink import switches
 from harness.explore.world import unusable

@@ -16,6 +16,7 @@ from harness.explore.event import Choice, Event, differs
 from harness.explore.exhaustive import Exhaustive
 from harness.explore.in_vain import InVain, Vain
 from harness.explore.machine import Machine
+from harness.explore.options import FAULTS, Options
 from harness.explore.outside import WATCHED, may_take, memories
 from harness.explore.passing import pass_time
 from harness.explore.pct import Pct
@@ -47,8 +48,6 @@ from harness.model import (
 from harness.stores import Stores
 from harness.strategy import Strategy
 
-FAULTS = ("crash", "pause", "lost-reply", "duplicate")
-SEARCHES = ("exhaustive", "random", "pct")
 _TELL_S = 0.25
 _TRIES = 4
 """A schedule in which something happened that nobody chose is run again, so often in all."""
@@ -62,26 +61,6 @@ _MOST_DRAWN = 50
 """So many bursts are drawn for each role that is to be in it."""
 _SHARPER = 100
 """So many schedules more are run to find a violation that the domain has words for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What is explored: a burst of `size` over `processes`, at most `most_faults` of `faults` in one schedule.
-
-    `every`: go on after the first violation. `most_switches` bounds how often a caller that could
-    go on is left for another.
-    """
-
-    size: int = 2
-    processes: int = 2
-    faults: tuple[str, ...] = ()
-    most_faults: int = 1
-    search: str = "exhaustive"
-    every: bool = False
-    most_schedules: int = 100_000
-    most_switches: int | None = None
-    seed: int = 1
-    budget_s: float = 60.0
 
 
 @dataclass(slots=True)

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.burst.plan import Cell
-from harness.explore.engine import Options, Schedule
+from harness.explore.engine import Schedule
 from harness.explore.event import Choice
+from harness.explore.options import Options
 from harness.model import UsageError
 
 SCHEMA = "race.schedule/1"

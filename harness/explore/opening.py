@@ -11,7 +11,8 @@ from harness.burst import Progress, StoresOptions
 from harness.burst.cells import Bound
 from harness.burst.plan import Load
 from harness.explore.brief import Brief, explore_briefly
-from harness.explore.engine import Exploration, Explorer, Options, Schedule, searching
+from harness.explore.engine import Exploration, Explorer, Schedule, searching
+from harness.explore.options import Options
 from harness.model import RaceError, Verdict
 from harness.stores import StoreInfo, Stores, require, require_connections
 
