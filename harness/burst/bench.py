@@ -428,7 +428,7 @@ class Bench:
 
     async def _lost(self, tally: Tally) -> bool:
         """Whether a store, or the time, was lost meanwhile: what it forgot would be judged as a violation."""
-        reason = await self.stores.lost() or self._clock.set_by()
+        reason = self._clock.set_by() or await self.stores.lost()
         if reason is not None and reason not in tally.failures:
             tally.failures.insert(0, reason)
         return reason is not None

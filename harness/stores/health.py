@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.model import CommandRefused, ConnectionLost, StatementRefused, StoreUnavailable, UsageError
 from harness.stores.namespace import NO_ROOM, no_room, refused_by_redis
@@ -19,6 +20,8 @@ OLDEST = {"Redis": (6, 2), "Valkey": (7, 2), "PostgreSQL": (14,)}
 _FORKED = (7, 2, 4)
 """The Redis that Valkey was made from (valkey.io, 7.2.4-rc1): no command of a later Redis can be taken for granted."""
 _PATIENCE_S = 4.0
+_STEP_NS, _SLEWED = 10_000_000, 1_000
+"""A clock that is slewed gains 500 us a second at most (adjtimex), and so does the one that it is compared with."""
 # An instant written the same whatever time zone a role has.
 _MET = "SELECT extract(epoch FROM pg_postmaster_start_time())::text"
 # Connections are counted by database: of others' a plain user sees no more than that they are there.
@@ -32,7 +35,8 @@ SELECT current_setting('server_version'), extract(epoch FROM pg_postmaster_start
              (SELECT CASE WHEN datconnlimit < 0 OR rolsuper THEN 1000000 ELSE datconnlimit END
                 FROM pg_database WHERE datname = current_database()),
              CASE WHEN rolconnlimit < 0 OR rolsuper THEN 1000000 ELSE rolconnlimit END),
-       has_database_privilege(current_database(), 'CREATE'), current_database()
+       has_database_privilege(current_database(), 'CREATE'), current_database(),
+       (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
 FROM pg_roles WHERE rolname = current_user
 """
 
@@ -41,7 +45,8 @@ FROM pg_roles WHERE rolname = current_user
 class StoreInfo:
     """A store as it presented itself. `incarnation` and `evicted` change when it cannot be trusted meanwhile.
 
-    `room` is how many more connections it takes.
+    `room` is how many more connections it takes. `ahead_ns` bounds by how much its clock is ahead of this process's
+    monotonic one, at `seen_ns`; None where it does not tell the time.
     """
 
     kind: Store
@@ -52,6 +57,8 @@ class StoreInfo:
     incarnation: str = ""
     evicted: int = 0
     room: int = 0
+    ahead_ns: tuple[int, int] | None = None
+    seen_ns: int = 0
 
     @property
     def title(self) -> str:
@@ -67,7 +74,9 @@ async def look_redis(target: RedisTarget, *, embedded: bool) -> StoreInfo:
         async with asyncio.timeout(_PATIENCE_S):
             connection = await RedisConnection.open(target)
             try:
+                asked_ns = time.monotonic_ns()
                 info = _parsed(await connection.execute("INFO"))
+                told_ns = time.monotonic_ns()
                 with contextlib.suppress(CommandRefused):  # often not allowed; only the title is poorer
                     policy = (await connection.execute("CONFIG", "GET", "appendfsync"))[1].decode()
             finally:
@@ -79,7 +88,8 @@ async def look_redis(target: RedisTarget, *, embedded: bool) -> StoreInfo:
         raise StoreUnavailable(_silent(where, lost, "" if embedded else "--redis-url")) from None
     except CommandRefused as refused:
         raise StoreUnavailable(refused_by_redis(where, refused)) from None
-    return read_redis(info, where, embedded=embedded, policy=policy)
+    found = read_redis(info, where, embedded=embedded, policy=policy)
+    return _timed(found, int(info.get("server_time_usec", 0)), asked_ns, told_ns)
 
 
 def read_redis(info: Mapping[str, str], where: str, *, embedded: bool, policy: str = "") -> StoreInfo:
@@ -136,14 +146,16 @@ async def look_postgres(target: PostgresTarget, *, embedded: bool) -> StoreInfo:
         async with asyncio.timeout(_PATIENCE_S):
             connection = await PostgresConnection.open(target)
             try:
+                asked_ns = time.monotonic_ns()
                 (row,) = (await connection.sql(_SQL)).rows
+                told_ns = time.monotonic_ns()
             finally:
                 await connection.close()
     except (ConnectionLost, TimeoutError) as lost:
         raise StoreUnavailable(_silent(where, lost, "" if embedded else "--postgres-url")) from None
     except StatementRefused as refused:
         raise StoreUnavailable(_refusal(where, target, refused)) from None
-    version, started, recovering, read_only, fsync, commit, pages, room, may_create, database = row
+    version, started, recovering, read_only, fsync, commit, pages, room, may_create, database, now_us = row
     if recovering:
         raise StoreUnavailable(f"{where} is read-only: give the address of its primary")
     if read_only == "on":
@@ -157,7 +169,15 @@ async def look_postgres(target: PostgresTarget, *, embedded: bool) -> StoreInfo:
         grant = f'GRANT CREATE ON DATABASE "{database}" TO "{target.user}"'
         raise StoreUnavailable(f"{where}: {target.user} may not create a schema: {grant}")
     durability = f"fsync {fsync}, synchronous_commit {commit}" + ("" if pages == "on" else ", full_page_writes off")
-    return StoreInfo("postgres", "PostgreSQL", number, embedded, durability, started, 0, max(0, int(room)))
+    found = StoreInfo("postgres", "PostgreSQL", number, embedded, durability, started, 0, max(0, int(room)))
+    return _timed(found, now_us, asked_ns, told_ns)
+
+
+def _timed(info: StoreInfo, now_us: int, asked_ns: int, told_ns: int) -> StoreInfo:
+    """With what it told of the time (Unix, us), between these instants of this process."""
+    if not now_us:
+        return info
+    return replace(info, ahead_ns=(now_us * 1_000 - told_ns, (now_us + 1) * 1_000 - asked_ns), seen_ns=told_ns)
 
 
 def _silent(where: str, lost: Exception, option: str) -> str:
@@ -233,4 +253,18 @@ def changed(before: StoreInfo, after: StoreInfo) -> str | None:
         return f"{before.product} evicted {after.evicted - before.evicted} keys during the run"
     if after.evicted < before.evicted:
         return f"the statistics of {before.product} were reset during the run: it may have evicted keys"
-    return None
+    return _clock_set(before, after)
+
+
+def _clock_set(before: StoreInfo, after: StoreInfo) -> str | None:
+    """Whether somebody set its clock: what was to live for a while, by that clock, was gone at once, or stayed.
+
+    What a clock that is slewed gains, of one of two machines or of both, is less.
+    """
+    if before.ahead_ns is None or after.ahead_ns is None:
+        return None
+    forward_ns, back_ns = after.ahead_ns[0] - before.ahead_ns[1], before.ahead_ns[0] - after.ahead_ns[1]
+    if max(forward_ns, back_ns) <= _STEP_NS + (after.seen_ns - before.seen_ns) // _SLEWED:
+        return None
+    where = "forward" if forward_ns > 0 else "back"
+    return f"the clock of {before.product} was set {where} by about {round(max(forward_ns, back_ns) / 1e6)} ms"

@@ -54,6 +54,7 @@ def test_sound_servers(redis: RedisTarget, postgres: PostgresTarget) -> None:
     )
     assert [info.kind for info in infos] == ["redis", "postgres"]
     assert all(info.version and info.incarnation and info.durability and info.room > 0 for info in infos)
+    assert all(info.ahead_ns is not None and info.ahead_ns[0] < info.ahead_ns[1] for info in infos)
 
 
 @pytest.mark.parametrize(
@@ -339,6 +340,36 @@ def test_another_postgres_behind_the_address(postgres: PostgresTarget) -> None:
     assert asyncio.run(meets("1795562000.123456")) == (
         "another server answered there for a while, or this one was a replica"
     )
+
+
+def test_a_clock_that_was_set() -> None:
+    """Noticed between the two looks, as far as these bound it; not a clock that is slewed, or slow to tell the time."""
+    second, ms = 1_000_000_000, 1_000_000
+
+    def at(ahead_ms: int, seen_s: int, took_ms: int = 1) -> StoreInfo:
+        bounds = (ahead_ms * ms - took_ms * ms, ahead_ms * ms)
+        return StoreInfo("redis", "Redis", "7", embedded=False, durability="", ahead_ns=bounds, seen_ns=seen_s * second)
+
+    before = at(5_000, 100)
+    silent = dataclasses.replace(before, ahead_ns=None)
+    assert [
+        changed(before, after)
+        for after in (
+            at(5_009, 101),
+            at(5_059, 160),
+            at(5_300, 101, took_ms=300),
+            at(7_001, 101),
+            at(3_999, 101),
+            silent,
+        )
+    ] == [
+        None,
+        None,
+        None,
+        "the clock of Redis was set forward by about 2000 ms",
+        "the clock of Redis was set back by about 1000 ms",
+        None,
+    ]
 
 
 def test_changes() -> None:
