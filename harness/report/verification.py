@@ -72,8 +72,13 @@ def _below(document: Document) -> Iterator[tuple[str, str]]:
     if counts["unjudged"]:
         why = document.get("unjudged_why") or "more time (--budget) may give one"
         yield "Unjudged", f"in {_pieces(document, counts['unjudged'])}: {why}"
+    left_out = []
+    if counts["apart"]:
+        left_out.append(f"{_pieces(document, counts['apart'])} in which no two requests overlapped")
     if counts["unfinished"]:
-        yield "Left out", f"{_pieces(document, counts['unfinished'])} at the end of the file: not whole"
+        left_out.append(f"{_pieces(document, counts['unfinished'])} at the end of the file: not whole")
+    if left_out:
+        yield "Left out", "; ".join(left_out)
     control = document["control"]
     if control is not None and control["bursts"]:
         yield "Control", f"{control['name']} broke {count(control['broken'])} of its {count(control['bursts'])}"

@@ -133,6 +133,25 @@ def test_a_run_names_its_own_scenario(race: Race, snapshot: Snapshot, name: str)
     snapshot("verify-run.txt", steady(ended.stdout).replace(name, "h.jsonl"))
 
 
+def test_bursts_that_could_not_break(race: Race) -> None:
+    """Those of a run in which nobody met anybody are left out, which is said: their number would be missed."""
+    with Recording(Path("h.jsonl")) as recording:
+        recording.begin(Header("register", "default", "lua", 1, "burst"), {})
+        for burst, begun_ns in enumerate((10, 30)):
+            operations = tuple(
+                Operation(
+                    Request("write", (f"k{burst}",), {"value": 1}, f"{burst}-{n}"), f"{n}.0", at_ns, at_ns + 20,
+                    Status.OK, Reply("done"),
+                )
+                for n, at_ns in enumerate((0, begun_ns))
+            )  # fmt: skip
+            recording.piece(Evidence(str(burst), (f"k{burst}",), operations), burst)
+        recording.end(Closing(None, 0, 0, None, complete=True))
+    ended = race("verify", "h.jsonl")
+    assert "  Left out 1 burst in which no two requests overlapped\n" in ended.stdout
+    assert "  History  4 operations in 2 bursts\n" in ended.stdout
+
+
 def test_a_run_that_was_cut_short(race: Race) -> None:
     """What it found stays found; held it cannot be."""
     recorded("h.jsonl", close=False)
