@@ -28,7 +28,7 @@ from harness.burst.parts import Parts
 from harness.burst.plan import Load, Orders, draw, is_control, keys_of
 from harness.burst.tally import Tally
 from harness.judge import NO_ORDER, Budget, Finding, Kind, attributed, contradict, explain, judge_evidence
-from harness.model import Effect, Evidence, RaceError, Step, UsageError
+from harness.model import Effect, Evidence, Invariant, RaceError, Step, UsageError
 from harness.stores import Stores
 from harness.strategy import disordered
 
@@ -42,8 +42,8 @@ MAX_PROBES = 60
 MOST_APART = 3
 """So many times the bursts asked for are made at most, where the machine keeps pulling requests apart."""
 _JUDGE_S = 20.0
-_VERDICT_ONLY = Budget(seconds=_JUDGE_S, explain_s=0.0)
-"""Explanations are made for the one violation that is shown."""
+_DOUBTFUL_S, _LEAST_S, _SHARE = 20.0, 0.1, 8
+"""In all so long what nothing more can be held of is searched, each for a share of what is left; that long at least."""
 _SHOW_S = 8.0
 _ASKING = ("probe", "resume")
 """What the first worker is told to do that asks owners and daemons."""
@@ -96,6 +96,7 @@ class Bench:
         self._kills: Kills | None = None
         self._until: float | None = None
         self.most_probes = MAX_PROBES
+        self._doubtful_s = _DOUBTFUL_S
 
     def others(self) -> float | None:
         """The share of the processors that other programs used so far; None where our server may be one of them."""
@@ -261,7 +262,7 @@ class Bench:
             evidence = self.understood(bound, evidence)
             if (spread_us := released_apart_us(record.operations, tally.sent_ns)) is not None:
                 tally.spreads_us.append(spread_us)
-            finding = judge_evidence(evidence, bound.spec, bound.scenario.invariants(), "burst", _VERDICT_ONLY)
+            finding = self._judged(tally, bound, evidence, bound.scenario.invariants(), "burst")
             if bound is tally.bound:
                 tally.add(evidence, finding, burst)
                 if finding.broken:
@@ -279,6 +280,22 @@ class Bench:
             if bounds[orders.cell_of(burst)] is tally.bound:
                 tally.last_bursts[burst] = keys[burst], records[burst].effects
         tally.silent_since_s = time.monotonic()
+
+    def _judged(
+        self, tally: Tally, bound: Bound, evidence: Evidence, invariants: Sequence[Invariant], kind: Kind
+    ) -> Finding:
+        """Judge one piece; an explanation is made for the one violation that is shown.
+
+        Once one has no verdict, or somebody no answer, the others can only be broken: that mostly shows at once, while
+        many outcomes that nobody knows would take each of them all of its time.
+        """
+        doubtful = tally.unjudged > 0 or tally.unanswered > 0
+        seconds = max(_LEAST_S, self._doubtful_s / _SHARE) if doubtful else _JUDGE_S
+        began = time.monotonic()
+        finding = judge_evidence(evidence, bound.spec, invariants, kind, Budget(seconds=seconds, explain_s=0.0))
+        if doubtful and finding.order == "unknown":
+            self._doubtful_s -= time.monotonic() - began
+        return finding
 
     def understood(self, bound: Bound, evidence: Evidence) -> Evidence:  # noqa: ARG002 - of race's own stores
         """The evidence in the scenario's own words."""
@@ -353,7 +370,7 @@ class Bench:
             if lost:  # what a store forgot would be judged as a violation; counted it is all the same
                 tally.count(evidence.operations)
             else:
-                finding = judge_evidence(evidence, tally.bound.spec, invariants, "sustained", _VERDICT_ONLY)
+                finding = self._judged(tally, tally.bound, evidence, invariants, "sustained")
                 tally.add(evidence, finding)
                 if finding.broken:  # rather in the domain's words, then rather a small one
                     rank = (not any(finding.breaches.values()), len(evidence.operations))

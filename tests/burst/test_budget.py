@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from harness.burst import Load
+from harness.burst.bench import Bench
 from harness.burst.engine import Limit, _in_turns
-from harness.model import UsageError
+from harness.judge import Budget, Finding
+from harness.model import Evidence, UsageError
 
 
 class _Bench:
@@ -79,3 +81,22 @@ def test_only_a_budget_that_was_asked_for_is_kept(race: Callable[..., Any], monk
     for words in ((), ("--budget", "30")):
         assert race("compare", "counter", *words).stderr == "race: enough\n"
     assert strict == [False, True]
+
+
+def test_what_cannot_be_held_any_more_is_searched_for_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a piece has no verdict the next may only break: all of them share what one was given, and none has none."""
+    given: list[float] = []
+
+    def judged(_evidence: Any, _spec: Any, _invariants: Any, _kind: Any, budget: Budget) -> Finding:
+        given.append(budget.seconds)
+        return Finding("unknown")
+
+    monkeypatch.setattr("harness.burst.bench.judge_evidence", judged)
+    bench = Bench(SimpleNamespace(infos=[]), None, lambda _progress: None)  # type: ignore[arg-type]
+    for unjudged, unanswered in ((0, 0), (0, 0), (1, 0), (0, 1)):
+        tally: Any = SimpleNamespace(unjudged=unjudged, unanswered=unanswered)
+        bench._judged(tally, SimpleNamespace(spec=None), Evidence("", (), ()), (), "sustained")  # type: ignore[arg-type]
+    bench._doubtful_s = -1.0
+    bench._judged(tally, SimpleNamespace(spec=None), Evidence("", (), ()), (), "sustained")  # type: ignore[arg-type]
+    whole, again, *doubtful, least = given
+    assert whole == again > doubtful[0] >= doubtful[1] > least > 0
