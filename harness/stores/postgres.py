@@ -32,9 +32,10 @@ def _faults(connection: asyncpg.Connection[Any] | None = None) -> Iterator[None]
         yield
     except asyncpg.PostgresError as error:
         code = error.sqlstate or "XX000"
+        says = " ".join(str(error).splitlines())  # DETAIL and HINT are lines of their own
         if code.startswith(_GONE):
-            raise ConnectionLost(str(error)) from None
-        raise StatementRefused(code, str(error)) from None
+            raise ConnectionLost(says) from None
+        raise StatementRefused(code, says) from None
     except asyncpg.InterfaceError as error:
         # On a sound connection it is a misuse, such as an argument of the wrong type: a script's mistake.
         if connection is not None and not connection.is_closed():

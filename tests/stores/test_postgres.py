@@ -96,6 +96,23 @@ def test_dropped_connection(postgres: PostgresTarget) -> None:
     assert [ConnectionLost, ConnectionLost] == asyncio.run(ask())
 
 
+def test_a_refusal_is_one_line(postgres: PostgresTarget) -> None:
+    """With the server's hint in it, which is a line of its own there."""
+
+    async def work() -> str:
+        connection = await PostgresConnection.open(postgres)
+        try:
+            await connection.sql("SELECT no_such_function(1)")
+        except StatementRefused as refused:
+            return str(refused)
+        finally:
+            await connection.close()
+        return ""
+
+    told = asyncio.run(work())
+    assert ("HINT" in told, told.splitlines()) == (True, [told])
+
+
 def test_misuse_is_no_lost_connection(postgres: PostgresTarget) -> None:
     """A script that forgets an argument is told so, not that the store is gone."""
 
