@@ -354,6 +354,7 @@ class Bench:
                 done = await self.fleet.load(orders, tally.bound.cell if tally.bound.strategy.serving else None)
         finally:
             ticking.cancel()
+            await asyncio.wait([ticking])
         await self.account(tally, done)
         for instants in done.releases.values():
             tally.elapsed_s += max(0, done.ended_ns - min(instants)) / 1e9
@@ -398,12 +399,17 @@ class Bench:
             self.stores.let_go()
 
     async def _tick(self, tally: Tally, load: Load) -> None:
-        """Tell how long the load has lasted, until cancelled."""
+        """Tell how long the load has lasted, until cancelled.
+
+        A clock that was set, and set back before the end, is seen only meanwhile: what befell the stores is remembered.
+        """
         began = time.monotonic()
         while True:
             passed_s = min(time.monotonic() - began, load.duration_s)
             self._progress(Progress(tally.bound.strategy.title, passed_s, load.duration_s, "s"))
             await asyncio.sleep(_TICK_S)
+            if isinstance(self.stores, Stores):
+                await self.stores.lost()
 
     async def probe(self, tally: Tally, load: Load) -> None:
         """Ask a sample of keys whether they still work, once every lease has passed: rather those of killed workers."""

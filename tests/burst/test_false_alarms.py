@@ -22,7 +22,7 @@ import pytest
 
 from harness.burst import Cell, Load, Measurement, Progress, StoresOptions, run
 from harness.model import Verdict
-from harness.stores import PostgresConnection, PostgresTarget
+from harness.stores import PostgresConnection, PostgresTarget, Stores
 from tests.servers import PrivatePostgres, PrivateValkey, Proxy, free_port, until
 
 pytestmark = [pytest.mark.load, pytest.mark.long, pytest.mark.xdist_group("load")]
@@ -476,3 +476,17 @@ def test_a_clock_that_is_set_back(tmp_path: Path, valkey: PrivateValkey, monkeyp
     load = {**SUSTAINED, "work_us": 80_000}
     found = measure(short_lease(tmp_path, 60), str(script), load, befalls, redis_url=valkey.url)
     inconclusive(found, "clock was set back by ")
+
+
+def test_what_lasts_for_a_moment_is_seen_meanwhile(valkey: PrivateValkey, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that is set, and set back before the end, would have let every lease run out, and nothing would tell."""
+    asked: list[float] = []
+    lost = Stores.lost
+
+    async def asking(stores: Stores) -> str | None:
+        asked.append(time.monotonic())
+        return await lost(stores)
+
+    monkeypatch.setattr(Stores, "lost", asking)
+    found = measure("counter", "atomic", {**SUSTAINED, "duration_s": 2.0}, lambda _it: None, redis_url=valkey.url)
+    assert (found.verdict, len(asked) > 4) == (Verdict.INCONCLUSIVE, True), asked  # no control ran
