@@ -290,8 +290,8 @@ class IdempotencyKey(Scenario):
 
     def under(self, rule: str) -> Self:
         """Where the others ask again and again, whoever brings the answer may find them at the row."""
-        if rule == "wait":
-            away = "whoever looks for the answer keeps out who brings it, and it is charged again after the lease"
+        if rule in ("wait", "released"):
+            away = "whoever looks for the answer keeps out who brings it, or who gives the claim back"
             self.claims = dict.fromkeys(("pg-for-update:nowait", "pg-advisory:try"), Claim("breaks", away))
         return super().under(rule)
 
@@ -402,7 +402,8 @@ def kept_out(evidence: Evidence) -> Iterator[Breach]:
         waiting = tuple(dict.fromkeys(one.request.attempt for one in mine if one.reply == WAIT))
         let_in = {one.request.attempt for one in mine if one.reply == GO}
         ended = any(key in effect.keys for effect in evidence.effects) or any(one.reply == RELEASED for one in mine)
-        if waiting and not ended and not let_in & {*waiting} and all(one.status == "ok" for one in mine):
+        known = all(one.status != "unknown" for one in mine)
+        if waiting and not ended and not let_in & {*waiting} and known:
             yield Breach("a request failed, and nobody else with its key gets through", waiting, len(waiting))
 
 

@@ -197,6 +197,7 @@ def test_a_row_is_got_again(stage: Stage, strategy: str) -> None:
 
 
 UNPLANNED = "1 was paid, and there is no plan"
+KEPT_OUT = "a request failed, and nobody else with its key gets through"
 ONE_WHO_ASKS = ("pg-for-update:nowait", "pg-advisory:try")
 ONE_WHO_WRITES = ("pg-advisory:repeatable-read", "pg-repeatable-read:no-retry", "pg-serializable:no-retry")
 
@@ -209,6 +210,7 @@ ONE_WHO_WRITES = ("pg-advisory:repeatable-read", "pg-repeatable-read:no-retry", 
         *(("subscription", "first-wins", one, "") for one in ONE_WHO_WRITES),
         *(("idempotency-key", "wait", one, "one request was charged 2 times") for one in ONE_WHO_ASKS),
         ("idempotency-key", "wait", "pg-serializable:no-retry", ""),
+        *(("idempotency-key", "released", one, KEPT_OUT) for one in ONE_WHO_ASKS),
     ],
 )  # fmt: skip
 def test_an_answer_that_is_refused(stage: Stage, scenario: str, rule: str, strategy: str, says: str) -> None:
