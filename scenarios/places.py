@@ -164,6 +164,12 @@ def entering(*, claims: bool) -> Callable[[State, Request, int], Outcome]:
     return rule
 
 
+UNDONE = (
+    "who enters first, then counts, and leaves again if that was too many: it needs no lock, and two turn each other"
+    " away; here nobody is refused while a place is free"
+)
+
+
 class Places(Scenario):
     """No more in than there are places."""
 
@@ -176,6 +182,7 @@ class Places(Scenario):
         "a coupon was used twice": "--strategy pg-conditional:total --rule look-only",
     }
     invariant = "no more are in than there are places"
+    not_shown = (UNDONE,)
     refusals = ("full", "not in")
     initial_value: Any = {"places": PLACES, "in": [STAYS, LEAVES]}
     operations = {

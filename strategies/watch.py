@@ -4,6 +4,9 @@ EXEC does nothing and answers null when a watched key changed since WATCH. The p
 three things together: WATCH before the read, the write between MULTI and EXEC of the same
 connection, and a look at the null. Five round trips; under contention most of them are
 for nothing, and a caller that keeps losing must give up at some point.
+
+What is watched belongs to the connection. EXEC on another one of a pool guards nothing (`two-connections`), nor on one
+that was reconnected in between, nor on one that callers share, where EXEC of one ends the watch of all.
 """
 
 from collections.abc import Iterable
@@ -34,7 +37,7 @@ class Watch(Strategy):
     variants = {
         "no-multi": "the write is sent without MULTI and EXEC: WATCH guards nothing",
         "ignore-null": "EXEC's null is taken for success",
-        "two-connections": "EXEC runs on a connection that never watched",
+        "two-connections": "EXEC runs on a connection that never watched: another one, shared, or silently reconnected",
         "watch-after-read": "WATCH comes after the GET that decides",
         "retry-stale": "after EXEC's null the old decision is written again",
     }

@@ -57,10 +57,11 @@ def test_what_is_right(stage: Stage, scenario: str, strategy: str) -> None:
         ("last-owner", "pg-repeatable-read", "everybody has left: the team has no owner"),
         ("last-owner", "pg-for-update:parent-after-read", "everybody has left: the team has no owner"),
         ("invoice-number", "pg-read-committed", "2 invoices have the number 1"),
+        ("booking", "pg-read-committed:random-sleep", "booked twice: 10 to 11 and 10 to 11"),
     ],
 )
 def test_what_does_not_help(stage: Stage, scenario: str, strategy: str, says: str) -> None:
-    """A lock that is taken after what is decided on was read, a snapshot, a transaction."""
+    """A lock that is taken after what is decided on was read, a snapshot, a transaction, to sleep before it."""
     found, smallest = stage.explore(scenario, strategy, Exhaustive, Options(), shrink=True)
     assert found.verdict is Verdict.VIOLATED
     assert smallest is not None

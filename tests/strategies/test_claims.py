@@ -36,6 +36,7 @@ CLAIMS = {
         "pg-version:ignore-count",
         "pg-version:read-again",
         "pg-read-committed:columns",
+        "pg-read-committed:random-sleep",
         "mutex:read-first",
         "mutex:per-request",
         "redis-lock:ignore-reply",
