@@ -16,7 +16,7 @@ from harness.model import Conditions
 from harness.results.save import check_file
 from harness.strategy import store_of
 from harness.strategy.library import LibraryCell, cells_of_scenario, cells_of_strategy, grouped
-from harness.strategy.loader import find_either, scenarios, strategies
+from harness.strategy.loader import find_either, scenarios, sentences, strategies
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,6 +65,7 @@ def _everything() -> Document:
     return {
         "scenarios": [_scenario(kind) for kind in scenarios()],
         "strategies": [_strategy(kind) for kind in strategies()],
+        "sentences": sentences(),
     }
 
 
@@ -151,6 +152,11 @@ def _everything_lines(document: Document) -> Iterator[str]:
         yield f" {group}"
         for row in rows:
             yield from _entry(row["name"], row["summary"])
+    yield ""
+    yield "Often said instead of a fix, and what shows where each stops helping"
+    widest = max(map(len, document["sentences"]), default=0)
+    for says, shown_by in document["sentences"].items():
+        yield f" {says:<{widest}}  {shown_by}"
     yield ""
     yield "race list NAME tells what is claimed of each cell, race explain NAME the rest"
 

@@ -33,6 +33,7 @@ _FOLDERS: dict[Kind, str] = {"scenario": "scenarios", "strategy": "strategies"}
 _BASES: dict[Kind, type[Scenario] | type[Strategy]] = {"scenario": Scenario, "strategy": Strategy}
 _ORDER = "order.txt"
 _ALSO = "also.txt"
+_SENTENCES = "sentences.txt"
 _WANTED = {
     "scenario": "a class derived from harness.Scenario, with a rule and a burst",
     "strategy": "a class derived from harness.Strategy, with apply and claims",
@@ -189,6 +190,12 @@ def _also() -> dict[str, str]:
     """Other names by which people look for a bundled strategy or variant: `mutex-ordered` is `mutex`."""
     lines = (_folder("strategy") / _ALSO).read_text(encoding="utf-8").splitlines()
     return dict(line.split() for line in lines)
+
+
+def sentences() -> dict[str, str]:
+    """What is often said instead of a fix, and the command that shows where each saying stops helping."""
+    lines = (_folder("scenario") / _SENTENCES).read_text(encoding="utf-8").splitlines()
+    return dict(line.split(": ", 1) for line in lines)
 
 
 def _names(script: Path) -> list[str]:

@@ -14,7 +14,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from harness.results.schema import schema_text
-from harness.strategy.loader import scenarios, strategies
+from harness.strategy.loader import find_scenario, scenarios, sentences, strategies
 
 STORES = {"redis", "postgres", "process", "own", ""}
 """What tells where state is kept, and not how it is protected."""
@@ -45,6 +45,22 @@ def test_groups(race: Race) -> None:
             assert any(line.startswith(f"  {row['name']:<20}") for line in below), row["name"]
 
 
+def test_what_is_often_said(race: Race) -> None:
+    """The four sentences, each with a command that there is, and the README says the same."""
+    lines = race("list").stdout.splitlines()
+    place = lines.index("Often said instead of a fix, and what shows where each stops helping")
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    for line, (says, shown_by) in zip(lines[place + 1 :], sentences().items(), strict=False):
+        assert line.split() == [*says.split(), *shown_by.split()]
+        _race, command, scenario, *options = shown_by.split()
+        assert (command, f"`{shown_by}`" in readme) == ("compare", True)
+        found = find_scenario(scenario)()
+        if "--table" in options:
+            assert options[1] in found.all_tables()
+        assert {*options} <= {"--table", "--flow", "--rules", "all", *found.all_tables()}
+    assert len(sentences()) == 4
+
+
 def test_every_scenario_says_how_it_is_noticed() -> None:
     """And belongs to a group; every strategy belongs to one, and says where it stops helping."""
     assert [kind.name for kind in scenarios() if not (kind.symptoms and kind.goes_wrong)] == []
@@ -58,9 +74,9 @@ def test_what_is_not_shown(race: Race) -> None:
     page = " ".join((ROOT / "docs" / "your-bug.md").read_text(encoding="utf-8").split())
     told = {kind.name: kind.not_shown for kind in scenarios() if kind.not_shown}
     assert {"team-move", "credits"} <= told.keys()
-    for name, sentences in told.items():
+    for name, texts in told.items():
         listed = " ".join(race("list", name).stdout.split())
-        for sentence in sentences:
+        for sentence in texts:
             assert f"not shown {sentence}" in listed
             assert f"* `{name}`: {sentence}." in page
 
