@@ -37,7 +37,7 @@ class PgForUpdate(Strategy):
         "no-lock": "FOR UPDATE dropped",
         "lock-after-read": "the lock is taken after the read that decides",
         "refreshed": "read, then locked and read again: what the lock has waited for decides (safe)",
-        "nowait": "NOWAIT: who finds the row locked is told so at once, with 55P03 (safe)",
+        "nowait": "NOWAIT: who finds the row locked is shown 55P03 at once, and does not wait",
         "released-early": "FOR UPDATE outside of the transaction that writes",
         "caller-order": "of several keys, the rows are locked in the caller's order instead of one for all",
         "parent": "of a key with several rows, the row above them is locked, then they are read (safe)",
