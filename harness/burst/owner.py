@@ -131,7 +131,7 @@ class Owner:
     async def listen(self, end: socket.socket) -> None:
         """Put what one worker sends into a mailbox."""
         reader, writer = await asyncio.open_connection(sock=end)
-        while line := await reader.readline():
+        while (line := await reader.readline()).endswith(b"\n"):  # who is killed in the middle of one has asked nothing
             self.take(writer, json.loads(line))
 
     def take(self, writer: asyncio.StreamWriter, message: list[Any]) -> None:
@@ -161,6 +161,8 @@ class Owner:
 
 def _write(writer: asyncio.StreamWriter, number: int, answer: Answer | Exception) -> None:
     """An answer, or why there is none, as a line."""
+    if writer.is_closing():  # who asked was killed meanwhile; to write would end the mailbox, and everybody else wait
+        return
     match answer:
         case StoreFault():
             told: list[Any] = [number, "", {}, 0, 0, answer.code]

@@ -83,6 +83,16 @@ class AgainLater(Slow):
 )
 """The second delivery is answered late, but before anybody loses patience."""
 
+OWNED = """
+from harness.strategy.loader import find_strategy
+Actor = find_strategy("actor")[0]
+class Busy(Actor):
+    name = "busy"
+    async def own(self, session, request, rule):
+        await session.sleep_ms(20)  # who asked may be gone before it is answered
+        return await super().own(session, request, rule)
+"""
+
 SEEDS = range(5, 10)
 LOAD = Load(bursts=24, size=4, connections=4)
 
@@ -162,6 +172,17 @@ def test_with_an_owner(race: Callable[..., Ended]) -> None:
     ended = race("run", "token-rotation", "--strategy", "actor", "--kill-workers", "2", "--bursts", "40", "--size", "4")
     assert ended.code == 0, ended.stdout + ended.stderr
     assert re.search(r"  Killed   [12] workers? in the middle of bursts;", ended.stdout)
+
+
+@pytest.mark.load
+@pytest.mark.xdist_group("load")
+def test_an_owner_outlives_those_who_ask(tmp_path: Path) -> None:
+    """Several of its answers are for nobody any more: it goes on with the next message all the same."""
+    load = replace(LOAD, bursts=8, size=12, connections=12, timeout_s=3.0)
+    found = killed(tmp_path, "#Busy", "token-rotation", text=OWNED, kills=1, load=load, least=2)
+    assert found.counts.resumed >= 2
+    assert (found.counts.stuck, found.counts.errors) == (0, {})
+    assert (found.judged_bursts, found.broken_bursts, found.complete) == (8, 0, True), found.reason
 
 
 @pytest.mark.load
