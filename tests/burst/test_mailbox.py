@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import pytest
 from harness import Claim, Reply, Request, Strategy
 from harness.burst import mailbox
 from harness.burst.mailbox import Letter, Mailbox
+from harness.burst.owner import Owner
 from harness.burst.session import LoadSession, VirtualProcess
 from harness.model import Deadlocked, UsageError
 from harness.strategy.loader import find_scenario
@@ -116,3 +118,13 @@ def test_a_broken_promise(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Asking, "own", own)
     assert answers(("tell", "ab")) == [UsageError]
+
+
+def test_a_message_that_is_cut_off_asks_nothing() -> None:
+    """Its worker was killed while it wrote."""
+    worker, end = socket.socketpair()
+    worker.send(b'[1, "add", ["coun')
+    worker.close()
+    owner = Owner("owner", "race:0:")
+    asyncio.run(owner.listen(end))
+    assert owner.commands() == 0
