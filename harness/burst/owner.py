@@ -133,6 +133,7 @@ class Owner:
         reader, writer = await asyncio.open_connection(sock=end)
         while (line := await reader.readline()).endswith(b"\n"):  # who is killed in the middle of one has asked nothing
             self.take(writer, json.loads(line))
+        writer.close()
 
     def take(self, writer: asyncio.StreamWriter, message: list[Any]) -> None:
         """Put a message into the mailbox it is for; its answer goes to `writer`."""
