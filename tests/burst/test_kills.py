@@ -178,7 +178,7 @@ def test_with_an_owner(race: Callable[..., Ended]) -> None:
 @pytest.mark.xdist_group("load")
 def test_an_owner_outlives_those_who_ask(tmp_path: Path) -> None:
     """Several of its answers are for nobody any more: it goes on with the next message all the same."""
-    load = replace(LOAD, bursts=8, size=12, connections=12, timeout_s=3.0)
+    load = replace(LOAD, bursts=8, size=12, connections=12)
     found = killed(tmp_path, "#Busy", "token-rotation", text=OWNED, kills=1, load=load, least=2)
     assert found.counts.resumed >= 2
     assert (found.counts.stuck, found.counts.errors) == (0, {})
