@@ -190,7 +190,8 @@ def markdown(rows: Sequence[Row], budget_s: float, *, complete: bool = True) -> 
             "What exploring says of two / three requests. `proved`: every schedule was run, or differs from one only in"
             f" the order of independent steps; `bounded`: none broke in {budget_s:g} s, but they are not all."
             f" **Bold** is what the strategy claims to break under, and is looked for {_PATIENCE} times as long."
-            " One fault in a schedule; `broken by 2` where it takes two. Made by `make results`."
+            " One fault in a schedule; `broken by 2` where it takes two. A bold `proved` takes more requests:"
+            " two who steal one lock, say, and a third whose it was. Made by `make results`."
         ),
     ]
     for scenario in SCENARIOS:
