@@ -29,7 +29,7 @@ from harness import (
 )
 
 REMEMBERED_MS = 60_000
-"""How long an answer is kept, for whoever sends the same request again."""
+"""How long an answer is kept beyond every lease, for whoever comes back late or sends the same request again."""
 
 STILL_FIRST = """
 local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
@@ -136,7 +136,8 @@ class Queue(Strategy):
         told = session.own_key(f"answered-{id_}-{request.key}")  # ids begin anew with every load, keys do not
         keys = (queue, answers, told, *map(session.key, outcome.changes))
         commands = json.dumps(self._commands(session, outcome))
-        if await session.script(script, keys, message, answer, REMEMBERED_MS, commands):
+        kept_ms = REMEMBERED_MS + self.scenario.leases_ms
+        if await session.script(script, keys, message, answer, kept_ms, commands):
             session.note(writes=outcome.changes)
 
     def _commands(self, session: Session, outcome: Outcome) -> Sequence[Sequence[str]]:

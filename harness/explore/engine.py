@@ -17,19 +17,19 @@ from harness.explore.exhaustive import Exhaustive
 from harness.explore.in_vain import InVain, Vain
 from harness.explore.machine import Machine
 from harness.explore.options import FAULTS, Options
-from harness.explore.outside import WATCHED, may_take, memories
+from harness.explore.outside import WATCHED, kept, may_take, memories
 from harness.explore.passing import pass_time
 from harness.explore.pct import Pct
 from harness.explore.persistence import went_on
 from harness.explore.program import Cast, Cell
 from harness.explore.random_walk import RandomWalk
 from harness.explore.replay import Replay
-from harness.explore.saying import arrived_late, broke, locked_out, waits
+from harness.explore.saying import broke, held_up, locked_out, waits, what_failed
 from harness.explore.scouting import EACH, OFTEN, Scouting
 from harness.explore.search import Search
 from harness.explore.shrink import shrink
 from harness.explore.world import World, unusable
-from harness.judge import Budget, Explanation, Finding, explain, judge_evidence
+from harness.judge import Budget, Explanation, Finding, explain, judge_evidence, unanswered
 from harness.judge.findings import breaches_of
 from harness.model import (
     ABORTED,
@@ -74,8 +74,8 @@ class Schedule:
     without: tuple[str, ...] = ()
     explained: Callable[[], Finding] | None = None
     """Judges it again, for the fewest requests that no order explains."""
-    ring: tuple[str, ...] = ()
-    """Who waited for each other in the end."""
+    why: str = ""
+    """Who waited for whom in the end."""
 
     @property
     def sharp(self) -> bool:
@@ -96,8 +96,7 @@ class Schedule:
         """As data that can be drawn."""
         finding = self.finding if self.explained is None else self.explained()
         found = explain(self.evidence, self.steps, finding)
-        why = waits(self.ring) if self.ring else found.why or arrived_late(found)
-        return replace(found, says=self.says or found.says, why=why)
+        return replace(found, says=self.says or found.says, why=self.why or found.why or what_failed(found))
 
 
 @dataclass(slots=True)
@@ -217,7 +216,7 @@ class Explorer:
                 so_far.uncontrolled = self._differed("a schedule that broke did not break when it was run again")
             if first is None and found is not None and not so_far.uncontrolled and (how := await self._changed(found)):
                 so_far.uncontrolled = self._differed(how)
-            self.caps |= _other_now(remembered, self._remembered())
+            self.caps |= kept(remembered, self._remembered())
         except asyncio.CancelledError:  # Ctrl-C: what was found before stands
             so_far.stopped, complete = "interrupted", False
         except Disturbed as disturbed:
@@ -390,11 +389,13 @@ class Explorer:
         finding = judged(_VERDICT_ONLY)
         ring = () if machine.cut else tuple(machine.deadlock())
         said = broke(finding, self.bound.scenario, evidence)
-        says = locked_out(finding) if ring else said or cast.answered_differently() or ""
+        says = cast.answered_differently(decisions=True) or said or cast.answered_differently() or ""
+        says = locked_out(finding) if ring else says
+        why = waits(ring) if ring else held_up(machine.callers) if says and says == unanswered(finding) else ""
         events = list(machine.events)
         if not says and any(event.choice.kind in FAULTS or event.choice.kind == "crash-late" for event in events):
             says = await self._ask_again(machine, evidence)
-        return Schedule(events, evidence, finding, says, explained=judged, ring=ring)
+        return Schedule(events, evidence, finding, says, explained=judged, why=why)
 
     async def _ask_again(self, machine: Machine, before_it: Evidence) -> str:
         """Whether a new request gets its answer after a fault, once every lease has passed in silence."""
@@ -452,11 +453,6 @@ def signature(schedule: Schedule) -> Any:
     )
     rest = tuple(repr(value) for value in (schedule.evidence.rest or {}).values())
     return replies, rest, bool(schedule.says)
-
-
-def _other_now(before: Mapping[str, str], after: Mapping[str, str]) -> set[str]:
-    changed = sorted(name for name in after if before.get(name) != after[name])
-    return {f"{changed[0]} is kept from one schedule to the next"} if changed else set()
 
 
 def _too_slow(machine: Machine) -> str:

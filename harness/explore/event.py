@@ -92,6 +92,7 @@ class Event:
         if kind == "effect" and caller.effect is not None:  # it belongs to the attempt, to none of its requests
             request = caller.effect.attempt
         text = "(reply lost)" if lost else shown_reply(reply)
+        text = caller.plain(text) if ":" in text else text
         sent_ns = self.at if sent is None or sent is self else sent.at
         received_ns = self.at + 100 + len(self.steps)
         self.steps.append(Step(caller.name, request, kind, words, text, sent_ns, received_ns))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from harness.explore.machine import Machine
 
 CRASHES_LATE = "(crashes; what it sent arrives later)"
+DELIVERED_TWICE = "(delivered twice)"
 _LOSABLE = STORE_STEPS - {"rollback"} | {"ask"}
 _MESSAGES = {"ask", "tell"}
 _ARRIVES_LATE = {"redis", "script"}

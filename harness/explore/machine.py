@@ -11,7 +11,7 @@ from typing import Any
 from harness.explore.blocking import foreseen
 from harness.explore.caller import Caller, Open
 from harness.explore.event import Choice, Event
-from harness.explore.faults import crash, possible, start_again
+from harness.explore.faults import DELIVERED_TWICE, crash, possible, start_again
 from harness.explore.leases import Leases
 from harness.explore.outside import shared, watching
 from harness.explore.passing import TIME_MOVES, later, let_time_pass, pause, sleep_on, touched
@@ -29,6 +29,7 @@ from harness.explore.world import World
 from harness.model import ConnectionLost, RaceError, StoreFault, UsageError, described
 
 _MOST_EVENTS = 2_000
+WAITS = "(waits)"
 
 
 class Machine:
@@ -55,6 +56,8 @@ class Machine:
         self.overtaken = False
         self.loops: dict[object, tuple[int, str]] = {}
         """After how many events somebody first had to wait between two tries, in each loop of tries, and who."""
+        self._asked: dict[str, Event] = {}
+        """The last event that each caller chose to take."""
         self.rows_moved = False
         self.strayed = False
         """Whether a statement may have written rows under names that the next schedule has, too."""
@@ -88,6 +91,7 @@ class Machine:
             if not choices:
                 if await let_time_pass(self):
                     continue
+                self._show_waits()
                 return
             if self.cut:
                 self.caps.add(f"a schedule was cut after {_MOST_EVENTS:,} steps")
@@ -100,6 +104,16 @@ class Machine:
             if self.overtaken:
                 self.abandoned = True
                 return
+
+    def _show_waits(self) -> None:
+        """What those who wait for ever have asked for: nothing else would show it."""
+        for caller in self.callers:
+            pending, asked = caller.pending, self._asked.pop(caller.name, None)
+            if caller.condition != "blocked" or caller.serves or pending is None or asked is None:
+                continue
+            plain = self.cast.plain
+            words = tuple(plain(str(word)) for word in (pending.words or (f"lock {pending.name}",)))
+            asked.show(caller, pending.kind, words, WAITS)
 
     # Choices
 
@@ -130,6 +144,7 @@ class Machine:
         event = Event(len(self.events) + 1, choice, self)
         self.events.append(event)
         self.faults_left -= choice.kind not in {"step", "victim", "later", PERSIST}
+        self._asked[caller.name] = event
         match choice.kind:
             case "step" | "lost-reply":
                 await take_step(self, caller, event, lost=choice.kind == "lost-reply")
@@ -143,7 +158,7 @@ class Machine:
             case "later":
                 await sleep_on(self, event)
             case "duplicate":
-                event.show(caller, "fault", ("(delivered twice)",))
+                event.show(caller, "fault", (DELIVERED_TWICE,))
                 twin = self.cast.duplicate(caller)
                 event.woke.append(twin.name)
                 await self.settle(twin, event)

@@ -140,6 +140,12 @@ def memories(things: Iterable[Any]) -> dict[str, str]:
     return found
 
 
+def kept(before: Mapping[str, str], after: Mapping[str, str]) -> set[str]:
+    """What of them is another after many schedules, as it is said."""
+    changed = sorted(name for name in after if before.get(name) != after[name])
+    return {f"{changed[0]} is kept from one schedule to the next"} if changed else set()
+
+
 def shared(before: Mapping[str, str], after: Mapping[str, str]) -> set[str]:
     """What a program has changed of them, as it is said: here all callers see it, in life those of its process."""
     changed = sorted(name for name in after if before.get(name) != after[name])

@@ -430,8 +430,8 @@ class Cast:
             return 2 + (delivery.reply is not None)
         return not self.cell.scenario.final(delivery.reply)
 
-    def answered_differently(self) -> str | None:
-        """Whether two deliveries of one request were told different things."""
+    def answered_differently(self, *, decisions: bool = False) -> str | None:
+        """Whether two deliveries of one request were told different things; or with `decisions` the opposite."""
         told: dict[str, Reply] = {}
         final = self.cell.scenario.final
         for done in self.operations:
@@ -439,7 +439,8 @@ class Cast:
                 done.reply is not None
                 and done.reply != ABORTED  # which answers nothing
                 and final(done.reply)
-                and told.setdefault(done.request.id, done.reply) != done.reply
+                and (first := told.setdefault(done.request.id, done.reply)) != done.reply
+                and not (decisions and first.decision == done.reply.decision)
             ):
                 return f"one request, delivered twice, was told {_said(told[done.request.id])} and {_said(done.reply)}"
         return None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.explore.faults import CRASHES_LATE
-from harness.judge import NO_ORDER, Explanation, Finding
+from harness.explore.caller import Caller
+from harness.explore.faults import CRASHES_LATE, DELIVERED_TWICE
+from harness.judge import NO_ORDER, Explanation, Finding, unanswered
 from harness.model import Evidence
 from harness.strategy import Scenario, disordered
 
@@ -19,26 +20,39 @@ def broke(finding: Finding, scenario: Scenario, evidence: Evidence) -> str:
             return breaches[0].says
     if finding.order == "illegal":
         return disordered(scenario, evidence, NO_ORDER)
-    return f"{len(finding.stuck)} requests were never answered"
+    return unanswered(finding)
 
 
-def arrived_late(found: Explanation) -> str | None:
-    """What a dead process had sent came in after others had gone on without it; None where nothing did."""
+def what_failed(found: Explanation) -> str | None:
+    """What a fault has to do with it, where no step shows that: one that arrives late, one that comes twice."""
     for place, row in enumerate(found.rows):
         if row.command == CRASHES_LATE:
             late = next((later for later in found.rows[place + 1 :] if later.letter == row.letter), None)
             if late is not None:
                 sent = f"What {row.letter} had sent before it crashed at {row.number} arrived at {late.number}"
                 return f"{sent}: others had gone on without it."
+        if row.command == DELIVERED_TWICE:
+            return f"{row.letter}' is the request of {row.letter} once more, and was not taken for the same."
     return None
 
 
 def locked_out(finding: Finding) -> str:
     """Of a deadlock: whatever else is wrong then comes of it."""
-    return f"a deadlock: {len(finding.stuck)} requests were never answered"
+    return f"a deadlock: {unanswered(finding)}"
 
 
 def waits(ring: Sequence[str]) -> str:
     """Who waits for whom: `A waits for B, and B for A`."""
     (first, second), *others = zip(ring, [*ring[1:], ring[0]], strict=True)
     return "".join((f"{first} waits for {second}", *(f", and {one} for {other}" for one, other in others), "."))
+
+
+def held_up(callers: Sequence[Caller]) -> str:
+    """Of one that waits for ever, for whom; "" where nobody is known to be waited for."""
+    ends = {"done": "has been answered", "gone": "is gone"}
+    named = {caller.name: caller for caller in callers}
+    for caller in callers:
+        for holder in caller.waits_for if caller.condition == "blocked" and not caller.serves else ():
+            if (end := ends.get(named[holder].condition)) is not None:
+                return f"{caller.name} waits for what {holder} holds, and {holder} {end}."
+    return ""

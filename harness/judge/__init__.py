@@ -6,7 +6,7 @@ searches a whole history in partitions, `explain` makes a violation readable as 
 
 from harness.judge.connected import Connected
 from harness.judge.contradiction import Contradiction, contradict
-from harness.judge.explain import NO_ORDER, Explanation, Ordered, Row, attributed, explain, order_steps
+from harness.judge.explain import NO_ORDER, Explanation, Ordered, Row, attributed, explain, order_steps, unanswered
 from harness.judge.findings import Finding, Kind, asked_of, failed, judge_evidence
 from harness.judge.history import Closing, Header
 from harness.judge.latency import Latencies
@@ -77,6 +77,7 @@ __all__ = [
     "overlapped",
     "partition",
     "ratio_interval",
+    "unanswered",
     "verify",
     "weight_of",
 ]

@@ -100,8 +100,14 @@ def says(finding: Finding) -> str:
     if finding.order == "illegal":
         return NO_ORDER
     if finding.stuck:
-        return f"{len(finding.stuck)} requests were never answered"
+        return unanswered(finding)
     return "nothing was found"
+
+
+def unanswered(finding: Finding) -> str:
+    """How many requests nobody was told anything of."""
+    number = len(finding.stuck)
+    return "1 request was never answered" if number == 1 else f"{number:,} requests were never answered"
 
 
 # One order of the steps

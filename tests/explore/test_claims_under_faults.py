@@ -94,3 +94,9 @@ def test_what_takes_more_than_two(stage: Stage, scenario: str, strategy: str, ru
         found, _ = stage.explore(scenario, strategy, lambda: searching(options, claim), each, rule=rule)  # noqa: B023 - called at once
         assert found.verdict is verdict, found.reason
         assert breaks(claim, options.faults)
+
+
+def test_an_answer_in_a_queue_outlasts_every_pause(stage: Stage) -> None:
+    """Whoever comes back late, after a window of two minutes, finds it."""
+    found, _ = stage.explore("rate-limit", "queue", Exhaustive, Options(size=1, faults=("pause",)))
+    assert found.verdict is Verdict.PROVED, found.reason

@@ -10,7 +10,7 @@ from harness.model import Verdict
 from tests.explore.conftest import Stage
 
 LOST, TWICE = "2 adds were acknowledged but the counter shows 1", "2 adds were acknowledged but the counter shows 3"
-UNANSWERED = "1 requests were never answered"
+UNANSWERED = "1 request was never answered"
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,7 @@ def test_a_lock_that_is_left_is_no_part_of_the_next_schedule(stage: Stage) -> No
     found = explored(stage, Keeps)
     assert found.verdict is Verdict.VIOLATED
     assert found.first is not None
-    assert found.first.says == "1 requests were never answered"
+    assert found.first.says == "1 request was never answered"
 
 
 @pytest.mark.stores

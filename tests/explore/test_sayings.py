@@ -1,0 +1,70 @@
+"""Why a schedule breaks, in one sentence, where it is a fault, or who waits for whom."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.explore import Exhaustive, Options
+from harness.judge import Explanation
+from tests.explore.conftest import Stage
+from tests.explore.test_connections import LOCKED
+from tests.explore.test_outside import written
+
+pytestmark = pytest.mark.stores
+LATE = "What owner had sent before it crashed at 3 arrived at 7: others had gone on without it."
+TWICE = "A' is the request of A once more, and was not taken for the same."
+KEPT = "B waits for what A holds, and A has been answered."
+
+
+def smallest(stage: Stage, scenario: str, strategy: str, options: Options) -> Explanation:
+    """Of a cell that breaks."""
+    _, found = stage.explore(scenario, strategy, Exhaustive, options, shrink=True)
+    assert found is not None
+    return found.explanation()
+
+
+@pytest.mark.parametrize(
+    ("scenario", "strategy", "fault", "why"),
+    [("register", "actor", "crash", LATE), ("counter", "atomic", "duplicate", TWICE)],
+)
+def test_a_fault(stage: Stage, scenario: str, strategy: str, fault: str, why: str) -> None:
+    """What arrives when others have gone on, and what comes twice."""
+    assert smallest(stage, scenario, strategy, Options(faults=(fault,))).why == why
+
+
+def test_one_request_that_was_told_yes_and_no(stage: Stage) -> None:
+    """Is not one that was refused for no reason."""
+    found = smallest(stage, "rate-limit", "actor", Options(faults=("duplicate",)))
+    assert found.says == "one request, delivered twice, was told limited and admitted left 0"
+
+
+def test_what_is_waited_for_is_shown(stage: Stage, tmp_path: Path) -> None:
+    """Although it is never answered."""
+    body = LOCKED.format(early="pass").replace("pg_advisory_unlock(hashtext($1))", "hashtext($1)")
+    found = smallest(stage, "counter", written(tmp_path, body, "postgres"), Options())
+    assert (found.says, found.why) == ("1 request was never answered", KEPT)
+    last = found.rows[-1]
+    assert (last.letter, last.command, last.reply, last.outcome) == (
+        "B", "SELECT pg_advisory_lock(hashtext(counter))", "(waits)", "stuck",
+    )  # fmt: skip
+
+
+def test_a_ring_is_shown(stage: Stage) -> None:
+    """With the locks that are waited for, not only those that are held."""
+    found = smallest(stage, "team-move", "mutex:caller-order", Options(processes=1))
+    assert [(row.letter, row.command, row.reply) for row in found.rows] == [
+        ("A", "lock red", ""), ("B", "lock blue", ""), ("B", "lock red", "(waits)"), ("A", "lock blue", "(waits)"),
+    ]  # fmt: skip
+
+
+def test_an_answer_has_the_names_that_commands_have(stage: Stage, tmp_path: Path) -> None:
+    """Not those of this run."""
+    body = """
+        await redis("RPUSH", key + ":q", 1)
+        await redis("BLPOP", key + ":q", 0)
+        value = int(await redis("GET", key) or 0) + 1
+        await redis("SET", key, value)"""
+    found = smallest(stage, "counter", written(tmp_path, body), Options())
+    assert {row.reply for row in found.rows if row.command.startswith("BLPOP")} == {"[counter:q, 1]"}
