@@ -31,11 +31,14 @@ _TRY_MS = 8
 
 def may_persist(machine: Machine) -> list[Caller]:
     """Those who wait between two tries, and have not yet tried in vain in this schedule."""
-    return [
-        caller
-        for caller in machine.callers
-        if caller.condition == "parked" and not (caller.serves or caller.owner or caller.turn or caller.tries.in_vain)
-    ]
+    waiting = (caller for caller in machine.callers if caller.condition == "parked")
+    return [caller for caller in waiting if can_persist(caller) and not caller.tries.in_vain]
+
+
+def can_persist(caller: Caller) -> bool:
+    """Whether somebody who waits between two tries does so in a loop of its program's, and may lose its patience."""
+    its_own = caller.pending is not None and bool(caller.pending.words)
+    return its_own and not (caller.serves or caller.owner or caller.turn)
 
 
 async def persist(machine: Machine, caller: Caller, event: Event) -> None:

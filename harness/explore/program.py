@@ -228,6 +228,7 @@ class Cast:
         self.operations.append(done)
         caller.current = done
         caller.asked_for = request.id
+        caller.tries.loops = 0
         try:
             if self.cell.begins:
                 await step(Pending("start"))

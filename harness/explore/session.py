@@ -269,8 +269,8 @@ class Carried:
         self._frame = frame
         self._before = dict(frame.f_locals)
         self._in_a_row = 0
-        self.place = frame.f_code.co_filename, frame.f_lineno
-        """Where the loop is."""
+        self.place = (frame.f_code.co_filename, frame.f_lineno) if frame.f_code.co_filename != __file__ else ()
+        """Where the loop is, if it is one of a script's."""
 
     def name(self, number: int) -> str:
         """Of the `Pending` before try `number`: CARRIED where it may go on although nobody has changed anything."""
