@@ -205,7 +205,7 @@ async def _try_all(connection: PostgresConnection, target: PostgresTarget, known
             remedy = permission.remedy.format(user=target.user, database=target.database)
             if refused.code == _READ_ONLY:
                 remedy = "what the server's own line says: no right lets a transaction write that only reads"
-            said = str(refused).partition("\nDETAIL:")[0]  # the remedy says more
+            said = str(refused).partition(" DETAIL:")[0]  # the remedy says more
             says = f"{said}; {permission.without}" if permission.without else said
             checks.append(Check(permission.name, "warning" if permission.without else "failed", says, remedy))
         else:
