@@ -11,6 +11,9 @@ from harness.explore.statement import Names, Statement
 from harness.explore.touch import NOWHERE, Touch
 from harness.model import Outcome, Request, Step
 
+WAITS = "(waits)"
+"""In place of an answer that never comes."""
+
 
 class Choice(NamedTuple):
     """What comes next: `step`, a fault, `victim` of a deadlock, or `time`, and whose it is."""
@@ -72,9 +75,14 @@ class Event:
 
     @property
     def did(self) -> tuple[object, ...]:
-        """What was done, without what was answered: the same whenever the same schedule is run."""
+        """What was done, without what was answered: the same whenever the same schedule is run.
+
+        That it was never answered is known at the end, and depends on what others did then.
+        """
         return tuple(
-            f"{step.caller}: {' '.join(step.command)}" for step in self.steps if step.kind != "decide"
+            f"{step.caller}: {' '.join(step.command)}"
+            for step in self.steps
+            if step.kind != "decide" and step.reply != WAITS
         ) + ("blocked",) * self.blocked  # fmt: skip
 
     def add(self, touch: Touch) -> None:

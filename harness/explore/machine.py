@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.explore.blocking import foreseen
 from harness.explore.caller import Caller, Open
-from harness.explore.event import Choice, Event
+from harness.explore.event import WAITS, Choice, Event
 from harness.explore.faults import DELIVERED_TWICE, crash, possible, start_again
 from harness.explore.leases import Leases
 from harness.explore.outside import shared, watching
@@ -29,7 +29,6 @@ from harness.explore.world import World
 from harness.model import ConnectionLost, RaceError, StoreFault, UsageError, described
 
 _MOST_EVENTS = 2_000
-WAITS = "(waits)"
 
 
 class Machine:
