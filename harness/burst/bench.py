@@ -8,7 +8,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from harness.burst.cells import Bound
 from harness.burst.evidence import (
@@ -23,6 +23,7 @@ from harness.burst.evidence import (
 from harness.burst.fleet import Backing, Fleet, Round
 from harness.burst.kills import Kills, as_order, left_by, merged
 from harness.burst.measurement import Progress
+from harness.burst.observer import Observer
 from harness.burst.others import Others
 from harness.burst.parts import Parts
 from harness.burst.plan import Load, Orders, draw, is_control, keys_of
@@ -51,22 +52,6 @@ _SPARE_S = 30.0
 _TICK_S = 0.5
 _LOOK_S = 1.0
 """So often it is asked in a long judging whether the stores are still what they were: else it is all for nothing."""
-
-
-class Observer(Protocol):
-    """Somebody who wants to know of each burst, not only what all of them come to."""
-
-    def ordered(self, first: int, count: int) -> None:
-        """These bursts are about to be made."""
-
-    def burst(self, number: int, evidence: Evidence, finding: Finding, *, control: bool) -> None:
-        """A burst was made and judged."""
-
-    def shown(self, number: int, steps: Sequence[Step]) -> None:
-        """A broken burst was chosen to be shown; these are its steps."""
-
-    def probes(self, number: int, evidence: Evidence) -> None:
-        """The keys of a burst were asked whether they still work."""
 
 
 class Bench:
