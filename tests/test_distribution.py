@@ -89,6 +89,7 @@ def test_the_sdist_holds_what_its_tests_need(published: tuple[Path, Path]) -> No
     assert tracked() - names == set()
 
 
+@pytest.mark.long
 def test_it_works_in_an_environment_of_its_own(fresh: Path, tmp_path: Path) -> None:
     """The command that finds a bug, with the scripts and servers that came along."""
     where = ran(fresh / "python", "-c", "import harness; print(harness.__file__)", cwd=tmp_path)

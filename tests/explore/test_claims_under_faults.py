@@ -36,6 +36,7 @@ NOT_SHOWN = {("double-submit", "actor", "crash")}
 """What three do not show either: the successor's memory outweighs the store."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("scenario", "strategy", "fault"), CELLS)
 def test_claims_under_a_fault(stage: Stage, scenario: str, strategy: str, fault: str) -> None:
     """Who claims to break under it does; who claims to hold is proved."""

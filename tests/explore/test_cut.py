@@ -54,6 +54,7 @@ class Looking(Strategy):
 '''
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("search", ["exhaustive", "random"])
 def test_who_had_no_turn_is_not_stuck(stage: Stage, tmp_path: Path, search: str) -> None:
     """The scheduler lets the consumer look two thousand times before anybody asks: no verdict comes of that."""

@@ -213,6 +213,7 @@ def test_redis_programs(stage: Stage, programs: list[list[Op]]) -> None:
     same(stage, RedisRuns, programs)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("isolation", LEVELS)
 def test_sql_programs(stage: Stage, isolation: str) -> None:
     """Statements that lock, wait, deadlock and fail, at one level of isolation."""

@@ -33,6 +33,7 @@ def test_what_lacks_a_part_breaks(stage: Stage, variant: str, faults: tuple[str,
     assert found.first.says == says
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("title", "faults"),
     [

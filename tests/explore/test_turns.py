@@ -20,6 +20,7 @@ WAITING = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("scenario", "strategy", "rule"), WAITING)
 def test_waiting_for_an_answer_from_a_queue(stage: Stage, scenario: str, strategy: str, rule: str) -> None:
     """Every order of two: the consumer's work for the one who waits is no news to it."""
