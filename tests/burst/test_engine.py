@@ -226,7 +226,7 @@ def test_ctrl_c_while_the_control_is_loaded() -> None:
 
     load = Load(mode="sustained", duration_s=30, connections=8, keys=8)
     found = asyncio.run(run(Cell("counter", "lua"), load, progress=progress))
-    assert {one.what for one in told if one.unit == "s"} == {"naive"}
+    assert {one.what for one in told if one.unit == "s"} == {"naive"}, (found.reason, told)
     assert (found.complete, found.verdict, found.counts.requests) == (False, Verdict.INCONCLUSIVE, 0)
 
 
