@@ -56,7 +56,7 @@ _MOST_DIFFERED = 20
 _MOST_OVERTAKEN = 50
 _OVERTAKES = "PostgreSQL lets a statement go on before one that has waited longer, again and again"
 _VERDICT_ONLY = Budget(explain_s=0.0)
-_LEAST_SHRINKING_S = 2.0
+_LEAST_SHRINKING_S, _MOST_SHRINKING_S = 2.0, 20.0
 _MOST_DRAWN = 50
 """So many bursts are drawn for each role that is to be in it."""
 _SHARPER = 100
@@ -375,7 +375,9 @@ class Explorer:
             assert played is not None
             return played
 
-        return await shrink(schedule, again, max(self.options.budget_s, _LEAST_SHRINKING_S))
+        return await shrink(
+            schedule, again, min(max(self.options.budget_s, _LEAST_SHRINKING_S), _MOST_SHRINKING_S)
+        )  # fmt: skip
 
     async def _judged(self, machine: Machine) -> Schedule:
         cast = machine.cast

@@ -1,18 +1,24 @@
-"""Making a violating schedule small: fewer callers, no faults, fewer switches between callers."""
+"""Making a violating schedule small: fewer callers, no faults, fewer switches between callers.
+
+Of each kind of move one after the other is tried, and again from where one has helped; once none of any kind helps,
+no request, fault, switch or step can be left out, and no two neighbours exchanged, so that there is less to read.
+"""
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 from math import inf
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from harness.explore.event import Choice
 
-MOST_TRIES = 300
-MOST_STEPS = 20_000
-"""Steps of all tries together: of a schedule of thousands, as of callers that poll until they give up, a few."""
+_MOST_WIDE = 300
+"""So many of the moves that there are most of, and that only save some of the others."""
+_REQUEST = re.compile(r"[A-Z]\d*")
+"""The name of a caller of the burst: neither of a daemon, nor of an owner, nor of a second delivery."""
 
 
 class Tried(Protocol):
@@ -45,10 +51,11 @@ def faults(choices: Sequence[Choice]) -> int:
     return sum(choice.kind not in {"step", "victim", "time", "later", "persist"} for choice in choices)
 
 
-def measure(choices: Sequence[Choice]) -> tuple[int, int, int, int]:
-    """What is to become small: callers, faults, switches, steps."""
-    odd = faults(choices) + sum(choice.kind == "persist" for choice in choices)
-    return len({choice.caller for choice in choices}), odd, switches(choices), len(choices)
+def measure(choices: Sequence[Choice]) -> tuple[int, int, int, int, int]:
+    """What is to become small: callers, faults, switches, messages of the dead that arrive late, steps."""
+    kinds = [choice.kind for choice in choices]
+    odd = faults(choices) + kinds.count("persist")
+    return len({choice.caller for choice in choices}), odd, switches(choices), kinds.count("crash-late"), len(choices)
 
 
 async def shrink(first: T, play: Callable[[Sequence[Choice], frozenset[str]], Awaitable[T]], most_s: float = inf) -> T:
@@ -56,56 +63,114 @@ async def shrink(first: T, play: Callable[[Sequence[Choice], frozenset[str]], Aw
 
     `play(choices, without)` runs a schedule in which the callers `without` take no part. None is begun after `most_s`.
     """
-    until = time.monotonic() + most_s
-    best, without, tries, steps = first, frozenset[str](), 0, 0
-    known: set[tuple[tuple[Choice, ...], frozenset[str]]] = set()
-    improved = True
-    while improved:
-        improved = False
-        for candidate, left_out in _candidates(best.choices, without):
-            if tries == MOST_TRIES or steps > MOST_STEPS or time.monotonic() > until:
-                break
-            if (one := (tuple(candidate), left_out)) in known:
-                continue
-            known.add(one)
-            tried = await play(candidate, left_out)
-            tries, steps = tries + 1, steps + len(tried.choices)
-            if tried.says and tried.sharp >= best.sharp and measure(tried.choices) < measure(best.choices):
-                best, without, improved = tried, left_out, True
-                break
-    return best
+    shrinking = _Shrinking(first, play, time.monotonic() + most_s)
+    while await shrinking.once():
+        pass
+    return shrinking.best
 
 
-def _candidates(choices: Sequence[Choice], without: frozenset[str]) -> Iterator[tuple[list[Choice], frozenset[str]]]:
+Move = tuple[list[Choice], str]
+"""What is to be tried, and the caller that takes no part in it any more, "" where all do."""
+
+
+class _Shrinking(Generic[T]):
+    """The smallest schedule so far, and what has been tried."""
+
+    def __init__(
+        self, first: T, play: Callable[[Sequence[Choice], frozenset[str]], Awaitable[T]], until: float
+    ) -> None:  # fmt: skip
+        """`until`: of the monotonic clock."""
+        self.best = first
+        self._play = play
+        self._until = until
+        self._without: frozenset[str] = frozenset()
+        self._known: set[tuple[tuple[Choice, ...], frozenset[str]]] = set()
+        self._wide_left = _MOST_WIDE
+
+    async def once(self) -> bool:
+        """Every move of every kind. Whether one has helped, and there is time for another round."""
+        before = measure(self.best.choices)
+        for moves in (_without_a_request, _without_a_fault, _begun_only, _joined, _interrupted, _with_a_step_less,
+                      _exchanged):  # fmt: skip
+            place, helped = 0, True
+            while helped:
+                helped = False
+                for choices, caller in islice(moves(self.best.choices), place, None):
+                    if self._is_over(wide=moves is _interrupted):
+                        break
+                    if await self._helps(choices, self._without | {caller} if caller else self._without):
+                        helped = True  # what comes next has taken its place
+                        break
+                    place += 1
+        return measure(self.best.choices) < before and time.monotonic() <= self._until
+
+    def _is_over(self, *, wide: bool) -> bool:
+        self._wide_left -= wide
+        return time.monotonic() > self._until or (wide and self._wide_left < 0)
+
+    async def _helps(self, choices: Sequence[Choice], without: frozenset[str]) -> bool:
+        """Whether it breaks as plainly, and is smaller."""
+        if (one := (tuple(choices), without)) in self._known:
+            return False
+        self._known.add(one)
+        tried = await self._play(choices, without)
+        if not tried.says or tried.sharp < self.best.sharp or measure(tried.choices) >= measure(self.best.choices):
+            return False
+        self.best, self._without = tried, without
+        return True
+
+
+def _without_a_request(choices: Sequence[Choice]) -> Iterator[Move]:
     for caller in dict.fromkeys(choice.caller for choice in choices):
-        if caller and len(caller) == 1:
-            yield [choice for choice in choices if choice.caller != caller], without | {caller}
+        if _REQUEST.fullmatch(caller):
+            yield [choice for choice in choices if choice.caller != caller], caller
+
+
+def _without_a_fault(choices: Sequence[Choice]) -> Iterator[Move]:
+    """Or with the step that it was part of, or without what arrives late."""
+    for place, (kind, caller) in enumerate(choices):
+        if kind not in {"step", "victim", "time"}:
+            yield [*choices[:place], *choices[place + 1 :]], ""
+        if kind == "lost-reply":
+            yield [*choices[:place], Choice("step", caller), *choices[place + 1 :]], ""
+        if kind == "crash-late":
+            yield [*choices[:place], Choice("crash", caller), *choices[place + 1 :]], ""
+
+
+def _begun_only(choices: Sequence[Choice]) -> Iterator[Move]:
+    """Only the beginning: from there on one after the other, each as far as it gets."""
+    for eighth in range(1, 8):
+        yield list(choices[: len(choices) * eighth // 8]), ""
+
+
+def _with_a_step_less(choices: Sequence[Choice]) -> Iterator[Move]:
+    """A try too early, which came to nothing."""
     for place, choice in enumerate(choices):
-        if choice.kind not in {"step", "victim", "time"}:
-            yield [*choices[:place], *choices[place + 1 :]], without
-    for eighth in range(1, 8):  # from there on one after the other, each as far as it gets
-        yield list(choices[: len(choices) * eighth // 8]), without
-    yield from ((order, without) for order in _joined(choices))
-    yield from ((order, without) for order in _interrupted(choices))
-    for place, choice in enumerate(choices):  # a try too early, which came to nothing
         if choice.kind == "step":
-            yield [*choices[:place], *choices[place + 1 :]], without
+            yield [*choices[:place], *choices[place + 1 :]], ""
 
 
-def _joined(choices: Sequence[Choice]) -> Iterator[list[Choice]]:
+def _exchanged(choices: Sequence[Choice]) -> Iterator[Move]:
+    """Two neighbours: what the later one does may then be done with, or never be needed."""
+    for place, (one, other) in enumerate(pairwise(choices)):
+        if one.caller != other.caller:
+            yield [*choices[:place], other, one, *choices[place + 2 :]], ""
+
+
+def _joined(choices: Sequence[Choice]) -> Iterator[Move]:
     """A block and the last one of the same caller's brought together, at the place of the one or of the other."""
     blocks = list(_blocks(choices))
     for place in range(2, len(blocks)):
         for earlier in range(place - 2, -1, -1):
             if blocks[earlier][0].caller == blocks[place][0].caller:
                 order = [*blocks[: earlier + 1], blocks[place], *blocks[earlier + 1 : place], *blocks[place + 1 :]]
-                yield [choice for block in order for choice in block]
+                yield [choice for block in order for choice in block], ""
                 order = [*blocks[:earlier], *blocks[earlier + 1 : place], blocks[earlier], *blocks[place:]]
-                yield [choice for block in order for choice in block]
+                yield [choice for block in order for choice in block], ""
                 break
 
 
-def _interrupted(choices: Sequence[Choice]) -> Iterator[list[Choice]]:
+def _interrupted(choices: Sequence[Choice]) -> Iterator[Move]:
     """One caller's steps, with the others' between them, all or the first: what most races come down to."""
     for some in (False, True):  # of the others all, then the first of them
         for caller in dict.fromkeys(choice.caller for choice in choices):
@@ -115,7 +180,7 @@ def _interrupted(choices: Sequence[Choice]) -> Iterator[list[Choice]]:
                 for left in range(1, len(others)) if some else range(1):
                     order = [*own[:place], *others[: len(others) - left], *own[place:], *others[len(others) - left :]]
                     if switches(order) < switches(choices):
-                        yield order
+                        yield order, ""
 
 
 def _blocks(choices: Sequence[Choice]) -> Iterator[list[Choice]]:
