@@ -38,6 +38,8 @@ SCENARIOS = ("double-submit", "counter", "last-owner")
 TRIES = 3
 BUDGET_S = 10.0
 MOST_DRAWN = 400
+ONE_PROCESS = {"watch:shared-connection"}
+"""What the callers of a process share is shown by one process."""
 SAFE = "(safe"
 """How the line about a variant says that it is no mutant."""
 
@@ -128,7 +130,14 @@ def told_apart(exploration: Exploration, base: Claim) -> bool:
     return exploration.verdict is Verdict.VIOLATED or not set(exploration.errors) <= set(base.errors)
 
 
-async def explored(bound: Bound, base: Claim, stores: Stores, *, safe: bool) -> tuple[Exploration, str, bool]:
+def load_for(title: str, bursts: int) -> Load:
+    """Under which load a variant is shown."""
+    return Load(bursts=bursts, processes=1) if title in ONE_PROCESS else Load(bursts=bursts)
+
+
+async def explored(
+    bound: Bound, base: Claim, stores: Stores, *, safe: bool, processes: int = 2
+) -> tuple[Exploration, str, bool]:
     """Every order of two requests; then with the faults that tell it from its base, then of three with those.
 
     What told something, or else the last; under which fault; and whether of two requests every order was tried before.
@@ -142,7 +151,7 @@ async def explored(bound: Bound, base: Claim, stores: Stores, *, safe: bool) -> 
     )
     every = True
     for size, fault in [(2, ""), *((2, fault) for fault in faults), *((3, fault) for fault in faults)]:
-        options = Options(size=size, faults=(fault,) if fault else (), budget_s=BUDGET_S)
+        options = Options(size=size, faults=(fault,) if fault else (), budget_s=BUDGET_S, processes=processes)
         # In the order of a search for all of them one that breaks may come late; who draws meets it sooner.
         for search in (options, replace(options, search="random", most_schedules=MOST_DRAWN)):
             async with Explorer(bound, stores, search) as explorer:
@@ -163,18 +172,18 @@ async def everything(bursts: int) -> tuple[list[Row], list[Row]]:
     """All mutants, and all safe forms, in every scenario that has what they change."""
     mutants: list[Row] = []
     safe: list[Row] = []
-    load = Load(bursts=bursts)
     async with Stores() as stores:
         options = options_for(stores)
         for strategy in strategies():
             for variant, changes in strategy.variants.items():
+                load = load_for(f"{strategy.name}:{variant}", bursts)
                 for scenario in SCENARIOS:
                     bound = bind(Cell(scenario, f"{strategy.name}:{variant}"), load)
                     if bound.claim.kind == "not-applicable":
                         continue
                     base = bind(Cell(scenario, base_of(strategy.name, changes)), load).claim
                     loaded = await conclusive(bound.cell, load, options)
-                    *tried, every = await explored(bound, base, stores, safe=SAFE in changes)
+                    *tried, every = await explored(bound, base, stores, safe=SAFE in changes, processes=load.processes)
                     found = row(loaded, changes, base, *tried)
                     title = f"{bound.cell.strategy} in {scenario}"
                     print(f"  {title:<50} {found.by or found.verdict}", file=sys.stderr, flush=True)

@@ -47,7 +47,8 @@ def bind_classes(cell: Cell, named: type[Scenario], kind: type[Strategy], varian
     scenario = scenario.under(rule)
     try_rule(scenario, rule)
     strategy = kind(scenario, variant)
-    claim = strategy.claim(Conditions(processes=load.processes, size=load.size))
+    meet = load.size if load.mode == "burst" else max(load.size, load.connections)
+    claim = strategy.claim(Conditions(processes=load.processes, size=meet))
     return Bound(Cell(cell.scenario, cell.strategy, rule), scenario, strategy, claim)
 
 

@@ -42,9 +42,10 @@ class VirtualProcess:
     """What callers of one process share: memory and in-process locks."""
 
     def __init__(self) -> None:
-        """Empty memory, no locks."""
+        """Empty memory, no locks, no connection that is shared until somebody asks for it."""
         self.memory: dict[Any, Any] = {}
         self.mutexes: dict[str, asyncio.Lock] = {}
+        self.shared: asyncio.Future[RedisConnection] | None = None
 
 
 class LoadSession(Session):
@@ -76,6 +77,7 @@ class LoadSession(Session):
         self.request = ""
         self.changed = False
         self.lost = False
+        self.connects = False
         self.now_at_ms = 0
         self.now_max_ms = 0
         self.think_ms = think_ms
@@ -98,12 +100,16 @@ class LoadSession(Session):
         for connection in (self._redis, self._replica):
             if connection is not None:
                 await connection.close()
+        if (shared := self._process.shared) is not None:
+            self._process.shared = None
+            with contextlib.suppress(StoreFault):
+                await (await shared).close()
         if self.postgres is not None:
             await self.postgres.close()
 
     def lend(self) -> LentConnection | None:
         """Use the connection to Redis by hand from now on; None where there is none that can be."""
-        if not isinstance(self._redis, RedisConnection) or (end := self._redis.lend()) is None:
+        if self.connects or not isinstance(self._redis, RedisConnection) or (end := self._redis.lend()) is None:
             return None
         self._redis = lent = LentConnection(self._redis, end)
         return lent
@@ -139,6 +145,37 @@ class LoadSession(Session):
         if self.steps is None:
             return self._replica.execute(*command)
         return self._timed("redis", ("REPLICA", *command), self._replica.execute(*command))
+
+    async def shared(self, *commands: tuple[str | float | bytes, ...]) -> Any:
+        """Send commands over the connection of this process, which whoever is first opens."""
+        self.commands += len(commands)
+        self.changed = True
+        if self._process.shared is None:
+            self._process.shared = asyncio.ensure_future(self._another())
+        connection = await asyncio.shield(self._process.shared)
+        sent = [connection.send(command) for command in commands]  # all of them before anybody else is heard
+        told: list[Awaitable[Any]] = [*sent]
+        if self.steps is not None:
+            told = [self._timed("redis", words, answer) for words, answer in zip(commands, sent, strict=True)]
+        replies = await asyncio.gather(*told, return_exceptions=True)
+        for reply in replies:
+            if isinstance(reply, ConnectionLost):
+                self._process.shared = None
+            if isinstance(reply, BaseException):
+                raise reply
+        return replies[-1]
+
+    async def reconnect(self) -> None:
+        """Close this caller's connection; open another one."""
+        fresh = await self._another()
+        assert self._redis is not None
+        await self._redis.close()
+        self._redis = fresh
+        self._loaded.clear()
+
+    async def _another(self) -> RedisConnection:
+        assert isinstance(self._redis, RedisConnection)
+        return await RedisConnection.open(self._redis.target)
 
     def script(self, source: str, keys: tuple[str, ...], *args: str | float | bytes) -> Awaitable[Any]:
         """Run a script by its digest; this connection loads it before it first does."""

@@ -97,6 +97,7 @@ class Worker:
         session.think_ms, session.slow_ms = load.think_ms, load.slow_ms
         session.serve(strategy.scenario)
         session.steps = None
+        session.connects = strategy.connects
         session.asks = self.owners[self.number % strategy.owners].ask if strategy.owned else None
 
     async def renew(self, strategy: Strategy, index: int) -> None:

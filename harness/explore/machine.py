@@ -20,6 +20,7 @@ from harness.explore.program import REPLICA, Cast
 from harness.explore.redis_steps import finish_redis, redis_step
 from harness.explore.search import Search
 from harness.explore.session import CARRIED, FOUND, Pending
+from harness.explore.shared_connection import forget_shared
 from harness.explore.statement import kind_of
 from harness.explore.steps import end_reading, finish_sql, grant, take_step
 from harness.explore.touch import EVERYTHING, LOCAL, NOWHERE, Touch, disturbs, writes
@@ -48,6 +49,8 @@ class Machine:
         self.now_ms = world.base_ms
         self.stored: dict[str, str] = {}
         self.mutexes: dict[tuple[int, str], list[Caller]] = {}
+        self.watched: dict[int, Touch] = {}
+        """What the connection that a virtual process shares has watched since it last forgot, by process."""
         self.caps: set[str] = set()
         self.abandoned = False
         self.disturbed = ""
@@ -457,6 +460,9 @@ class Machine:
                     await self.world.unlock(caller.place)
                 elif caller.transaction is not None and caller.condition == "done":
                     await self.world.renew(caller.place)  # answered before COMMIT, which then never came
+            for process, watched in self.watched.items():
+                if watched != NOWHERE:
+                    await forget_shared(self, process)
             await self.world.forget(touched(self), strayed=self.strayed)
         finally:
             for caller in self.callers:

@@ -39,10 +39,7 @@ async def redis_step(stage: Stage, caller: Caller, pending: Pending, event: Even
     world, plain = stage.world, stage.cast.plain
     sent = tuple(part.decode(errors="replace") if isinstance(part, bytes) else str(part) for part in pending.words)
     words = tuple(map(plain, sent))
-    known = world.seen.get(words)
-    if known is None:
-        known = world.seen[words] = await _look_at(world, words)
-    name, touch, ends = known
+    name, touch, ends = await look_at(world, words)
     if name == "EXEC":
         touch = reduce(Touch.with_, (queued.touch for queued in caller.queued or ()), caller.watched)
     stage.stored.update(zip(words, sent, strict=True))
@@ -54,7 +51,7 @@ async def redis_step(stage: Stage, caller: Caller, pending: Pending, event: Even
         return
     told = pending.words
     if ends:
-        told, touch = _by_our_clock(stage, name, pending.words, touch, event)
+        told, touch = by_our_clock(stage, name, pending.words, touch, event)
     waits = patience(pending.words) if caller.queued is None else None
     if waits is not None:
         await _waiting(stage, caller, (pending, event, lost), *waits, touch)
@@ -122,8 +119,15 @@ async def finish_redis(stage: Stage, caller: Caller, event: Event) -> None:
     await tell(stage, caller, event, task.result(), lost=lost)
 
 
-async def _look_at(world: World, words: tuple[str, ...]) -> tuple[str, Touch, bool]:
+async def look_at(world: World, words: tuple[str, ...]) -> tuple[str, Touch, bool]:
     """A command's name, what it may touch, and whether it matters to it what time it is."""
+    known = world.seen.get(words)
+    if known is None:
+        known = world.seen[words] = await _learn(world, words)
+    return known
+
+
+async def _learn(world: World, words: tuple[str, ...]) -> tuple[str, Touch, bool]:
     if len(world.seen) >= _MOST_SEEN:
         world.seen.clear()
     name = words[0].upper()
@@ -138,7 +142,7 @@ _TELLING = frozenset({"ID", "INFO", "LIST"})
 """Those of CLIENT that tell what another connection would be told otherwise."""
 
 
-def _by_our_clock(
+def by_our_clock(
     stage: Stage, name: str, words: tuple[Any, ...], touch: Touch, event: Event
 ) -> tuple[tuple[Any, ...], Touch]:
     """A command as it is sent, so that it goes by the schedule's clock; and what else it touches."""

@@ -31,7 +31,7 @@ _PAUSE_MS = 8.0
 
 Kind = Literal[
     "redis", "script", "begin", "sql", "commit", "rollback", "lock", "unlock", "ask", "tell", "clock", "sleep", "retry",
-    "effect", "effect-end", "copy", "catch-up", "beside", "beside-end", "start",
+    "effect", "effect-end", "copy", "catch-up", "beside", "beside-end", "start", "shared", "reconnect",
 ]  # fmt: skip
 
 
@@ -127,6 +127,15 @@ class ExploreSession(Session):
     def read_copy(self, *command: str | float | bytes) -> Awaitable[Any]:
         """Ask the replica, which is as far behind as the scheduler has it."""
         return step(Pending("copy", command))
+
+    async def shared(self, *commands: tuple[str | float | bytes, ...]) -> Any:
+        """Send commands over the connection of this virtual process."""
+        self.changed = True
+        return await step(Pending("shared", commands))
+
+    async def reconnect(self) -> None:
+        """A new connection in place of the old one."""
+        await step(Pending("reconnect"))
 
     def script(self, source: str, keys: tuple[str, ...], *args: str | float | bytes) -> Awaitable[Any]:
         """Run a script: one step."""

@@ -8,7 +8,7 @@ from harness.explore.caller import Caller
 from harness.explore.event import Event
 from harness.explore.leases import Leases
 from harness.explore.program import Cast
-from harness.explore.touch import NOWHERE
+from harness.explore.touch import NOWHERE, Touch
 from harness.explore.world import World
 from harness.model import CommandRefused, ConnectionLost, StatementRefused, StoreFault
 
@@ -24,6 +24,7 @@ class Stage(Protocol):
     leases: Leases
     stored: dict[str, str]
     mutexes: dict[tuple[int, str], list[Caller]]
+    watched: dict[int, Touch]
 
     async def resume(self, caller: Caller, event: Event, value: Any, *, throw: bool = False) -> None:
         """Let a program go on with a reply or an error."""

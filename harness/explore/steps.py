@@ -10,12 +10,13 @@ from harness.explore.caller import Caller
 from harness.explore.event import Event
 from harness.explore.redis_steps import catch_up, copy_step, redis_step, script_step
 from harness.explore.session import WORK, Pending, fixed_touch
+from harness.explore.shared_connection import connection_step
 from harness.explore.stage import Stage, broke_off, fail, tell
 from harness.explore.touch import Touch, writes
 from harness.model import ConnectionLost, StatementRefused, StoreFault
 
 CANCELLED = "57014"
-STORE_STEPS = frozenset({"redis", "script", "sql", "commit", "rollback"})
+STORE_STEPS = frozenset({"redis", "script", "shared", "sql", "commit", "rollback"})
 
 
 async def take_step(stage: Stage, caller: Caller, event: Event, *, lost: bool) -> None:
@@ -32,16 +33,16 @@ async def take_step(stage: Stage, caller: Caller, event: Event, *, lost: bool) -
             await redis_step(stage, caller, pending, event, lost=lost)
         case "script":
             await script_step(stage, caller, pending, event, lost=lost)
+        case "shared" | "reconnect":
+            await connection_step(stage, caller, pending, event, lost=lost)
         case "sql" | "commit" | "rollback":
             await _sql(stage, caller, pending, event, lost=lost)
         case "copy":
             await copy_step(stage, caller, pending, event)
         case "catch-up":
             await catch_up(stage, caller, event)
-        case "lock":
-            await _lock(stage, caller, pending, event)
-        case "unlock":
-            await _unlock(stage, caller, pending, event)
+        case "lock" | "unlock":
+            await (_lock if pending.kind == "lock" else _unlock)(stage, caller, pending, event)
         case "ask" | "tell":
             await _ask(stage, caller, pending, event, lost=lost)
         case _:

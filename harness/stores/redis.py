@@ -37,6 +37,8 @@ class RedisConnection(asyncio.Protocol):
 
     database: int = 0
     """Which one it chose."""
+    target: RedisTarget
+    """Where it leads."""
 
     def __init__(self) -> None:
         """Use `open`."""
@@ -62,7 +64,7 @@ class RedisConnection(asyncio.Protocol):
                         cls, target.host, target.port, ssl=_secure(target) if target.tls else None
                     )
                 await greet(connection, target)
-            connection.database = target.database
+            connection.database, connection.target = target.database, target
             whole = True
         except TimeoutError:
             raise ConnectionLost(f"no answer within {_PATIENCE_S:.0f} s") from None

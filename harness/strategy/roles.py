@@ -87,6 +87,7 @@ class ByRole(Strategy):
         self.statements = frozenset().union(*(part.statements for part in each))
         self.one_of = frozenset().union(*(part.one_of for part in each))
         self.repeatable = all(part.repeatable for part in each)
+        self.connects = any(part.connects for part in each)
         self.scope = "flow" if any(part.scope == "flow" for part in each) else "transition"
         owned = {part.title: part for part in each if part.owned}
         if len(owned) > 1:

@@ -69,6 +69,18 @@ class Session(ABC):
         """Send one command that reads to the replica, which may be behind; where the strategy names its lag."""
 
     @abstractmethod
+    async def shared(self, *commands: tuple[str | int | float | bytes, ...]) -> Any:
+        """Send commands together over the one connection of this virtual process, for all its callers; the last reply.
+
+        Nobody else's come in between on that connection: one command, or MULTI to EXEC. A strategy whose callers use
+        more than a connection of their own says so (`connects`).
+        """
+
+    @abstractmethod
+    async def reconnect(self) -> None:
+        """Lose the connection to Redis, and open a new one as clients do; where the strategy `connects`."""
+
+    @abstractmethod
     def script(self, source: str, keys: tuple[str, ...], *args: str | float | bytes) -> Awaitable[Any]:
         """Run a Lua script by its digest (EVALSHA), loading it where the server lost it."""
 

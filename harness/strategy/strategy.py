@@ -50,6 +50,7 @@ class Strategy(ABC):
     key, so that `own` runs one request at a time for each of them.
     `scope`: what is held together, one request, or by `carry` an attempt with its effects.
     `repeatable`: a request that is delivered again is given its first answer, and changes nothing more.
+    `connects`: its callers use other connections to Redis than one of their own that stays open.
     `enforces`: who carries the rule, every caller, or the owner of the state.
     `meets`: at what those who come at once meet. Strategies that meet at the same see each other.
     """
@@ -71,6 +72,7 @@ class Strategy(ABC):
     owned: ClassVar[bool] = False
     per_key: ClassVar[bool] = False
     repeatable: bool = False
+    connects: bool = False
     meets: ClassVar[str] = ""
     tables: tuple[str, ...] = ()
     """The statements that make what a strategy keeps beside the state: a queue's table, say."""

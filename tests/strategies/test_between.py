@@ -56,6 +56,8 @@ def test_an_optimistic_strategy_reads_and_decides_again(world: World, title: str
         "watch:no-multi",
         "watch:ignore-null",
         "watch:two-connections",
+        "watch:no-watch",
+        "watch:reconnect",
         "watch:watch-after-read",
         "watch:retry-stale",
         "pg-read-committed",
