@@ -288,6 +288,10 @@ class Credits(Scenario):
             Invariant("nobody refused for nothing", "as long as there is credit nobody is refused", refused),
         ]
 
+    def disorder(self, evidence: Evidence) -> str:
+        """Credits that are there twice, or nowhere."""
+        return next(miscounted(evidence), "")
+
     def view(self, value: Any, now_ms: int) -> Any:
         """Balance and reservations; a user without a row has a refill to come."""
         return None if value is None else (value["credits"], sorted(value["held"]))
@@ -308,6 +312,19 @@ def too_many_calls(evidence: Evidence) -> Iterator[Breach]:
         if len(calls) > credit:
             says = f"the model was called {len(calls)} times for {credit} credit{'s' * (credit > 1)}"
             yield Breach(says, calls, len(calls) - credit)
+
+
+def miscounted(evidence: Evidence) -> Iterator[str]:
+    """Add up what has been settled, what is still reserved and what is left, and compare it with what there was."""
+    for key in evidence.keys:
+        account = (evidence.rest or {}).get(key) or {**NEW, "credits": REFILL}
+        ended = [one for one in evidence.operations if one.request.operation == "settle" and one.request.key == key]
+        settled, unknown = sum(one.reply == SETTLED for one in ended), sum(one.reply is None for one in ended)
+        held, there = len(account["held"]), granted(evidence)
+        known = settled + held + account["credits"]
+        if known > there or known + unknown < there:
+            parts = f"{settled} settled, {held} reserved, {account['credits']} left"
+            yield f"there {'were' if there > 1 else 'was'} {there} credit{'s' * (there > 1)}, and now: {parts}"
 
 
 def in_debt(evidence: Evidence) -> Iterator[Breach]:

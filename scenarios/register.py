@@ -13,6 +13,7 @@ from typing import Any
 from harness import (
     DONE,
     CommandForm,
+    Evidence,
     NotExpressible,
     Outcome,
     Reply,
@@ -163,10 +164,32 @@ class Register(Scenario):
         """What is left could be read."""
         return Request("read", (key,)), Reply(DONE, {"value": value})
 
+    def disorder(self, evidence: Evidence) -> str:
+        """A value that was swapped more often than it was there."""
+        return next((says for key in evidence.keys for says in swapped_twice(key, evidence)), "")
+
     def burst(self, rng: Random, size: int) -> Sequence[Request]:
         """Two that want to be the first to set the value, then anything; alone, anything."""
         first = [cas(None, number) for number in range(2)] if size > 1 else []
         return [*first, *(anything(rng) for _ in range(size - len(first)))]
+
+
+def swapped_twice(key: str, evidence: Evidence) -> Iterator[str]:
+    """By who is told so; or by one that is told nothing, and whose value nobody else can have left behind."""
+    asked = [one for one in evidence.operations if one.request.key == key]
+    puts = [put(one.request) for one in asked if one.request.operation != "read"]
+    rest = None if evidence.rest is None else encode(evidence.rest.get(key))
+    taken: dict[str, list[str]] = {}
+    for one in asked:
+        if one.request.operation == "cas":
+            new = put(one.request)
+            alone = one.reply is None and new == rest and puts.count(new) == 1
+            if alone or one.reply == SWAPPED:
+                taken.setdefault(encode(one.request.args["old"]), []).append(new or "(none)")
+    initial = encode(evidence.initial.get(key))
+    for old, new in taken.items():
+        if len(new) > puts.count(old) + (old == initial):
+            yield f"{old or '(none)'} was swapped for {' and for '.join(new)}, and could be only once"
 
 
 Asked = Sequence[tuple[Request, Reply | None]]

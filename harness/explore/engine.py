@@ -24,7 +24,7 @@ from harness.explore.persistence import went_on
 from harness.explore.program import Cast, Cell
 from harness.explore.random_walk import RandomWalk
 from harness.explore.replay import Replay
-from harness.explore.saying import broke, held_up, locked_out, waits, what_failed
+from harness.explore.saying import broke, held_up, locked_out, told, waits, what_failed
 from harness.explore.scouting import EACH, OFTEN, Scouting
 from harness.explore.search import Search
 from harness.explore.shrink import shrink
@@ -36,6 +36,7 @@ from harness.model import (
     Attempt,
     Claim,
     Evidence,
+    Operation,
     RaceError,
     Request,
     Step,
@@ -76,6 +77,8 @@ class Schedule:
     """Judges it again, for the fewest requests that no order explains."""
     why: str = ""
     """Who waited for whom in the end."""
+    told: Mapping[tuple[str, str], Operation] = field(default_factory=dict)
+    """Each delivery of a request that came more than once: as `explain` wants it."""
 
     @property
     def sharp(self) -> bool:
@@ -95,7 +98,7 @@ class Schedule:
     def explanation(self) -> Explanation:
         """As data that can be drawn."""
         finding = self.finding if self.explained is None else self.explained()
-        found = explain(self.evidence, self.steps, finding)
+        found = explain(self.evidence, self.steps, finding, self.told)
         return replace(found, says=self.says or found.says, why=self.why or found.why or what_failed(found))
 
 
@@ -397,7 +400,7 @@ class Explorer:
         events = list(machine.events)
         if not says and any(event.choice.kind in FAULTS or event.choice.kind == "crash-late" for event in events):
             says = await self._ask_again(machine, evidence)
-        return Schedule(events, evidence, finding, says, explained=judged, why=why)
+        return Schedule(events, evidence, finding, says, explained=judged, why=why, told=told(cast.operations))
 
     async def _ask_again(self, machine: Machine, before_it: Evidence) -> str:
         """Whether a new request gets its answer after a fault, once every lease has passed in silence."""

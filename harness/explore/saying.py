@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.explore.caller import Caller
+from harness.explore.caller import Caller, Performed
 from harness.explore.faults import CRASHES_LATE, DELIVERED_TWICE
 from harness.judge import NO_ORDER, Explanation, Finding, unanswered
-from harness.model import Evidence
+from harness.model import Evidence, Operation
 from harness.strategy import Scenario, disordered
 
 
@@ -56,3 +56,10 @@ def held_up(callers: Sequence[Caller]) -> str:
             if (end := ends.get(named[holder].condition)) is not None:
                 return f"{caller.name} waits for what {holder} holds, and {holder} {end}."
     return ""
+
+
+def told(performed: Sequence[Performed]) -> dict[tuple[str, str], Operation]:
+    """Each delivery of a request that came more than once, by its id and the marks after its caller's name."""
+    twice = {one.request.id for one in performed if one.caller.endswith("'")}
+    own = [one for one in performed if one.request.id in twice]
+    return {(one.request.id, one.caller[len(one.caller.rstrip("'")) :]): one.operation() for one in own}

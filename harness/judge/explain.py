@@ -66,13 +66,18 @@ class Explanation:
     unordered: tuple[str, ...] = ()
 
 
-def explain(evidence: Evidence, steps: Sequence[Step], finding: Finding) -> Explanation:
+Told = Mapping[tuple[str, str], Operation]
+"""Each delivery of a request that came more than once: by its id, and the marks after its caller's name."""
+NONE_TWICE: Told = {}
+
+
+def explain(evidence: Evidence, steps: Sequence[Step], finding: Finding, told: Told = NONE_TWICE) -> Explanation:
     """Explain a violated burst from its recorded steps; without any, from its operations."""
     if not steps:
         return _explain_operations(evidence, finding)
     ordered = order_steps(attributed(steps), evidence.initial)
     columns = _columns(ordered.steps, evidence.operations)
-    rows = _rows(ordered.steps, columns, evidence.operations, finding)
+    rows = _rows(ordered.steps, columns, evidence.operations, finding, told)
     return Explanation(
         columns=tuple(_firsts(ordered.steps, columns)),
         rows=rows,
@@ -244,18 +249,23 @@ def _firsts(steps: Sequence[Step], columns: Mapping[str, str]) -> list[tuple[str
 
 
 def _rows(
-    steps: Sequence[Step], columns: Mapping[str, str], operations: Sequence[Operation], finding: Finding
+    steps: Sequence[Step], columns: Mapping[str, str], operations: Sequence[Operation], finding: Finding, told: Told
 ) -> tuple[Row, ...]:
-    values = _telling(operations, finding)
-    outcomes = {operation.request.id: _outcome(operation) for operation in operations}
+    deliveries = {(operation.request.id, ""): operation for operation in operations} | dict(told)
+    values = _telling(deliveries, finding)
     # Who is not answered learns so from what befell it.
     answered = {operation.request.id: operation.reply is not None for operation in operations}
-    last: dict[str, int] = {}
+    last: dict[tuple[str, str], int] = {}
     printed = [step for step in steps if step.kind != DECIDE]
     for place, step in enumerate(printed):
-        told = last.get(step.request)
-        if told is None or printed[told].kind != _FAULT or answered.get(step.request, True):
-            last[step.request] = place
+        if told and _serves(step.caller) and _delivery(step) in told:
+            continue  # for which delivery it works nobody sees
+        before = last.get(_delivery(step))
+        # Who was answered learnt nothing more from what befell it afterwards.
+        after = step.kind if answered.get(step.request, True) else printed[before or 0].kind
+        if before is None or after != _FAULT:
+            last[_delivery(step)] = place
+    ends = {place: delivery for delivery, place in last.items()}
     return tuple(
         Row(
             place + 1,
@@ -263,19 +273,24 @@ def _rows(
             command_text(step),
             step.reply,
             _blocked(step, printed),
-            outcomes.get(step.request) if last[step.request] == place else None,
-            values.get(step.request, "") if last[step.request] == place else "",
+            _outcome(deliveries[ends[place]]) if ends.get(place) in deliveries else None,
+            values.get(ends[place], "") if place in ends else "",
         )
         for place, step in enumerate(printed)
     )
 
 
-def _telling(operations: Sequence[Operation], finding: Finding) -> dict[str, str]:
+def _delivery(step: Step) -> tuple[str, str]:
+    """A request, and the marks of its second or third delivery."""
+    return step.request, "" if _serves(step.caller) else step.caller[len(step.caller.rstrip("'")) :]
+
+
+def _telling(deliveries: Told, finding: Finding) -> dict[tuple[str, str], str]:
     """The values of the answers that show what is wrong: that have no order, or name what broke the rule."""
     named = {name for breaches in finding.breaches.values() for breach in breaches for name in breach.operations}
     return {
-        one.request.id: " ".join(f"{name}={value}" for name, value in one.reply.values.items())
-        for one in operations
+        delivery: " ".join(f"{name}={value}" for name, value in one.reply.values.items())
+        for delivery, one in deliveries.items()
         if one.reply is not None
         and (finding.order == "illegal" or {one.request.id, *map(str, one.reply.values.values())} & named)
     }

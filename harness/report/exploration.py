@@ -67,7 +67,7 @@ def extent(document: Document) -> str:
     """How many schedules were run, and how many of them broke."""
     number = plural(document["schedules"], "schedule")
     if document["violated"]:
-        return f"{count(document['violated'])} of {number}"
+        return f"{count(document['violated'])} of {number} broke"
     others = "; the others differ only in the order of independent steps" if document["exhausted"] else ""
     return f"{number} run{others}"
 
@@ -80,7 +80,9 @@ def lines_below(document: Document) -> Iterator[tuple[str, str]]:
             yield "Why", found["why"]
         faults = f", {plural(found['faults'], 'fault')}" if found["faults"] else ""
         turns = f"{count(found['context_switches'])} {'switch' if found['context_switches'] == 1 else 'switches'}"
-        yield "Smallest", f"{turns} between callers{faults}"
+        vain = dict.fromkeys(caller for kind, caller in found["choices"] if kind == "persist")
+        tries = f"; {' and '.join(vain)} {'try' if len(vain) > 1 else 'tries'} in vain" if vain else ""
+        yield "Smallest", f"{turns} between callers{faults}{tries}"
         if found["file"]:
             yield "Replay", f"race replay {shlex.quote(found['file'])}"
     elif document["verdict"] == "bounded":

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from harness.explore import Exhaustive, Options
 from harness.judge import Explanation
+from harness.model import Verdict
+from harness.report.exploration import lines_below
+from harness.results.exploration import smallest_document
 from tests.explore.conftest import Stage
 from tests.explore.test_connections import LOCKED
+from tests.explore.test_in_vain import ANYWAY
 from tests.explore.test_outside import written
 
 pytestmark = pytest.mark.stores
@@ -38,6 +43,37 @@ def test_one_request_that_was_told_yes_and_no(stage: Stage) -> None:
     """Is not one that was refused for no reason."""
     found = smallest(stage, "rate-limit", "actor", Options(faults=("duplicate",)))
     assert found.says == "one request, delivered twice, was told limited and admitted left 0"
+
+
+def test_each_delivery_shows_what_it_was_told(stage: Stage) -> None:
+    """The second one not what the first was told, nor the other way round."""
+    found = smallest(stage, "counter", "atomic", Options(faults=("duplicate",)))
+    assert [(row.letter, row.outcome, row.values) for row in found.rows if row.outcome] == [
+        ("A", "added", "value=1"), ("A'", "added", "value=2"),
+    ]  # fmt: skip
+    found = smallest(stage, "double-submit", "actor", Options(faults=("duplicate",)))
+    assert [(row.letter, row.outcome) for row in found.rows if row.command.startswith("ASK owner finish")] == [
+        ("A", "finished"), ("A'", "lost"),
+    ]  # fmt: skip
+
+
+def test_a_crash_is_no_answer(stage: Stage) -> None:
+    """Of one that had been answered before."""
+    found = smallest(stage, "idempotency-key", "naive", Options(faults=("crash",)))
+    assert [row.outcome for row in found.rows if row.command == "(crashes)"] == [None]
+    assert "go" in {row.outcome for row in found.rows}
+
+
+def test_who_tries_in_vain_is_named(stage: Stage, tmp_path: Path) -> None:
+    """No fault, and no mere switch either."""
+    options = Options()
+    found, schedule = stage.explore("counter", written(tmp_path, ANYWAY), Exhaustive, options, shrink=True)
+    assert found.verdict is Verdict.VIOLATED
+    drawn = smallest_document(schedule, None)
+    assert drawn is not None
+    document = {"counterexample": drawn, "verdict": "violated", "overruns": 0, "errors": {}}
+    below = dict(islice(lines_below(document), 1))
+    assert below["Smallest"].endswith(" between callers; B tries in vain")
 
 
 def test_what_is_waited_for_is_shown(stage: Stage, tmp_path: Path) -> None:

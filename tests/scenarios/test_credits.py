@@ -97,3 +97,21 @@ def test_nobody_is_refused_for_nothing(decisions: tuple[str | None, ...], amount
     """Unless nobody knows what became of a reservation."""
     operations = [told(attempt, "reserve", decision) for attempt, decision in zip("abc", decisions, strict=False)]
     assert amounts == [breach.amount for breach in breaches("nobody refused for nothing", *operations)]
+
+
+@pytest.mark.parametrize(
+    ("decisions", "rest", "says"),
+    [
+        (("settled",), account(0), ""),
+        (("settled",), account(0, "b"), "1 settled, 1 reserved, 0 left"),
+        (("settled",), account(1), "1 settled, 0 reserved, 1 left"),
+        (("unknown",), account(0), "0 settled, 0 reserved, 0 left"),
+        ((None,), account(0), ""),  # it may have been settled
+        ((), None, ""),
+    ],
+)
+def test_what_became_of_the_credits(decisions: tuple[str | None, ...], rest: Any, says: str) -> None:
+    """What no order explains is a credit that is there twice, or nowhere."""
+    operations = [told(attempt, "settle", decision) for attempt, decision in zip("abc", decisions, strict=False)]
+    found = SCENARIO.disorder(Evidence("burst", (KEY,), operations, [], rest={KEY: rest}))
+    assert found == (f"there was 1 credit, and now: {says}" if says else "")

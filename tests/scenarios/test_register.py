@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from harness import Reply, Request
+from harness import Evidence, Reply, Request
+from harness.model import Operation, Status
 from harness.strategy.loader import find_scenario
 
 KEY = "register:1"
@@ -40,6 +41,29 @@ def test_two_of_a_burst_exclude_each_other() -> None:
     state = {"register": None}
     state.update(SCENARIO.rule(state, first, 0).changes)
     assert SCENARIO.rule(state, second, 0).reply == Reply("done", {"swapped": False})
+
+
+def swap(old: Any, new: Any, swapped: bool | None) -> Operation:
+    """A cas, and whether it was told to have swapped; None where it was told nothing."""
+    reply = None if swapped is None else Reply("done", {"swapped": swapped})
+    status = Status.UNKNOWN if swapped is None else Status.OK
+    return Operation(Request("cas", (KEY,), {"old": old, "new": new}, id=f"r{new}"), "A", 1, 2, status, reply, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("operations", "rest", "says"),
+    [
+        ([swap(None, 0, True), swap(None, 1, True)], 1, "(none) was swapped for 0 and for 1"),
+        ([swap(None, 0, True), swap(None, 1, None)], 1, "(none) was swapped for 0 and for 1"),
+        ([swap(None, 0, True), swap(None, 1, None)], 0, ""),
+        ([swap(None, 0, True), swap(None, 1, False)], 1, ""),  # whoever was told no has not swapped it
+        ([swap(None, 0, True), swap(0, None, True), swap(None, 1, True)], 1, ""),  # it was there twice
+    ],
+)
+def test_a_value_is_swapped_once(operations: list[Operation], rest: int, says: str) -> None:
+    """As often as it was put there, in the words of a compare-and-set."""
+    found = SCENARIO.disorder(Evidence("burst", (KEY,), operations, [], rest={KEY: rest}, initial={KEY: None}))
+    assert found == (f"{says}, and could be only once" if says else "")
 
 
 def test_alone_anything_is_asked() -> None:
