@@ -16,8 +16,9 @@ from harness.explore.event import Choice, Event, differs
 from harness.explore.exhaustive import Exhaustive
 from harness.explore.in_vain import InVain, Vain
 from harness.explore.machine import Machine
+from harness.explore.memories import Memories
 from harness.explore.options import FAULTS, Options
-from harness.explore.outside import WATCHED, kept, may_take, memories
+from harness.explore.outside import WATCHED, kept, may_take
 from harness.explore.passing import pass_time
 from harness.explore.pct import Pct
 from harness.explore.persistence import went_on
@@ -164,6 +165,7 @@ class Explorer:
         self._differing = 0
         self.abandoned: list[Event] = []
         self._watched = WATCHED
+        self._memories = Memories()
         self._doubtful = may_take(self._held())
         self._strays = False
         self.vain = Vain()
@@ -193,7 +195,7 @@ class Explorer:
         first: Schedule | None = None
         found: Schedule | None = None
         since, more, complete = 0, True, True
-        remembered: dict[str, str] = {}
+        remembered: Mapping[str, str] = {}
         try:
             while more and not so_far.stopped and not (first is not None and self._enough(first, so_far, since)):
                 counted = not search.persists
@@ -279,9 +281,9 @@ class Explorer:
         held = [value for value in vars(self.bound.strategy).values() if isinstance(value, Strategy)]
         return [self.bound.strategy, self.bound.scenario, *held]
 
-    def _remembered(self) -> dict[str, str]:
+    def _remembered(self) -> Mapping[str, str]:
         """What strategy and scenario hold in this process, and so keep from one schedule to the next."""
-        return memories(self._held())
+        return self._memories.texts(self._held())
 
     async def _difference(self, schedule: Schedule) -> str:
         replay = Replay(schedule.choices)

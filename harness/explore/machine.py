@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from harness.explore.blocking import foreseen
@@ -71,7 +71,7 @@ class Machine:
         self.idle_ms = 0
         self.outside: set[str] | None = None
         """What programs take from outside their sessions, where they are watched."""
-        self.held: Callable[[], dict[str, str]] | None = None
+        self.held: Callable[[], Mapping[str, str]] | None = None
         """What they keep outside of it, where it is looked whether they change that."""
 
     @property
@@ -191,7 +191,7 @@ class Machine:
     def _advance(self, caller: Caller, event: Event, value: Any, *, throw: bool = False) -> None:
         caller.now_ms = self.now_ms
         under_way, known = [caller.current] if caller.current is not None else [], len(self.cast.operations)
-        held = self.held() if self.held is not None else {}
+        held: Mapping[str, str] = self.held() if self.held is not None else {}
         try:
             with watching(self.outside) if self.outside is not None else contextlib.nullcontext():
                 caller.pending = caller.program.throw(value) if throw else caller.program.send(value)

@@ -119,40 +119,17 @@ def _codes(value: Any) -> Iterator[CodeType]:
         waiting += [inner for inner in code.co_consts if isinstance(inner, CodeType)]
 
 
-_NO_REPR: object = object.__repr__
-_PLAIN = (int, float, str, bytes, bool, type(None), list, dict, set, tuple, frozenset)
-
-
-def memories(things: Iterable[Any]) -> dict[str, str]:
-    """What these objects, their classes and the modules of those hold, each as a text that can be compared."""
-    found: dict[str, str] = {}
-    for thing in things:
-        kind = type(thing)
-        module = sys.modules.get(kind.__module__)
-        places: list[tuple[str, dict[str, Any]]] = [(kind.__name__, dict(vars(thing)))]
-        places += [(one.__name__, dict(vars(one))) for one in kind.__mro__ if one.__module__ == kind.__module__]
-        if module is not None and not kind.__module__.startswith("harness."):
-            places.append((Path(module.__file__ or "").name, dict(vars(module))))
-        for where, values in places:
-            found.update(
-                {f"{name} of {where}": repr(value) for name, value in values.items() if _may_change(name, value)}
-            )
-    return found
-
-
 def kept(before: Mapping[str, str], after: Mapping[str, str]) -> set[str]:
     """What of them is another after many schedules, as it is said."""
-    changed = sorted(name for name in after if before.get(name) != after[name])
+    changed = _changed(before, after)
     return {f"{changed[0]} is kept from one schedule to the next"} if changed else set()
 
 
 def shared(before: Mapping[str, str], after: Mapping[str, str]) -> set[str]:
     """What a program has changed of them, as it is said: here all callers see it, in life those of its process."""
-    changed = sorted(name for name in after if before.get(name) != after[name])
+    changed = _changed(before, after)
     return {f"{changed[0]} is changed by a program, and other processes do not see that"} if changed else set()
 
 
-def _may_change(name: str, value: Any) -> bool:
-    if name.startswith("__") or isinstance(value, type | ModuleType | Callable):
-        return False
-    return isinstance(value, _PLAIN) or getattr(type(value), "__repr__", None) is not _NO_REPR
+def _changed(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    return sorted(name for name in after if before.get(name) != after[name]) if before is not after else []
