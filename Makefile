@@ -24,6 +24,9 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 # Compiled code is kept, whatever the environment says: tests start race some hundred times, and pytest compiles them all.
 unexport PYTHONDONTWRITEBYTECODE
 
+# Each makes sure that its requests meet, and waits for others where it must: one may leave a core to its neighbour.
+LOADED := $(BIN)/python -m pytest -q -n 2 --dist worksteal
+
 .PHONY: demo test check matrix bench results lock clean
 .DELETE_ON_ERROR:
 
@@ -33,13 +36,15 @@ demo: $(DEMO)
 
 test: $(TOOLS)
 	$(BIN)/python -m pytest -q -n 3 --dist loadgroup -m "not load and not long"
-	@echo "and alone on the machine, one at a time, the tests that make loads"
-	$(BIN)/python -m pytest -q -m "load and not long"
+	@echo "and then the tests that make loads, two at a time"
+	$(LOADED) -m "load and not long"
 
-check: test
-	@echo "what takes long: stores that restart, clocks that are set back, workers that are killed, a browser"
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "long and not load"
-	$(BIN)/python -m pytest -q -m "long and load"
+# The same two parts, each with what takes long: stores that restart, clocks that are set back, workers that are killed,
+# a browser. In two more parts it would be collected twice more.
+check: $(TOOLS)
+	$(BIN)/python -m pytest -q -n 3 --dist loadgroup -m "not load"
+	@echo "and then the tests that make loads, two at a time"
+	$(LOADED) -m "load"
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -48,7 +53,7 @@ check: test
 	if [ -n "$$stores" ]; then \
 		echo "once more, what differs by server, on the servers of this machine"; \
 		env $$stores $(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "stores and not load and not long" && \
-		env $$stores $(BIN)/python -m pytest -q -m "stores and load and not long"; \
+		env $$stores $(LOADED) -m "stores and load and not long"; \
 	else \
 		echo "no Redis and PostgreSQL on 127.0.0.1: the tests with a store ran on embedded ones only"; \
 	fi

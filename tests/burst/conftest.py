@@ -28,11 +28,6 @@ MOST = 400
 """Bursts after which a load that has shown nothing will not show anything."""
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Name the marker of tests that make load."""
-    config.addinivalue_line("markers", "load: makes load on every core, so that no two of them may run at once")
-
-
 class Loads:
     """Stores, fleet and bench of one number of processes."""
 

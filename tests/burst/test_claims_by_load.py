@@ -1,7 +1,8 @@
 """Every claim, put to the test: what holds is held under load, and what breaks is caught.
 
 Both ways: a harness that says `held` of a mutant is useless, and so is one that cries wolf
-about what is tricky but safe.
+about what is tricky but safe. Verdicts only, no times: other tests may run meanwhile, since bursts that were pulled
+apart are followed by more.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 
-pytestmark = [pytest.mark.load, pytest.mark.xdist_group("load")]
+pytestmark = pytest.mark.xdist_group("claims by load")  # one fleet for all of them
 
 LOADED = ("double-submit", "counter")
 """What is loaded under every strategy: of the others every order of two requests is run, which costs less."""
@@ -116,6 +117,7 @@ def test_the_in_process_lock_holds_within_one_process(alone: Loads, scenario: st
     assert found.verdict is Verdict.HELD, told(found)
 
 
+@pytest.mark.load
 @pytest.mark.long
 def test_inserts_that_deadlock_in_an_exclusion_constraint(race: Callable[..., Ended]) -> None:
     """Each puts its row into the index and waits for the others: whoever does not try again is shown 40P01.
