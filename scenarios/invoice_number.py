@@ -194,6 +194,8 @@ class InvoiceNumber(Scenario):
         "pg-unique:ignore-count": Claim("not-applicable", "no statement of this rule decides by its row count"),
     }
 
+    refused_again = ("pg-procedure", "pg-procedure:revoked", "pg-unique")
+
     def rule(self, state: State, request: Request, now_ms: int) -> Outcome:
         """The next number, unless there is nothing to pay."""
         if request.args["amount"] <= 0:

@@ -92,14 +92,19 @@ class Tries:
     asked: list[tuple[str, ...]] = field(default_factory=list)
     in_vain: bool = False
     went_on: bool = False
+    in_turn: list[tuple[str, ...]] = field(default_factory=list)
+    """What a flow has asked for since it last waited for its turn."""
+    begun: bool = False
+    """Whether such a flow was let try once more, which was another try than the one before."""
 
     def ask(self, words: tuple[Any, ...]) -> None:
         """Its next step."""
         self.asked.append(same_words(words))
+        self.in_turn.append(self.asked[-1])
 
 
-_ANEW = re.compile(r"[0-9a-f]{32}|[0-9]{10,}")
-"""What is another one at every try: a token, an instant."""
+_ANEW = re.compile(r"[0-9a-f]{12,}|[0-9]{10,}|\ba[0-9]+\.[0-9]+\b")
+"""What is another one at every try: a token, an instant, a request of an attempt."""
 
 
 def same_words(words: tuple[Any, ...]) -> tuple[str, ...]:

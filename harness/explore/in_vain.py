@@ -42,7 +42,7 @@ class InVain:
         """`vain` is kept up to date by who runs the schedules."""
         self._first = self._now = search
         self._vain = vain
-        self._probes: list[Search] | None = None
+        self._probed: set[object] = set()
         self._all = False
 
     @property
@@ -75,14 +75,14 @@ class InVain:
             return True
         if not self._first.exhausted or self._vain.broken or self._all or self._now.diverged:
             return False
-        if self._probes is None:
-            self._probes = [Replay(choices, lenient=True) for choices in self._vain.loops.values()]
         if self._vain.went_on:
             self._all, self._now = True, _Impatient()
             return True
-        if not self._probes:
+        loop = next((one for one in self._vain.loops if one not in self._probed), None)  # those met in vain, too
+        if loop is None:
             return False
-        self._now = self._probes.pop(0)
+        self._probed.add(loop)
+        self._now = Replay(self._vain.loops[loop], lenient=True)
         return True
 
     def again(self) -> None:

@@ -15,7 +15,7 @@ from harness.explore.faults import DELIVERED_TWICE, crash, possible, start_again
 from harness.explore.leases import Leases
 from harness.explore.outside import shared, watching
 from harness.explore.passing import TIME_MOVES, later, let_time_pass, pause, sleep_on, touched
-from harness.explore.persistence import PERSIST, can_persist, may_persist, persist
+from harness.explore.persistence import PERSIST, can_persist, loop_of, may_persist, persist
 from harness.explore.program import REPLICA, Cast
 from harness.explore.redis_steps import finish_redis, redis_step
 from harness.explore.search import Search
@@ -273,14 +273,13 @@ class Machine:
         caller.tries.loops += pending.name == "first"
         if pending.name not in {"first", CARRIED} and not caller.disturbed:
             caller.condition, caller.patience_ms = "parked", pending.ms
-            loop = pending.words, caller.tries.loops
-            if loop not in self.loops and can_persist(caller):
+            if can_persist(caller) and (loop := loop_of(caller)) not in self.loops:
                 self.loops[loop] = sum(one.choice.kind != "time" for one in self.events), caller.name
             return
         caller.tries.asked = []
         caller.tried, caller.disturbed, caller.tries_since = NOWHERE, False, len(self.events)
         if pending.name == "others":
-            caller.looked_at = len(self.events)
+            caller.looked_at, caller.tries.in_turn = len(self.events), []
         self._advance(caller, event, value=True)
 
     async def _beside(self, caller: Caller, event: Event, *, begins: bool) -> None:

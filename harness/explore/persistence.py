@@ -25,6 +25,8 @@ PERSIST = "persist"
 _MOST_TRIES = 120
 _MOST_POLLS = 8
 """Of who never gives up."""
+_MOST_SERVING = 50
+_UNTRIED = "a flow that waits for its turn, and asks otherwise each time or has to be served, is not tried in vain"
 _TRY_MS = 8
 """A try and the pause after it."""
 
@@ -38,13 +40,26 @@ def may_persist(machine: Machine) -> list[Caller]:
 def can_persist(caller: Caller) -> bool:
     """Whether somebody who waits between two tries does so in a loop of its program's, and may lose its patience."""
     its_own = caller.pending is not None and bool(caller.pending.words)
-    return its_own and not (caller.serves or caller.owner or caller.turn)
+    return (its_own or caller.turn) and not (caller.serves or caller.owner)
+
+
+def loop_of(caller: Caller) -> object:
+    """The loop in which somebody waits between two tries: whose, where, or what a flow asks for in it."""
+    assert caller.pending is not None
+    if not caller.turn:
+        return caller.name, caller.pending.words, caller.tries.loops
+    return caller.name, tuple(caller.plain(" ".join(words)) for words in caller.tries.in_turn)
 
 
 async def persist(machine: Machine, caller: Caller, event: Event) -> None:
-    """Try after try, for as long as each does what the last one did."""
-    caller.tries.in_vain, last, tries, more = True, caller.tries.asked, 0, True
-    most = _MOST_POLLS if caller.patience_ms == math.inf else _MOST_TRIES
+    """Try after try, for as long as each does what the last one did.
+
+    Of a flow that waits for its turn the first try may be another one than those that follow: then it is begun, and
+    may be tried in vain once it waits again.
+    """
+    turn, tries, more = caller.turn, 0, True
+    last = caller.tries.in_turn if turn else caller.tries.asked
+    most = _MOST_POLLS if turn or caller.patience_ms == math.inf else _MOST_TRIES
     soonest = await soonest_ms(machine)  # what is tried in vain changes nothing, and until then nothing else does
     until_ms = math.inf if soonest is None else machine.now_ms + soonest
     event.add(EVERYTHING)
@@ -56,20 +71,48 @@ async def persist(machine: Machine, caller: Caller, event: Event) -> None:
         more = await _same_again(machine, caller, event, last)
         if more:
             del event.steps[shown:]
-    caller.tries.went_on = not more
+    if turn:
+        if not more and tries == 1 and caller.condition == "ready" and not caller.tries.begun:
+            caller.tries.begun = True
+            return
+        if not more and (tries == 1 or caller.condition in {"waiting", "blocked"}):
+            machine.caps.add(_UNTRIED)
+        if more and _outwaits(machine, caller, soonest):
+            more = False
+            machine.now_ms += int(caller.patience_ms)
+            await machine.resume(caller, event, value=False)
+    caller.tries.in_vain, caller.tries.went_on = True, not more
     if tries > 1:
         event.show(caller, "effect", (f"(tries {tries - 1:,} times more, in vain)",))
 
 
+def _outwaits(machine: Machine, caller: Caller, soonest: int | None) -> bool:
+    """Whether a flow has lost its patience before anything ends by itself: a key, a lease that is kept in a row."""
+    leases_ms = machine.cast.cell.scenario.leases_ms
+    return (soonest is None or soonest > caller.patience_ms) and not 0 < leases_ms <= caller.patience_ms
+
+
 async def _same_again(machine: Machine, caller: Caller, event: Event, last: Sequence[tuple[str, ...]]) -> bool:
     """Whether another try does what the last one did; up to where it does something else."""
-    caller.tries.asked = []
+    caller.tries.asked, caller.tries.in_turn = [], []
     await machine.resume(caller, event, value=True)
     for words in last:
+        await _served(machine, caller, event)
         if caller.condition != "ready" or caller.pending is None or same_words(caller.pending.words) != words:
             return False
         await take_step(machine, caller, event, lost=False)
+    await _served(machine, caller, event)
     return caller.condition == "parked"
+
+
+async def _served(machine: Machine, caller: Caller, event: Event) -> None:
+    """Let owners go on until they have answered: who asks in vain is answered each time."""
+    for _ in range(_MOST_SERVING):
+        ready = (one for one in machine.callers if one.name in machine.cast.owners and one.condition == "ready")
+        owner = next((one for one in ready if one.pending is not None), None)
+        if caller.condition != "waiting" or owner is None:
+            return
+        await take_step(machine, owner, event, lost=False)
 
 
 def went_on(machine: Machine) -> bool:

@@ -158,7 +158,8 @@ class Cast:
     def decided(self, caller: str, since_ns: int) -> bool:
         """Whether it was given an answer since then that decides something."""
         mine = (one for one in self.operations if one.caller == caller and (one.returned_ns or 0) > since_ns)
-        return any(one.reply is not None and one.reply != ABORTED for one in mine)
+        final = self.cell.scenario.final
+        return any(one.reply is not None and one.reply != ABORTED and final(one.reply) for one in mine)
 
     def asked_by(self, caller: Caller) -> set[str]:
         """The requests that it has begun."""

@@ -84,6 +84,8 @@ def test_a_late_write_of_a_dead_owner(stage: Stage) -> None:
         ("rate-limit", "actors", "token-bucket", Options(size=4, faults=("crash",))),
         # Whoever asks again is refused by his own row, unless it has been cancelled.
         ("booking", "pg-exclusion", "", Options(size=3, seed=26, faults=("duplicate",))),
+        # Whose lock is past its end steals it beside another one: two thieves, and one whose it was.
+        ("counter", "redis-lock:steal", "", Options(size=3, faults=("lost-reply",))),
     ],
     ids=str,
 )
@@ -101,3 +103,29 @@ def test_an_answer_in_a_queue_outlasts_every_pause(stage: Stage) -> None:
     """Whoever comes back late, after a window of two minutes, finds it."""
     found, _ = stage.explore("rate-limit", "queue", Exhaustive, Options(size=1, faults=("pause",)))
     assert found.verdict is Verdict.PROVED, found.reason
+
+
+def test_two_who_steal_the_lock_of_a_dead_one(stage: Stage) -> None:
+    """Found by drawing: in order, one of three that dies comes late."""
+    options = Options(size=3, faults=("crash",), search="random", budget_s=60)
+    found, _ = stage.explore("counter", "redis-lock:steal", lambda: searching(options), options)
+    assert found.verdict is Verdict.VIOLATED, found.reason
+
+
+def test_a_write_that_arrives_late_is_seen_where_others_did_something_else(stage: Stage) -> None:
+    """It lifts a freeze. Where all take the same, as beside a bypass, it writes what is there already."""
+    options = Options(faults=("crash",), budget_s=30)
+    found, _ = stage.explore("six-writers", "actor", Exhaustive, options, rule="method")
+    assert found.first is not None
+    assert found.first.says == "an account that was frozen is not frozen any more"
+    found, _ = stage.explore("six-writers", "actor", Exhaustive, options, rule="bypass")
+    assert found.verdict is Verdict.PROVED
+
+
+@pytest.mark.parametrize("strategy", ["pg-procedure", "pg-unique"])
+def test_a_second_delivery_whose_row_is_there(stage: Stage, strategy: str) -> None:
+    """An invoice has the name of its request: the store refuses another one of that name, and no number is drawn."""
+    options = Options(faults=("duplicate",), budget_s=60)
+    found, _ = stage.explore("invoice-number", strategy, Exhaustive, options)
+    assert (found.verdict, found.exhausted) == (Verdict.BOUNDED, True), found.reason
+    assert not breaks(stage.explorer("invoice-number", strategy, options).bound.claim, options.faults)
