@@ -93,7 +93,7 @@ class Busy(Actor):
         return await super().own(session, request, rule)
 """
 
-SEEDS = range(5, 10)
+SEEDS = range(5, 17)
 LOAD = Load(bursts=24, size=4, connections=4)
 
 

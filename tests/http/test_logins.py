@@ -90,13 +90,17 @@ BURSTS = 40
 @pytest.mark.parametrize(("how", "verdict", "code"), [("exact", "held", 0), ("read-write", "violated", 1)])
 def test_a_login_that_runs_out(race: Callable[..., Any], tmp_path: Path, how: str, verdict: str, code: int) -> None:
     """Good for 27 or 35 requests, and only the last one granted: the run goes on, and only whole bursts are judged."""
-    port = free_port()
     (tmp_path / "few.py").write_text(FEW_USES)
-    Path("few.toml").write_text(TARGET.format(port=port, how=how))
-    with listening([sys.executable, "few.py", str(port), "1000", "35"], port, tmp_path):
-        ended = race("run", "counter", "--target", "few.toml", "--bursts", str(BURSTS), "--quiet", "--json",
-                     "--history", "h.jsonl")  # fmt: skip
-    assert ended.stdout, ended.stderr
+    for _ in range(3):  # on a busy machine somebody may get no answer in time: then it says so, and nothing else
+        port = free_port()
+        Path("few.toml").write_text(TARGET.format(port=port, how=how))
+        Path("h.jsonl").unlink(missing_ok=True)
+        with listening([sys.executable, "few.py", str(port), "1000", "35"], port, tmp_path):
+            ended = race("run", "counter", "--target", "few.toml", "--bursts", str(BURSTS), "--quiet", "--json",
+                         "--history", "h.jsonl")  # fmt: skip
+        assert ended.stdout, ended.stderr
+        if ended.code != 3:
+            break
     found = json.loads(ended.stdout)
     validate(found, json.loads(schema_text("result")))
     assert (found["verdict"], ended.code) == (verdict, code), found["reason"]
