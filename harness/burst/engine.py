@@ -31,7 +31,8 @@ from harness.strategy.loader import strategies as bundled
 
 _LEAST = 2
 """So many processes and requests at least: fewer share nothing."""
-_ROUNDS = 2
+ROUNDS = 2
+"""So many turns has each of a comparison, so that drift hits all alike."""
 _BURST_SHARE = 0.45
 _OVERHEAD_S = 4.0
 _MOST_KEPT = 0.4
@@ -118,12 +119,14 @@ async def compare(
     then: Callable[[Bound, Stores], Awaitable[bool]] | None = None,
     then_s: float = 0.0,
     strict: bool = False,
+    rounds: int = ROUNDS,
 ) -> Comparison:
     """One scenario under many strategies, in turns, more than once. `names` as for `named`.
 
     `then` is called for each at the end of a whole comparison, while the stores are still there, and says whether
     it was whole, too; for each of them `then_s` of the budget are kept. Where the budget is `strict`, whoever has not
-    had a turn when it runs out has none, which the comparison says; else every one has all of its turns.
+    had a turn when it runs out has none, which the comparison says; else every one has all of its turns: `rounds`,
+    each of them as long, however many there are.
     """
     started, started_at = time.monotonic(), now()
     titles = [*named(names), *whole_flows(scenario, rules, names)]
@@ -139,7 +142,7 @@ async def compare(
         stores, fleet = await ready(stack, stores_options, applicable, load)
         infos = stores.infos
         bench = Bench(stores, fleet, progress)
-        slice_s = max(0.2, (budget_s - _OVERHEAD_S) / len(applicable) - then_s) / _ROUNDS
+        slice_s = max(0.2, (budget_s - _OVERHEAD_S) / len(applicable) - then_s) / ROUNDS
         least_s = min(_LEAST_S * len(applicable), _MOST_LEAST_S)
         until = max(started + budget_s, time.monotonic() + least_s) if strict else math.inf
         limit = Limit(budget_s, until)
@@ -149,7 +152,7 @@ async def compare(
             load, mode="sustained", duration_s=slice_s * (1 - _BURST_SHARE) * 0.6, work_us=0
         )
         tallies = [(Tally(bound, control_of(bound, load)), Tally(bound, None)) for bound in applicable]
-        await _in_turns(bench, tallies, burst_load, sustained_load, slice_s, progress, limit.less(kept_s))
+        await _in_turns(bench, tallies, burst_load, sustained_load, slice_s, progress, limit.less(kept_s), rounds)
         others = bench.others()
         lost = await stores.lost()
         whole = not bench.interrupted
@@ -205,9 +208,10 @@ async def _in_turns(
     slice_s: float,
     progress: Callable[[Progress], None],
     limit: Limit,
+    rounds: int,
 ) -> None:
-    """Each for a moment, one after the other, and all of it more than once, up to the limit."""
-    for number in range(_ROUNDS):
+    """Each for a moment, one after the other, and all of it so many times, up to the limit."""
+    for number in range(rounds):
         for place, (bursts, sustained) in enumerate(tallies):
             if bench.interrupted:
                 return
@@ -220,9 +224,9 @@ async def _in_turns(
                     limit.left_out["loaded once instead of twice"] += 1
                 continue
             done = number * len(tallies) + place
-            progress(Progress(bursts.bound.strategy.title, done, len(tallies) * _ROUNDS, "turns"))
+            progress(Progress(bursts.bound.strategy.title, done, len(tallies) * rounds, "turns"))
             until = time.monotonic() + slice_s * _BURST_SHARE
-            await bench.bursts(bursts, burst_load, burst_load.bursts // _ROUNDS, until)
+            await bench.bursts(bursts, burst_load, burst_load.bursts // rounds, until)
             if not bench.interrupted:
                 await bench.sustained(sustained, sustained_load)
         if number == 0:  # most leases have run out in silence by now: hardly any has to be waited for

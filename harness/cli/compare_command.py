@@ -10,7 +10,7 @@ import click
 
 from harness.cli import completion
 from harness.cli import output as out
-from harness.cli.failure import INCONCLUSIVE
+from harness.cli.failure import INTERRUPTED
 from harness.cli.options import (
     SUSTAINED_CONNECTIONS,
     WORK_US,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from harness.results import Document
     from harness.stores import Stores
 
-BUDGET_S, ALL_BUDGET_S = 40.0, 300.0
+BUDGET_S, ALL_BUDGET_S = 40.0, 600.0
 EXPLORE_S = 3.0
 """Seconds in which every order of two requests is looked at, for each strategy; most need a fraction."""
 KEPT_S = 0.5
@@ -74,8 +74,7 @@ KEPT_S = 0.5
     "budget_s",
     type=AtLeast(1, float),
     metavar="S",
-    help=f"Seconds for all of it; --all gives each cell a moment, whatever it says."
-    f"  [{BUDGET_S:g}; with --all {ALL_BUDGET_S:g}]",
+    help=f"Seconds for all of it; what there was no time for is named.  [{BUDGET_S:g}; with --all {ALL_BUDGET_S:g}]",
 )
 @store_options
 @output_options
@@ -172,15 +171,25 @@ def _matrix(context: click.Context, options: dict[str, Any], output: Output, loa
     out.check(output, *tables.values())
     budget_s = ALL_BUDGET_S if options["budget_s"] is None else options["budget_s"]
     with shown("everything", quiet=output.quiet) as progress:
-        made = Matrix(strategies, load, budget_s, stores_of(options), command_line(context, load.seed), progress)
+        made = Matrix(
+            strategies, load, budget_s, stores_of(options), command_line(context, load.seed), progress,
+            strict=options["budget_s"] is not None, says=_silent if output.quiet else _says,
+        )  # fmt: skip
         document = made.run()
-    lost = not document["complete"] and document["reason"] != "interrupted"
-    code = INCONCLUSIVE if lost else out.comparison_code(document, output)
+    code = INTERRUPTED if document["reason"] == "interrupted" else out.comparison_code(document, output)
     out.deliver(document, output, matrix_screen(document, code, out.paint()))
     if document["complete"]:
         write_file(tables["json"], matrix_text(document))
         write_file(tables["md"], matrix_markdown(document))
     return code
+
+
+def _says(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _silent(_text: str) -> None:
+    pass
 
 
 def rules_of(scenario: str, text: str) -> list[str]:

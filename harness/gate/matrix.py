@@ -14,6 +14,7 @@ from harness.burst.cells import Bound
 from harness.burst.engine import named
 from harness.explore import explore_briefly, wrong_in_order
 from harness.gate.check import lasting
+from harness.gate.pace import Pace, Share
 from harness.model import RaceError
 from harness.results.build import comparison_document, load_document
 from harness.results.environment import environment
@@ -29,15 +30,21 @@ EXPLORE_S = 1.0
 """Seconds in which every order of two requests is looked at, for each cell; most need a twentieth of it."""
 _KEPT_S = 0.12
 """Seconds of a cell's budget kept for that, as most need."""
-_LEAST_S = 0.3
-"""Seconds for a cell, whatever the budget: with fewer no control would break often enough."""
-_START_S, _COMPARE_S = 1.5, 4.0
-"""Seconds until a scenario's load begins, and those that `compare` takes off its budget for starting servers."""
+_COMPARE_S = 4.0
+"""Seconds that `compare` takes off its budget for starting servers."""
+
+
+def _nothing(_text: str) -> None:
+    pass
 
 
 @dataclass(slots=True)
 class Matrix:
-    """One matrix to be made: of these strategies, as for `compare`, in about `budget_s` seconds."""
+    """One matrix to be made: of these strategies, as for `compare`, in about `budget_s` seconds.
+
+    `strict`: where they are too few, cells have one turn instead of two, and scenarios that would not be done in time
+    are left out, which the document says. A cell never has less than a turn: nothing would be shown by it.
+    """
 
     names: Sequence[str]
     load: Load
@@ -45,6 +52,9 @@ class Matrix:
     stores: StoresOptions
     reproduce: str
     told: Callable[[Progress], None]
+    strict: bool = False
+    says: Callable[[str], None] = _nothing
+    """Is told at the start how long it will take."""
 
     def run(self) -> Document:
         """Scenario after scenario; its `race.matrix/1` document. What was measured before an interrupt is in it."""
@@ -59,19 +69,23 @@ class Matrix:
         left = [cell for cell in cells if cell.claim.kind != "not-applicable"]
         done: list[Document] = []
         complete, reason = True, ""
+        pace = Pace(self.budget_s, started, len(left), strict=self.strict)
+        self.says(pace.estimate())
         with lasting(self.stores) as stores:
             try:
                 names = list(dict.fromkeys(cell.scenario for cell in left))
                 for number, scenario in enumerate(names):
                     mine = [cell for cell in left if cell.scenario == scenario]
                     before = sum(cell.scenario in names[:number] for cell in left)
-                    # What a scenario takes beyond its share (it waits for leases, say) the others have less.
-                    spare_s = self.budget_s - (time.monotonic() - started) - _START_S * (len(names) - number)
-                    each_s = max(_LEAST_S, spare_s / (len(left) - before))
-                    done.append(self._compared(scenario, mine, each_s, stores, self._telling(before, mine, len(left))))
-                    complete = done[-1]["complete"]
-                    if not complete:
-                        reason = "interrupted"
+                    share = pace.share(len(mine), len(left) - before, len(names) - number)
+                    if share is None:
+                        complete, reason = False, pace.ran_out()
+                        continue
+                    telling = self._telling(before, mine, len(left))
+                    with pace.measuring(share, len(mine)):
+                        done.append(self._compared(scenario, mine, share, stores, telling))
+                    if not done[-1]["complete"]:
+                        complete, reason = False, "interrupted"
                         break
             except KeyboardInterrupt:
                 complete, reason = False, "interrupted"
@@ -109,7 +123,7 @@ class Matrix:
         self,
         scenario: str,
         cells: Sequence[LibraryCell],
-        each_s: float,
+        share: Share,
         stores: StoresOptions,
         telling: Callable[[Progress], None],
     ) -> Document:
@@ -128,11 +142,12 @@ class Matrix:
                 list(dict.fromkeys(cell.strategy for cell in cells)),
                 list(find_scenario(scenario)().all_rules()),
                 load,
-                budget_s=_COMPARE_S + each_s * len(cells),
+                budget_s=_COMPARE_S + share.each_s * len(cells),
                 stores_options=stores,
                 progress=telling,
                 then=explore,
                 then_s=_KEPT_S,
+                rounds=share.rounds,
             )
         )
         return comparison_document(compared, load, explored, reproduce=self.reproduce)
