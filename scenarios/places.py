@@ -8,28 +8,36 @@ for speed does not where a cart is fresh, sells the last ticket twice (`cart=pg-
 An order that uses a coupon looks before it is paid, and counts once it is completed. Between the two nothing is
 held, and uses that are not completed yet are seen by nobody (`look-only`): however well each of the two is locked, all
 orders that have looked are completed. The look is for the customer; the place has to be claimed at the end (`cap`).
+
+Without a lock or a script: enter, count, and leave again if that was too many. Nobody is let in who is too many, and
+now and then somebody is turned away by one who is about to leave again, which the business has to accept (`in-doubt`).
+It takes both in one MULTI, or two that have entered before either counts turn each other away. And a number of places
+left that has gone below zero must be read as one: without a sign it is plenty (`unsigned`).
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from random import Random
-from typing import Any
+from typing import Any, Self
 
 from harness import (
     Attempt,
     Breach,
     ChildRowLayout,
     Claim,
+    CommandsForm,
     Evidence,
     Flow,
     Forms,
+    HashLayout,
     Invariant,
     NotExpressible,
     Outcome,
     Reply,
     Request,
     Rows,
+    Rule,
     Scenario,
     ScriptForm,
     Signature,
@@ -100,6 +108,75 @@ UPDATE totalled_rooms SET taken = taken - 1 WHERE key = $1 AND EXISTS (SELECT FR
 """
 LOOK_TOTAL = "SELECT taken < places FROM totalled_rooms WHERE key = $1"
 
+# Or, in Redis, whoever is in is a field of a hash, of which the length is asked for.
+
+
+class Members(HashLayout):
+    """One field for each who is in; how many places there are, whoever asks knows."""
+
+    def parse(self, raw: Any) -> Any:
+        """The room behind a reply to HGETALL."""
+        return {"places": PLACES, "in": sorted(word.decode() for word in raw[::2])}
+
+    def write(self, key: str, value: Any, now_ms: int) -> tuple[Any, ...]:
+        """The fields of a room that has none yet."""
+        return ("HSET", key, *(word for name in value["in"] for word in (name, 1)))
+
+
+def counted(answers: Sequence[Any], request: Request) -> Reply:
+    """Of who enters and then counts: whether that was too many. Of who leaves, or looks: the answer."""
+    count = answers[-1]
+    return told({"enter": count <= PLACES, "look": count < PLACES}.get(request.operation, count), request)
+
+
+def undone(key: str, answers: Sequence[Any], request: Request) -> tuple[Any, ...] | None:
+    """Leave again, where it was too many."""
+    return ("HDEL", key, request.id) if answers[-1] > PLACES else None
+
+
+def leaves(key: str, request: Request, _now_ms: int) -> list[tuple[Any, ...]]:
+    """One command."""
+    return [("HDEL", key, request.args["who"])]
+
+
+def counts(key: str, _request: Request, _now_ms: int) -> list[tuple[Any, ...]]:
+    """One command."""
+    return [("HLEN", key)]
+
+
+ENTER_AND_COUNT: Forms = {
+    "enter": CommandsForm(lambda key, one, _now: [("HSET", key, one.id, 1), ("HLEN", key)], counted, undone),
+    "leave": CommandsForm(leaves, counted, several=False),
+    "look": CommandsForm(counts, counted, several=False),
+}
+
+
+def count_first(free: Callable[[int], int]) -> Forms:
+    """Count, and then enter: `free` says how many places are left when so many are in."""
+
+    def entered(key: str, answers: Sequence[Any], request: Request) -> tuple[Any, ...] | None:
+        return ("HSET", key, request.id, 1) if free(answers[0]) else None
+
+    def reply(answers: Sequence[Any], request: Request) -> Reply:
+        return told(free(answers[0]), request)
+
+    return {
+        "enter": CommandsForm(counts, reply, entered, several=False),
+        "leave": ENTER_AND_COUNT["leave"],
+        "look": CommandsForm(counts, reply, several=False),
+    }
+
+
+def left_over(count: int) -> int:
+    """How many places are free; none where there are too many."""
+    return max(0, PLACES - count)
+
+
+def unsigned(count: int) -> int:
+    """The same in 32 bits without a sign: one less than none is 4,294,967,295."""
+    return (PLACES - count) % 2**32
+
+
 NO_ROW = "whoever is too many has no row yet: FOR UPDATE locks those who are in"
 SKEW = "each inserts a row that the other did not count"
 SNAPSHOT = "the count is older than the lock"
@@ -136,7 +213,7 @@ def forms_of(*, claims: bool) -> dict[str, Forms | NotExpressible]:
     enter = "enter_room" if claims else "enter_anyway"
     return {
         "command": NotExpressible("one command cannot count and enter"),
-        "multi": NotExpressible("it counts before it enters; to enter, count and leave turns away one too many"),
+        "multi": NotExpressible("it counts before it enters; to enter, count and leave again is rule `in-doubt`"),
         "unique": NotExpressible("places are counted: any will do, and none is claimed"),
         "exclusion": NotExpressible("a constraint compares rows, it does not count them"),
         "lua": {name: ScriptForm(source, name_of, told) for name, source in zip(TOLD, scripts, strict=True)},
@@ -146,12 +223,12 @@ def forms_of(*, claims: bool) -> dict[str, Forms | NotExpressible]:
     }
 
 
-def entering(*, claims: bool) -> Callable[[State, Request, int], Outcome]:
+def entering(*, claims: bool, free: Callable[[int], int] = left_over) -> Callable[[State, Request, int], Outcome]:
     """The rule: to enter `claims` a place that is free, or takes one that was free when somebody looked."""
 
     def rule(state: State, request: Request, now_ms: int) -> Outcome:
         room = state[request.key]
-        full = len(room["in"]) >= room["places"]
+        full = not free(len(room["in"]))
         if request.operation == "look":
             return Outcome({}, FULL if full else FREE)
         if request.operation == "leave":
@@ -164,10 +241,12 @@ def entering(*, claims: bool) -> Callable[[State, Request, int], Outcome]:
     return rule
 
 
-UNDONE = (
-    "who enters first, then counts, and leaves again if that was too many: it needs no lock, and two turn each other"
-    " away; here nobody is refused while a place is free"
-)
+IN_DOUBT = {
+    "multi": Claim(
+        "holds", "of those that are too many each leaves again", breaks_under=("crash", "lost-reply", "duplicate")
+    ),
+    "multi:no-multi": Claim("breaks", "both enter before either counts, and they turn each other away"),
+}
 
 
 class Places(Scenario):
@@ -179,10 +258,10 @@ class Places(Scenario):
     symptoms = {
         "more at work at once than allowed": "--strategy pg-for-update",
         "the last ticket was sold twice": "--strategy cart=pg-read-committed,*=pg-advisory",
+        "turned away, and nobody else was let in": "--strategy multi:no-multi --rule in-doubt",
         "a coupon was used twice": "--strategy pg-conditional:total --rule look-only",
     }
     invariant = "no more are in than there are places"
-    not_shown = (UNDONE,)
     refusals = ("full", "not in")
     initial_value: Any = {"places": PLACES, "in": [STAYS, LEAVES]}
     operations = {
@@ -192,9 +271,16 @@ class Places(Scenario):
     }
     roles = KINDS
     looking = ("look",)
-    rules = {"cap": entering(claims=True), "look-only": entering(claims=False)}
+    rules = {
+        "cap": entering(claims=True),
+        "look-only": entering(claims=False),
+        "in-doubt": entering(claims=True),
+        "unsigned": entering(claims=True, free=unsigned),
+    }
+    untranslated = {"unsigned": "as that of rule cap: what never gets below zero needs no sign"}
     split = {"look-only": "who has looked enters, and meanwhile others have looked as well"}
     values = ValueLayout(encode, decode)
+    value_layouts = dict.fromkeys(("multi", "look-first"), Members())
     rows = ChildRowLayout(
         "rooms",
         "places",
@@ -212,8 +298,12 @@ class Places(Scenario):
         ),
         **procedure_layouts(rows, __file__),
     }
-    forms = forms_of(claims=True)
-    other_forms = {"look-only": forms_of(claims=False)}
+    forms = {**forms_of(claims=True), "look-first": count_first(left_over)}
+    other_forms = {
+        "look-only": forms_of(claims=False),
+        "in-doubt": {**forms, "multi": ENTER_AND_COUNT},
+        "unsigned": {"look-first": count_first(unsigned)},
+    }
     claims = {
         "pg-conditional": Claim("breaks", "one statement counts and inserts, and others come in between"),
         "pg-for-update": Claim("breaks", NO_ROW),
@@ -224,6 +314,22 @@ class Places(Scenario):
         "pg-repeatable-read:no-retry": Claim("breaks", SKEW),
         "pg-advisory:repeatable-read": Claim("breaks", SNAPSHOT),
     }
+
+    def under(self, rule: str) -> Self:
+        """Where in doubt somebody is turned away, more holds."""
+        if rule == "in-doubt":
+            self.claims = {**self.claims, **IN_DOUBT}
+        return super().under(rule)
+
+    def spec(self, rule: str) -> Rule:
+        """A number without a sign is no other rule."""
+        return self.rules["cap" if rule == "unsigned" else rule]
+
+    def allowed(self, state: State, request: Request, now_ms: int, reply: Reply | None, rule: Rule) -> Iterable[State]:
+        """In doubt it is full, for a moment, of somebody who is about to leave again."""
+        yield from super().allowed(state, request, now_ms, reply, rule)
+        if self.executed == "in-doubt" and request.operation != "leave" and (reply is None or reply == FULL):
+            yield state
 
     def burst(self, rng: Random, size: int) -> Sequence[Request | Attempt]:
         """Two want the last place; then others do, or look, or one leaves. Who looks and then enters is an attempt."""
@@ -241,6 +347,7 @@ class Places(Scenario):
         """Not too many, and nobody thrown out."""
         return [
             Invariant("no more than places", self.invariant, too_many),
+            Invariant("somebody is let in", "nobody is turned away from a place that nobody takes", turned_away),
             Invariant("who is in stays in", "whoever was let in is in until leaving", thrown_out),
         ]
 
@@ -272,6 +379,17 @@ def too_many(evidence: Evidence) -> Iterator[Breach]:
         if number > room["places"]:
             says = f"{number} were let in, and there are {room['places']} places"
             yield Breach(says, entered, number - room["places"])
+
+
+def turned_away(evidence: Evidence) -> Iterator[Breach]:
+    """Compare who was let in, or may have been, with the places that were free before anybody came."""
+    for key, room in evidence.initial.items():
+        wanted = [one for one in evidence.operations if one.request.operation == "enter" and one.request.key == key]
+        full = tuple(one.request.id for one in wanted if one.reply == FULL)
+        free = room["places"] - len(room["in"])
+        taken = sum(1 for one in wanted if one.reply == ENTERED or one.status == "unknown")
+        if full and taken < free:
+            yield Breach(f"{len(full)} were turned away, and a place was free that nobody took", full)
 
 
 def thrown_out(evidence: Evidence) -> Iterator[Breach]:

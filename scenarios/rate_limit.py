@@ -218,7 +218,7 @@ def count(key: str, _request: Request, _now_ms: int, begin: bool = False) -> tup
     return (*[("SET", key, 0, "NX", "PX", WINDOW_MS)] * begin, ("INCR", key))
 
 
-def expire(key: str, answers: Sequence[Any], each: bool = False) -> tuple[str | int, ...] | None:
+def expire(key: str, answers: Sequence[Any], _request: Request, each: bool = False) -> tuple[str | int, ...] | None:
     """The minute begins with the first, or with the first of all who gets so far."""
     return ("PEXPIRE", key, WINDOW_MS, *["NX"] * each) if each or answers[-1] == 1 else None
 

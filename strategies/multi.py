@@ -24,8 +24,15 @@ from harness import (
     Strategy,
 )
 
-_FORMS = {"expire-later": "expire-later", "expire-each": "expire-each", "expire-locked": "expire-later"}
+_FORMS = {
+    "expire-later": "expire-later",
+    "expire-each": "expire-each",
+    "expire-locked": "expire-later",
+    "look-first": "look-first",
+}
 """Of variants that are other commands for the same rule."""
+
+_ENDS = "is a counter whose end is set apart"
 
 PATIENCE = 400
 """Tries for a lock before giving up: with pauses of up to 16 ms, longer than a dead holder's lease."""
@@ -47,6 +54,7 @@ class Multi(Strategy):
     stops_helping = "whatever must read before it decides; sent one by one, a crash in between"
     variants = {
         "no-multi": "the same commands one by one",
+        "look-first": "what is there is counted first, and what is to be done about it is sent afterwards",
         "expire-later": "INCR; where it answers 1, EXPIRE in a command of its own",
         "expire-locked": "as `expire-later`, with a lock around both: it keeps nobody from dying",
         "expire-each": "INCR, then EXPIRE NX apart at every hit: it heals, one window late (Redis 7.0)",
@@ -63,11 +71,14 @@ class Multi(Strategy):
     def claim(self, conditions: Conditions) -> Claim:
         """Nobody needs to write down that there is no such counter."""
         if self.variant in _FORMS and self.form not in self.scenario.forms:
-            return Claim("not-applicable", "nothing here is a counter whose end is set apart")
+            what = "is counted before anything is added" if self.variant == "look-first" else _ENDS
+            return Claim("not-applicable", f"nothing here {what}")
         return super().claim(conditions)
 
     def claims(self, conditions: Conditions) -> Claim:
         """Holds; in between two commands somebody may die, or a key vanish."""
+        if self.variant == "look-first":
+            return Claim("breaks", "others add theirs after it was counted")
         faults = {
             "no-multi": ("pause",),
             "expire-later": ("crash", "lost-reply"),
@@ -99,7 +110,7 @@ class Multi(Strategy):
             told: Reply = form.reply(await session.script(form.source, (key,), *form.args(request, now_ms)), request)
             return told
         answers = await self._send(session, form.build(key, request, now_ms))
-        further = form.then(key, answers)
+        further = form.then(key, answers, request)
         if further is not None:
             await session.redis(*further)
         reply: Reply = form.reply(answers, request)

@@ -7,6 +7,10 @@ nothing: ON CONFLICT DO NOTHING whose count nobody looks at lets everybody in.
 
 Where something is to be done for what is recorded, credits granted for an invoice, say, the record comes first, and
 the rest only where it was new. A record that is there once says nothing of how often the rest was done.
+
+A foreign key is a constraint, too: a row that refers to another one locks it until COMMIT, so that whoever deletes that
+one waits, and takes along what refers to it; and whoever comes after is refused, 23503. A look at whether the other row
+is there locks nothing.
 """
 
 from typing import Any
@@ -26,6 +30,9 @@ from harness import (
 )
 
 TAKEN = "23505"
+MISSING = "23503"
+GONE = Rows((), -1)
+"""What is told of a row that refers to one which is not there."""
 
 
 class PgUnique(Strategy):
@@ -40,6 +47,8 @@ class PgUnique(Strategy):
     variants = {
         "ignore-count": "nobody looks at whether there is a new row",
         "record-first": "ON CONFLICT DO NOTHING records it, and what is due for it is done if the record is new (safe)",
+        "foreign-key": "a row for each member, which refers to that of the team: what is not there is refused (safe)",
+        "no-foreign-key": "a row for each member, inserted where the team's was seen, and nothing that ties the two",
         "record-ignored": "ON CONFLICT DO NOTHING records it, and what is due for it is done, new or not",
     }
 
@@ -47,6 +56,8 @@ class PgUnique(Strategy):
         """Bind to a scenario; with a record beside the state the statements are others, and so are the tables."""
         if variant.startswith("record"):
             self.form, self.rules_for = variant, "that keep a record of what they have done"
+        elif variant.endswith("foreign-key"):
+            self.form, self.rules_for = variant, "about rows that refer to another one"
         super().__init__(scenario, variant)
 
     def claims(self, conditions: Conditions) -> Claim:
@@ -55,6 +66,10 @@ class PgUnique(Strategy):
             return Claim("holds", "of one claim there is one row")
         if self.variant == "record-first":
             return Claim("holds", "of those that record it one gets a row, and does what is due")
+        if self.variant == "foreign-key":
+            return Claim("holds", "who refers to a row keeps it, or is refused")
+        if self.variant == "no-foreign-key":
+            return Claim("breaks", "the row was seen, and nothing keeps it")
         if self.variant == "record-ignored":
             return Claim("breaks", "there is one record, and what was due for it is done again")
         forms: Any = self.scenario.forms["unique"]
@@ -70,9 +85,9 @@ class PgUnique(Strategy):
             try:
                 rows = await session.sql(form.statement, *form.args(request, now_ms))
             except StatementRefused as refused:
-                if refused.code != TAKEN:
+                if refused.code not in {TAKEN, MISSING}:
                     raise
-                rows = Rows((), 0)
+                rows = GONE if refused.code == MISSING else Rows((), 0)
             if self.variant == "ignore-count":
                 rows = Rows(rows.rows, 1)
             reply: Reply | None = form.reply(rows, request)

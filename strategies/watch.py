@@ -55,7 +55,8 @@ class Watch(Strategy):
     def claims(self, conditions: Conditions) -> Claim:
         """Holds; every variant lacks one part of the protection."""
         if self.variant == "shared-connection" and conditions.size <= conditions.processes:
-            return Claim("holds", "each process has one caller, who shares the connection with nobody")
+            alone = "each process has one caller, who shares the connection with nobody"
+            return Claim("holds", alone, breaks_under=("duplicate",))
         if self.variant:
             return Claim("breaks", self.variants[self.variant])
         return Claim("holds", "EXEC refuses when a watched key has changed")

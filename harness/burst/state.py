@@ -18,7 +18,7 @@ async def seed(session: LoadSession, strategy: Strategy, keys: Sequence[str]) ->
         await strategy.make_tables(session.sql)
         await strategy.rows.seed(session.sql, keys, value)
     elif value is not None:
-        await scenario.values.save(session, dict.fromkeys(keys, value), int(time.time() * 1000))
+        await strategy.values.save(session, dict.fromkeys(keys, value), int(time.time() * 1000))
 
 
 async def at_rest(session: LoadSession, strategy: Strategy, keys: Sequence[str]) -> dict[str, Any]:
@@ -26,6 +26,6 @@ async def at_rest(session: LoadSession, strategy: Strategy, keys: Sequence[str])
     if strategy.store == "postgres":
         values = await strategy.rows.at_rest(session.sql, keys)
     else:
-        found = await strategy.scenario.values.all(session.redis, [*map(session.key, keys)])
+        found = await strategy.values.all(session.redis, [*map(session.key, keys)])
         values = dict(zip(keys, found, strict=True))
     return {key: values.get(key) for key in keys}

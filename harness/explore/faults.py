@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from harness.explore.event import Choice, Event
 from harness.explore.program import REPLICA
 from harness.explore.session import CLOCK
+from harness.explore.shared_connection import forget_shared
 from harness.explore.steps import STORE_STEPS
 from harness.explore.touch import Touch
 from harness.model import ConnectionLost
@@ -76,6 +77,8 @@ async def crash(machine: Machine, caller: Caller, event: Event, *, late: bool) -
                 other.late = True
             else:
                 await machine.remove(other, event)
+    if caller.process in machine.watched and caller.name not in cast.daemons:
+        await forget_shared(machine, caller.process)  # which goes with its process
     if caller.name in cast.daemons:
         await start_again(machine, caller, event)
 

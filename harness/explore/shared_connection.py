@@ -61,6 +61,8 @@ async def _together(stage: Stage, caller: Caller, pending: Pending, event: Event
         await forget_shared(stage, process)
         await fail(stage, caller, event, ConnectionLost("the reply was lost"))
     else:
+        # EXEC may have failed by what another caller watched long before this try: the next one need not wait.
+        caller.disturbed = caller.disturbed or replies[-1] is None
         await tell(stage, caller, event, replies[-1], lost=False)
 
 

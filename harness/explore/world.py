@@ -63,6 +63,7 @@ class World:
         self.store = strategy.store
         self.scenario = strategy.scenario
         self.rows = strategy.rows
+        self.values = strategy.values
         self._make_tables = strategy.make_tables
         self._leftovers = Leftovers(strategy.tables)
         self.base_keys = tuple(base_keys)
@@ -335,7 +336,7 @@ class World:
         if self.store == "redis" and value is not None:
             connection = self._aside
             for name in names.values():
-                words = self.scenario.values.write(self.prefix + name, value, self.base_ms)
+                words = self.values.write(self.prefix + name, value, self.base_ms)
                 await connection.execute(*Leases(self.base_ms).sent(words, self.base_ms))
         return names
 
@@ -369,7 +370,7 @@ class World:
             assert self._monitor is not None
             return await self.rows.at_rest(self._monitor.sql, keys)
         connection = self._aside
-        found = await self.scenario.values.all(connection.execute, [self.prefix + key for key in keys])
+        found = await self.values.all(connection.execute, [self.prefix + key for key in keys])
         return dict(zip(keys, found, strict=True))
 
     # Time

@@ -350,7 +350,7 @@ class FlowBench:
         if self.bound.strategy.store == "postgres":
             value = (await self.bound.strategy.rows.at_rest(session.sql, [key])).get(key)
         else:
-            (value,) = await self.bound.scenario.values.all(session.redis, [session.key(key)])
+            (value,) = await self.bound.strategy.values.all(session.redis, [session.key(key)])
         told = await ask(self._port, do="ledger")
         mine = [one["name"] for one in told["ledger"] if one["attempt"] == attempt.id]
         self._steps += [_seen_outside(one) for one in told["log"] if one["attempt"] == attempt.id]

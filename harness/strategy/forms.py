@@ -27,12 +27,13 @@ class CommandForm:
 class CommandsForm:
     """Redis commands that belong together. `build(key, request, now_ms)` gives them, `reply` reads their answers.
 
-    `then(key, answers)` may give one more, to be sent when those have been answered. `several`: more than one is built.
+    `then(key, answers, request)` may give one more, to be sent when those have been answered. `several`: more than one
+    is built.
     """
 
     build: Callable[[str, Request, int], Sequence[Command]]
     reply: Callable[[Sequence[Any], Request], Reply]
-    then: Callable[[str, Sequence[Any]], Command | None] = lambda _key, _answers: None
+    then: Callable[[str, Sequence[Any], Request], Command | None] = lambda _key, _answers, _request: None
     several: bool = True
 
 

@@ -81,6 +81,9 @@ class ByRole(Strategy):
         self._rest = self.parts.get(OTHERS) or next(iter(self.parts.values()))
         each = list(self.parts.values())
         self.rows = _common(scenario, [part.rows for part in each])
+        self.values = each[0].values
+        if any(part.values is not self.values for part in each):
+            raise UsageError(f"these strategies keep the state of {scenario.name} in different kinds of value")
         self.forms = {f"{role} {name}": form for role, part in self.parts.items() for name, form in part.forms.items()}
         self.needs = _needed(part.needs for part in each)
         self.tables = tuple(dict.fromkeys(statement for part in each for statement in part.tables))

@@ -80,6 +80,8 @@ class Scenario:
     rows: TableLayout = json_row()
     layouts: Mapping[str, TableLayout] = {}
     """Where a family of native forms needs tables of its own, by family: those with a constraint, say."""
+    value_layouts: Mapping[str, ValueLayout] = {}
+    """Where a family of native forms lays out a key in Redis in a way of its own, by family: as a set, say."""
     forms: Mapping[str, Forms | NotExpressible] = {}
     other_forms: Mapping[str, Mapping[str, Forms | NotExpressible]] = {}
     """The forms of each rule that is not the default one, by rule and family."""

@@ -85,7 +85,7 @@ class Strategy(ABC):
         """Bind to a scenario, whose layouts and forms are used."""
         self.scenario = scenario
         self.variant = variant
-        self.values = scenario.values
+        self.values = scenario.value_layouts.get(self.form or "", scenario.values)
         self.rows = scenario.layouts.get(self.form or "", scenario.rows)
         forms = scenario.forms.get(self.form or "")
         self.forms: Forms = {} if forms is None or isinstance(forms, NotExpressible) else forms

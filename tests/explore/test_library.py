@@ -27,7 +27,7 @@ from tests.explore.conftest import Stage
 
 SCENARIOS = (
     "double-submit", "rate-limit", "idempotency-key", "token-rotation", "credits", "webhook", "subscription",
-    "six-writers",
+    "six-writers", "roster",
 )  # fmt: skip
 SCENARIO_SCRIPTS = Path(__file__).parents[2] / "scenarios"
 ELSEWHERE = {"drop"}

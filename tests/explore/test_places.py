@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ast import literal_eval
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,9 +11,26 @@ from harness.explore import Exhaustive, Options
 from harness.model import Verdict
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.explore.conftest import Stage
 
 TOO_MANY = "4 were let in, and there are 3 places"
+ONE_LEAVES = """
+from harness import *
+from harness.strategy.loader import find_scenario
+class OneLeaves(find_scenario("places")):
+    name = "one-leaves"
+    def burst(self, rng, size):
+        enters = Request("enter", ("room",))
+        return [enters, enters, Request("leave", ("room",), {"who": "y"}), enters][:size]
+"""
+
+
+def inside(rest: tuple[str, ...]) -> int:
+    """How many are in at rest."""
+    (room,) = map(literal_eval, rest)
+    return len(room["in"])
 
 
 @pytest.mark.parametrize(
@@ -23,6 +41,55 @@ def test_one_of_two_is_let_in(stage: Stage, strategy: str) -> None:
     found, _ = stage.explore("places", strategy, Exhaustive, Options(every=True))
     assert found.verdict is Verdict.PROVED, found.reason
     assert {(text.count("entered"), text.count("'full'")) for text in map(repr, found.outcomes)} == {(1, 1)}
+
+
+@pytest.mark.parametrize(
+    "strategy", ["multi:look-first", "watch:no-watch", "pg-for-update", "pg-read-committed", "pg-repeatable-read"]
+)
+def test_one_too_many(stage: Stage, strategy: str) -> None:
+    """Counted first, and then entered: in one EXEC, or with those locked who are in already."""
+    found, smallest = stage.explore("places", strategy, Exhaustive, Options(), shrink=True)
+    assert found.verdict is Verdict.VIOLATED, found.reason
+    assert smallest is not None
+    assert smallest.says == TOO_MANY
+
+
+def test_enter_count_and_leave_again(stage: Stage) -> None:
+    """Of two one is let in, and the other one leaves again."""
+    found, _ = stage.explore("places", "multi", Exhaustive, Options(every=True), rule="in-doubt")
+    assert found.verdict is Verdict.PROVED, found.reason
+    assert {(text.count("entered"), text.count("'full'")) for text in map(repr, found.outcomes)} == {(1, 1)}
+    assert {inside(rest) for _told, rest, _violated in found.outcomes} == {3}
+
+
+@pytest.mark.parametrize(
+    ("strategy", "rule", "faults", "says"),
+    [
+        ("multi:no-multi", "in-doubt", (), "2 were turned away, and a place was free that nobody took"),
+        ("multi:look-first", "in-doubt", (), TOO_MANY),
+        ("multi", "in-doubt", ("crash",), TOO_MANY),
+        ("multi:look-first", "unsigned", (), TOO_MANY),
+        ("naive", "unsigned", (), TOO_MANY),
+    ],
+)
+def test_what_breaks_who_leaves_again(
+    stage: Stage, strategy: str, rule: str, faults: tuple[str, ...], says: str
+) -> None:
+    """Two commands, a look first, a death before the end."""
+    found, smallest = stage.explore("places", strategy, Exhaustive, Options(faults=faults), rule=rule, shrink=True)
+    assert found.verdict is Verdict.VIOLATED, found.reason
+    assert smallest is not None
+    assert smallest.says == says
+
+
+def test_who_is_about_to_leave_turns_one_away(stage: Stage, tmp_path: Path) -> None:
+    """A place stays empty that somebody wanted, and nobody is in who is too many: which `in-doubt` accepts."""
+    script = tmp_path / "one_leaves.py"
+    script.write_text(ONE_LEAVES, encoding="utf-8")
+    options = Options(size=4, every=True)
+    found, _ = stage.explore(str(script), "multi", Exhaustive, options, rule="in-doubt")
+    assert found.verdict is Verdict.PROVED, found.reason
+    assert {inside(rest) for _told, rest, _violated in found.outcomes} == {2, 3}
 
 
 @pytest.mark.parametrize("strategy", ["lua", "pg-conditional:total", "pg-for-update:parent", "redis-lock:whole-flow"])

@@ -41,6 +41,8 @@ PIECES = st.sampled_from(["ä\"'", "10 EUR"])
 ANSWER = st.just({"answer": "ä\"' 1"})
 PIECE = st.fixed_dictionaries({"value": st.sampled_from(["", "a", "ä\"'", " "])})
 
+WHO = st.sampled_from(["zed", "alice", "bob", "ä\"'"])
+
 operations: dict[str, st.SearchStrategy[Asked]] = {
     "double-submit": st.tuples(
         st.sampled_from(["start", "start", "finish", "lapse"]), st.sampled_from(["a", "b b", "c"]), NONE
@@ -53,6 +55,11 @@ operations: dict[str, st.SearchStrategy[Asked]] = {
     "places": st.one_of(
         st.tuples(st.sampled_from(["enter", "enter", "look"]), st.just(""), NONE),
         st.tuples(st.just("leave"), st.just(""), st.fixed_dictionaries({"who": st.sampled_from(["x", "y", "z"])})),
+    ),
+    "roster": st.tuples(st.sampled_from(["add", "remove"]), st.just(""), st.fixed_dictionaries({"who": WHO})),
+    "roster delete": st.one_of(
+        st.tuples(st.sampled_from(["add", "add", "remove"]), st.just(""), st.fixed_dictionaries({"who": WHO})),
+        st.tuples(st.just("delete"), st.just(""), NONE),
     ),
     "cron-job": st.one_of(
         st.tuples(st.just("tick"), st.just(""), st.fixed_dictionaries({"at": st.integers(5, 9)})),
@@ -225,29 +232,26 @@ def test_alone_a_strategy_does_what_the_rule_says(
     assert True is world.run(conforms(world, strategy.scenario, strategy, rule, asked))
 
 
+WRONG_ALONE: dict[str, list[Asked]] = {
+    "register": [("cas", "", {"old": 1, "new": 2})],
+    "booking": [("book", "", {"from": 9, "until": 11}), ("book", "", {"from": 10, "until": 12})],
+    "refund": [("refund", "", {"amount": 60})] * 2,
+    "webhook": [("deliver", "", {"event": "e1", "version": 1, "status": "new", "credits": 7})] * 2,
+    "places": [("enter", "", {}), ("enter", "", {}), ("leave", "", {"who": "z"})],
+    "cron-job": [("tick", "", {"at": 6})],
+    "job-claim": [("complete", "", {"job": "j1", "worker": "w0"})],
+    "roster": [("delete", "", {}), ("add", "", {"who": "bob"})],
+    "credits": [("reserve", "a", {}), ("reserve", "b", {})],
+    "last-owner": [("leave", "", {"owner": "cat"})],
+}
+"""What shows that a decision was thrown away, by scenario."""
+
+
 @pytest.mark.parametrize(("strategy", "rule"), WRONG)
 def test_a_decision_thrown_away_is_wrong_even_alone(world: World, strategy: Strategy, rule: str) -> None:
     """A start that finds another's lease is let in; a cas that finds another value claims to have swapped it."""
-    asked: list[Asked] = [("start", "a", {}), ("start", "c", {}), ("finish", "a", {})]
-    match strategy.scenario.name:
-        case "register":
-            asked = [("cas", "", {"old": 1, "new": 2})]
-        case "booking":
-            asked = [("book", "", {"from": 9, "until": 11}), ("book", "", {"from": 10, "until": 12})]
-        case "refund":
-            asked = [("refund", "", {"amount": 60})] * 2
-        case "webhook":
-            asked = [("deliver", "", {"event": "e1", "version": 1, "status": "new", "credits": 7})] * 2
-        case "places":
-            asked = [("enter", "", {}), ("enter", "", {}), ("leave", "", {"who": "z"})]
-        case "cron-job":
-            asked = [("tick", "", {"at": 6})]
-        case "job-claim":
-            asked = [("complete", "", {"job": "j1", "worker": "w0"})]
-        case "credits":
-            asked = [("reserve", "a", {}), ("reserve", "b", {})]
-        case "last-owner":
-            asked = [("leave", "", {"owner": "cat"})]
+    starts: list[Asked] = [("start", "a", {}), ("start", "c", {}), ("finish", "a", {})]
+    asked = WRONG_ALONE.get(strategy.scenario.name, starts)
     assert False is world.run(conforms(world, strategy.scenario, strategy, rule, asked))
 
 
