@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.explore import Exhaustive, Options
+from harness.explore import Exhaustive, Options, searching
 from harness.explore.replay import Replay
 from harness.model import Verdict
 from tests.explore.conftest import Stage
@@ -74,6 +74,14 @@ def test_who_tries_in_vain(stage: Stage, tmp_path: Path, body: str, verdict: Ver
     assert found.verdict is verdict, found.reason
     if smallest is not None:
         assert "persist" in {choice.kind for choice in smallest.choices}
+
+
+@pytest.mark.parametrize(("most", "verdict"), [(0, Verdict.BOUNDED), (20, Verdict.VIOLATED)])
+def test_a_bound_on_switches(stage: Stage, tmp_path: Path, most: int, verdict: Verdict) -> None:
+    """What it leaves out is no proof; where it leaves out nothing, tries in vain come after it."""
+    options = Options(most_switches=most)
+    found, _ = stage.explore("counter", written(tmp_path, ANYWAY), lambda: searching(options), options)
+    assert found.verdict is verdict, found.reason
 
 
 def test_it_is_one_row_and_played_again(stage: Stage, tmp_path: Path) -> None:
