@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from harness.cli import completion
 from harness.cli import output as out
@@ -85,6 +86,9 @@ def command(context: click.Context, /, **options: Any) -> int:
     Bursts give the verdict, sustained load the cost; all take turns, more than once. With --all instead of SCENARIO,
     the whole library: the matrix is written to matrix.json and matrix.md in the results folder.
     """  # fmt: skip
+    for name, what in (("rules", "rule"), ("table", "table"), ("flow", "flow")):
+        if not options[name].strip(" ,") and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise UsageError(f"--{name} names no {what}")  # a shell's variable that was empty, say
     if options["scenario"] is None and not options["whole"]:
         raise click.MissingParameter(ctx=context, param=next(iter(context.command.params)))
     if options["table"] and not options["whole"]:

@@ -289,8 +289,10 @@ def _unpleasant(document: Document) -> Iterator[tuple[str, str]]:
         ]
         yield "Errors", f"shown to callers: {', '.join(parts)}"
     if counts.get("killed"):
-        again = plural(counts["resumed"], "open request")
-        yield "Killed", f"{plural(counts['killed'], 'worker')} in the middle of bursts; {again} asked again, same ids"
+        again = f"{plural(counts['resumed'], 'open request')} asked again, same ids"
+        if not counts["resumed"]:  # what comes of a second delivery was not seen
+            again = "no request was open then, so none was asked again: more of it with a larger --size"
+        yield "Killed", f"{plural(counts['killed'], 'worker')} in the middle of bursts; {again}"
     if counts["unknown"]:
         yield "Unknown", f"the outcome of {plural(counts['unknown'], 'request')} cannot be known"
     if counts["stuck"]:

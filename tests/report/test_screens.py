@@ -295,3 +295,17 @@ def test_more_reasons_than_one_reads() -> None:
 def test_a_crash_is_said_once(command: str, text: str) -> None:
     """Who crashed is told nothing."""
     assert text_of({"command": command, "reply": "", "blocked": False, "outcome": "crash"}) == text
+
+
+@pytest.mark.parametrize(
+    ("resumed", "line"),
+    [
+        (3, "4 workers in the middle of bursts; 3 open requests asked again, same ids"),
+        (0, "4 workers in the middle of bursts; no request was open then, so none was asked again: more of it"),
+    ],
+)
+def test_killed_workers_of_whom_nobody_was_at_work(resumed: int, line: str) -> None:
+    """That it held says nothing then of a request that is delivered twice."""
+    document = result_document(measurements.held(), reproduce="")
+    document["counts"] = {**document["counts"], "killed": 4, "resumed": resumed}
+    assert line in " ".join(result_screen(document, OK).split())

@@ -1,0 +1,20 @@
+"""Options of race compare that are given, and name nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.conftest import Ended
+
+
+@pytest.mark.parametrize(("option", "line"), [("--rules", "rule"), ("--table", "table"), ("--flow", "flow")])
+@pytest.mark.parametrize("value", ["", " ,"])
+def test_an_empty_name(race: Callable[..., Ended], option: str, line: str, value: str) -> None:
+    """A shell's variable that was not set asks for no other comparison than the one meant: nothing is run."""
+    ended = race("compare", "counter", option, value)
+    assert (ended.code, ended.stdout, ended.stderr) == (2, "", f"race: {option} names no {line}\n")
