@@ -17,6 +17,8 @@ from harness.explore.event import Choice
 
 _MOST_WIDE = 300
 """So many of the moves that there are most of, and that only save some of the others."""
+_LONG, _MOST_STEPS = 500, 20_000
+"""Steps of all tries together that are so long: of a schedule of thousands, of callers that poll on and on, a few."""
 _REQUEST = re.compile(r"[A-Z]\d*")
 """The name of a caller of the burst: neither of a daemon, nor of an owner, nor of a second delivery."""
 
@@ -86,6 +88,7 @@ class _Shrinking(Generic[T]):
         self._without: frozenset[str] = frozenset()
         self._known: set[tuple[tuple[Choice, ...], frozenset[str]]] = set()
         self._wide_left = _MOST_WIDE
+        self._steps = 0
 
     async def once(self) -> bool:
         """Every move of every kind. Whether one has helped, and there is time for another round."""
@@ -102,11 +105,11 @@ class _Shrinking(Generic[T]):
                         helped = True  # what comes next has taken its place
                         break
                     place += 1
-        return measure(self.best.choices) < before and time.monotonic() <= self._until
+        return measure(self.best.choices) < before and not self._is_over(wide=False)
 
     def _is_over(self, *, wide: bool) -> bool:
         self._wide_left -= wide
-        return time.monotonic() > self._until or (wide and self._wide_left < 0)
+        return time.monotonic() > self._until or self._steps > _MOST_STEPS or (wide and self._wide_left < 0)
 
     async def _helps(self, choices: Sequence[Choice], without: frozenset[str]) -> bool:
         """Whether it breaks as plainly, and is smaller."""
@@ -114,6 +117,7 @@ class _Shrinking(Generic[T]):
             return False
         self._known.add(one)
         tried = await self._play(choices, without)
+        self._steps += len(tried.choices) * (len(tried.choices) > _LONG)
         if not tried.says or tried.sharp < self.best.sharp or measure(tried.choices) >= measure(self.best.choices):
             return False
         self.best, self._without = tried, without
