@@ -117,6 +117,8 @@ class Bench:
                 tally.failures.append("no burst could be carried out")
             if tally.judged + tally.apart >= at_most:
                 break
+        if load.kills and not (tally.resumed or tally.failures or self.interrupted):
+            tally.failures.append("no killed worker had a request open, so that none was delivered twice")
 
     async def meet(self, tally: Tally, load: Load, count: int) -> None:
         """At once `count` bursts of the cell under test, and its control's among them, for somebody who waits for them.
@@ -192,9 +194,9 @@ class Bench:
         slot = done.killed
         assert slot is not None
         assert self._kills is not None
-        self._kills.left -= 1
         tally.killed += 1
         left = left_by(self.fleet.readings[slot], done.spans[slot], sorted(records))
+        self._kills.struck(sum(map(len, left.open.values())))
         tally.cut |= left.cut
         try:
             await self.fleet.replace(slot)

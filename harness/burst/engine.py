@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from harness.burst.bench import Bench
 from harness.burst.cells import CONTROLS, Bound, bind, control_of
 from harness.burst.fleet import Fleet
+from harness.burst.kills import most_killed
 from harness.burst.measurement import (
     CompareRow,
     Comparison,
@@ -361,7 +362,7 @@ async def ready(
     stores = await stack.enter_async_context(stores_for(options, bounds))
     check(stores.infos, bounds, load)
     await admit(stores, bounds)
-    fleet = Fleet(stores, load.processes, owners=_owners(bounds), spares=load.kills)
+    fleet = Fleet(stores, load.processes, owners=_owners(bounds), spares=most_killed(load.kills))
     return stores, await stack.enter_async_context(fleet)
 
 

@@ -10,6 +10,8 @@ import os
 import socket
 import subprocess
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from types import TracebackType
@@ -19,15 +21,16 @@ from harness.burst.child import program
 from harness.burst.kills import Kill
 from harness.burst.plan import Cell, Load, Orders
 from harness.burst.record import Reading
-from harness.burst.rendezvous import Rendezvous, size
+from harness.burst.rendezvous import LEAD_NS, Rendezvous, size, spin
 from harness.model import RaceError, StoreUnavailable, UsageError
 from harness.stores import StoreInfo
 from harness.stores.replication import Link
 
 _GRACE_S = 2.0
 _DYING_S = 0.5
-_LOOKS_S = 0.0003
-"""Between two looks at where a worker is that is to be killed."""
+_LOOKS_S = 0.001
+_LOOKS_SOON_S = 0.0001
+"""Between two looks at where the burst is in which a worker is to be killed: before the one before it, and then."""
 
 
 class Backing(Protocol):
@@ -324,7 +327,8 @@ class Fleet:
             process.order(order)
         asking = {asyncio.create_task(process.answer()): number for number, process in enumerate(self._workers)}
         interrupted = False
-        killing = asyncio.create_task(self._kill(kill)) if kill is not None else None
+        over = threading.Event()
+        killing = asyncio.create_task(asyncio.to_thread(self._kill, kill, over)) if kill is not None else None
         owner = None
         try:
             owner = await self._first_failure(asking, self._owning if owned is not None else ())
@@ -332,7 +336,8 @@ class Fleet:
             interrupted = True
         killed = None
         if kill is not None and killing is not None:
-            killing.cancel()
+            over.set()
+            await killing
             killed = kill.slot if self._workers[kill.slot].killed else None
         self.meeting.stop()  # whoever still waits for a process that is gone
         answers, failure = await self._answers(asking, orders.load.timeout_s, killed)
@@ -384,12 +389,17 @@ class Fleet:
                 answers[number] = task.result()
         return answers, failure
 
-    async def _kill(self, kill: Kill) -> None:
-        """SIGKILL, so long after that worker has met the others."""
-        while self.meeting.arrived(kill.slot) < kill.meeting:  # noqa: ASYNC110 - another process says so, in memory
-            await asyncio.sleep(_LOOKS_S)
-        await asyncio.sleep(kill.delay_us / 1e6)
-        self._workers[kill.slot].kill()
+    def _kill(self, kill: Kill, over: threading.Event) -> None:
+        """SIGKILL, so long after the requests were released. In a thread: a loop's timers are a burst too coarse."""
+        while not (released_ns := self.meeting.release(kill.meeting)):
+            soon = self.meeting.arrived(kill.slot) + 1 >= kill.meeting
+            if over.wait(_LOOKS_SOON_S if soon else _LOOKS_S):
+                return
+        at_ns = released_ns + kill.delay_us * 1000
+        time.sleep(max(0, at_ns - LEAD_NS - time.monotonic_ns()) / 1e9)
+        spin(at_ns)
+        if not over.is_set():
+            self._workers[kill.slot].kill()
 
     def _round(
         self, answers: dict[int, dict[str, Any]], failure: RaceError | None, *, interrupted: bool, owner_commands: int

@@ -21,13 +21,17 @@ AGAIN = "+"
 """Behind the id of a request: its second delivery, where that is an operation of its own."""
 
 _LONGEST_US = 2_000
+_SHORTEST_US = 40
+"""What a kill waits at most: half of the last time where that came to nothing, since the burst was over by then."""
+_MISSES = 3
+"""So many kills that find no request open count as one that does."""
 _FEWEST = 8
 """Bursts of an order in which a worker is killed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """Worker `slot` is killed so long after it has come to the meeting of that number, from 1 on, of an order."""
+    """Worker `slot` is killed so long after the requests of the meeting of that number, from 1 on, were released."""
 
     slot: int
     meeting: int
@@ -43,6 +47,7 @@ class Kills:
         self._processes = load.processes
         self._most = max(_FEWEST, load.bursts // (2 * max(1, load.kills)))
         self.left = load.kills
+        self._longest_us, self._missed = _LONGEST_US, 0
 
     def most(self, number: int) -> int:
         """So many of `number` bursts are ordered at a time at most."""
@@ -58,7 +63,20 @@ class Kills:
             return None
         rng = self._rng
         place, slot = rng.choice(ours), rng.randrange(self._processes)
-        return Kill(slot, place + 1, int(rng.random() ** 2 * _LONGEST_US))
+        return Kill(slot, place + 1, int(rng.random() ** 2 * self._longest_us))
+
+    def struck(self, requests: int) -> None:
+        """So many requests a killed worker had open: without any it is tried again, and sooner."""
+        self._missed = 0 if requests else self._missed + 1
+        if requests or self._missed == _MISSES:
+            self.left, self._missed = self.left - 1, 0
+        if not requests:
+            self._longest_us = max(_SHORTEST_US, self._longest_us // 2)
+
+
+def most_killed(kills: int) -> int:
+    """How many workers may have to be replaced for so many kills."""
+    return _MISSES * kills
 
 
 @dataclass(frozen=True, slots=True)

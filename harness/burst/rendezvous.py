@@ -57,6 +57,13 @@ class Rendezvous:
         """How many meetings a process has come to."""
         return int(self.words[_READY_AT + process])
 
+    def release(self, meeting: int) -> int:
+        """When those of a meeting, from 1 on, are let go, in monotonic ns: now, where that was before; 0 until then."""
+        come = [self.arrived(process) for process in range(self._processes)]
+        if max(come) > meeting:
+            return time.monotonic_ns()
+        return int(self.words[1 + meeting % _SLOTS]) if min(come) == meeting else 0
+
     def begin(self) -> None:
         """In a worker: forget the meetings of an earlier series."""
         self._met = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -174,10 +175,15 @@ def _matrix(context: click.Context, options: dict[str, Any], output: Output, loa
     tables = {name: output.results.folder / f"matrix.{name}" for name in ("json", "md")}
     out.check(output, *tables.values())
     budget_s = ALL_BUDGET_S if options["budget_s"] is None else options["budget_s"]
+
+    def saved(so_far: Document) -> None:
+        with contextlib.suppress(UsageError):  # a full disk: what comes at the end tells
+            output.results.keep(so_far)
+
     with shown("everything", quiet=output.quiet) as progress:
         made = Matrix(
             strategies, load, budget_s, stores_of(options), command_line(context, load.seed), progress,
-            strict=options["budget_s"] is not None, says=_silent if output.quiet else _says,
+            strict=options["budget_s"] is not None, says=_silent if output.quiet else _says, saved=saved,
         )  # fmt: skip
         document = made.run()
     code = INTERRUPTED if document["reason"] == "interrupted" else out.comparison_code(document, output)

@@ -26,7 +26,7 @@ _MOST_TRIES = 120
 _MOST_POLLS = 8
 """Of who never gives up."""
 _MOST_SERVING = 50
-_UNTRIED = "a flow that waits for its turn, and asks otherwise each time or has to be served, is not tried in vain"
+UNTRIED = "a flow that waits for its turn, and asks otherwise each time or has to be served, is not tried in vain"
 _TRY_MS = 8
 """A try and the pause after it."""
 
@@ -76,7 +76,7 @@ async def persist(machine: Machine, caller: Caller, event: Event) -> None:
             caller.tries.begun = True
             return
         if not more and (tries == 1 or caller.condition in {"waiting", "blocked"}):
-            machine.caps.add(_UNTRIED)
+            machine.caps.add(UNTRIED)
         if more and _outwaits(machine, caller, soonest):
             more = False
             machine.now_ms += int(caller.patience_ms)

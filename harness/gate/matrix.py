@@ -38,6 +38,10 @@ def _nothing(_text: str) -> None:
     pass
 
 
+def _unsaved(_document: Document) -> None:
+    pass
+
+
 @dataclass(slots=True)
 class Matrix:
     """One matrix to be made: of these strategies, as for `compare`, in about `budget_s` seconds.
@@ -55,6 +59,8 @@ class Matrix:
     strict: bool = False
     says: Callable[[str], None] = _nothing
     """Is told at the start how long it will take."""
+    saved: Callable[[Document], None] = _unsaved
+    """Is given, after each scenario, the document of what was measured so far: who is killed has no other chance."""
 
     def run(self) -> Document:
         """Scenario after scenario; its `race.matrix/1` document. What was measured before an interrupt is in it."""
@@ -70,6 +76,24 @@ class Matrix:
         done: list[Document] = []
         complete, reason = True, ""
         pace = Pace(self.budget_s, started, len(left), strict=self.strict)
+
+        def so_far(reason: str, *, complete: bool) -> Document:
+            there = {(one["scenario"], row["strategy"], row["rule"]) for one in done for row in one["rows"]}
+            return matrix_document(
+                done,
+                [{**_place(cell), "reason": cell.claim.reason} for cell in apart],
+                [_place(cell) for cell in left if (cell.scenario, cell.strategy, cell.rule) not in there],
+                seed=self.load.seed,
+                load=load_document(self.load),
+                budget_s=self.budget_s,
+                reproduce=self.reproduce,
+                environment={**environment(), "others_cpu": _busiest(done)},
+                started_at=started_at,
+                duration_s=round(time.monotonic() - started, 3),
+                complete=complete,
+                reason=reason,
+            )
+
         self.says(pace.estimate())
         with lasting(self.stores) as stores:
             try:
@@ -87,27 +111,14 @@ class Matrix:
                     if not done[-1]["complete"]:
                         complete, reason = False, "interrupted"
                         break
+                    self.saved(so_far("the run did not come to its end", complete=False))
             except KeyboardInterrupt:
                 complete, reason = False, "interrupted"
             except RaceError as error:
                 if not done:
                     raise
                 complete, reason = False, str(error)
-        there = {(one["scenario"], row["strategy"], row["rule"]) for one in done for row in one["rows"]}
-        return matrix_document(
-            done,
-            [{**_place(cell), "reason": cell.claim.reason} for cell in apart],
-            [_place(cell) for cell in left if (cell.scenario, cell.strategy, cell.rule) not in there],
-            seed=self.load.seed,
-            load=load_document(self.load),
-            budget_s=self.budget_s,
-            reproduce=self.reproduce,
-            environment={**environment(), "others_cpu": _busiest(done)},
-            started_at=started_at,
-            duration_s=round(time.monotonic() - started, 3),
-            complete=complete,
-            reason=reason,
-        )
+        return so_far(reason, complete=complete)
 
     def _telling(self, before: int, cells: Sequence[LibraryCell], total: int) -> Callable[[Progress], None]:
         """What a scenario's turns are of all the cells."""

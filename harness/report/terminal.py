@@ -291,7 +291,7 @@ def _unpleasant(document: Document) -> Iterator[tuple[str, str]]:
     if counts.get("killed"):
         again = f"{plural(counts['resumed'], 'open request')} asked again, same ids"
         if not counts["resumed"]:  # what comes of a second delivery was not seen
-            again = "no request was open then, so none was asked again: more of it with a larger --size"
+            again = "no request was open then, so none was asked again: longer work shows more (--work, --size)"
         yield "Killed", f"{plural(counts['killed'], 'worker')} in the middle of bursts; {again}"
     if counts["unknown"]:
         yield "Unknown", f"the outcome of {plural(counts['unknown'], 'request')} cannot be known"

@@ -137,9 +137,19 @@ def nearest(wrong: str, names: Iterable[str]) -> str:
     """The end of a line about an unknown name: what may have been meant, or what there is."""
     known = list(names)
     near = _begun(wrong.lower(), known) or difflib.get_close_matches(wrong, known, n=3, cutoff=0.5)
+    if any(_alike(wrong, name) > _TYPO for name in near):
+        near = [name for name in near if _alike(wrong, name) > _TYPO]
     if near:
         return f"did you mean {either(near)}?"
     return f"there are: {', '.join(known)}" if known else "there is none"
+
+
+_TYPO = 0.8
+"""As alike as a name is to itself with two letters exchanged: beside such a one nothing else was meant."""
+
+
+def _alike(wrong: str, name: str) -> float:
+    return difflib.SequenceMatcher(None, wrong, name).ratio()
 
 
 def _begun(start: str, names: Iterable[str]) -> list[str]:

@@ -53,7 +53,7 @@ def test_whoever_comes_too_late(turns: int, had: str, reason: str) -> None:
         (SimpleNamespace(bound=SimpleNamespace(strategy=SimpleNamespace(title=name)), failures=[]),) * 2
         for name in "abc"
     ]
-    asyncio.run(_in_turns(bench, tallies, Load(), Load(), 0.1, lambda _progress: None, limit))  # type: ignore[arg-type]
+    asyncio.run(_in_turns(bench, tallies, Load(), Load(), 0.1, lambda _progress: None, limit, 2))  # type: ignore[arg-type]
     assert "".join(bench.had) == had
     assert limit.reason(3) == (reason and f"the budget of 9 s ran out: of 3 rows {reason}")
     late = [bursts.bound.strategy.title for bursts, _sustained in tallies if bursts.failures]

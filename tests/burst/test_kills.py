@@ -12,7 +12,7 @@ import pytest
 
 from harness.burst import Cell, Load, Measurement, run
 from harness.burst.evidence import BurstRecord
-from harness.burst.kills import Kills, as_order, left_by, merged, request_from
+from harness.burst.kills import Kills, as_order, left_by, merged, most_killed, request_from
 from harness.burst.record import Reading, Recorder
 from harness.judge.verdicts import Facts, conclude
 from harness.model import NOTHING, Operation, Reply, Request, Status, Verdict
@@ -126,7 +126,7 @@ def test_applied_and_not_told(tmp_path: Path, variant: str, verdict: Verdict) ->
     """
     found = killed(tmp_path, variant, text=OWN_TOKEN)
     assert (found.verdict, found.complete) == (verdict, True), found.reason
-    assert 2 <= found.counts.killed <= 4
+    assert 2 <= found.counts.killed <= most_killed(4)
     assert found.counts.resumed > 0
     assert found.judged_bursts >= 24
 
@@ -169,9 +169,39 @@ def test_a_new_connection_has_tokens_of_its_own(tmp_path: Path) -> None:
 @pytest.mark.xdist_group("load")
 def test_with_an_owner(race: Callable[..., Ended]) -> None:
     """A new worker reaches the owner as the old one did; the result says how many were killed."""
-    ended = race("run", "token-rotation", "--strategy", "actor", "--kill-workers", "2", "--bursts", "40", "--size", "4")
+    words = ("token-rotation", "--strategy", "actor", "--kill-workers", "2", "--bursts", "40", "--size", "4")
+    for seed in SEEDS:
+        ended = race("run", *words, "--seed", str(seed))
+        if ended.code != 3:  # where no kill struck
+            break
     assert ended.code == 0, ended.stdout + ended.stderr
-    assert re.search(r"  Killed   [12] workers? in the middle of bursts;", ended.stdout)
+    assert re.search(r"  Killed   [1-6] workers? in the middle of bursts; \d+ open request", ended.stdout)
+
+
+@pytest.mark.load
+@pytest.mark.xdist_group("load")
+def test_kills_that_strike_nothing_show_nothing() -> None:
+    """That it held says nothing then of a request that is delivered twice."""
+    for seed in range(30):
+        load = Load(bursts=8, size=2, connections=2, kills=1, seed=seed)
+        found = asyncio.run(run(Cell("counter", "lua:remember"), load))
+        if not found.counts.resumed:
+            break
+    assert (found.verdict, found.broken_bursts) == (Verdict.INCONCLUSIVE, 0)
+    assert "no killed worker had a request open" in found.reason
+
+
+def test_a_kill_that_strikes_nothing_is_tried_again() -> None:
+    """Sooner, and not for ever."""
+    kills = Kills(Load(bursts=100, kills=2, seed=7))
+    for requests, left in [(0, 2), (0, 2), (0, 1), (0, 1), (3, 0)]:
+        kills.struck(requests)
+        assert kills.left == left
+    drawn = Kills(Load(bursts=100, kills=1, seed=7))
+    before = [drawn.draw(0, 20, control=False) for _ in range(50)]
+    drawn.struck(0)
+    after = [drawn.draw(0, 20, control=False) for _ in range(50)]
+    assert max(one.delay_us for one in after if one) < max(one.delay_us for one in before if one)
 
 
 @pytest.mark.load

@@ -247,7 +247,7 @@ def test_rules_of_compare(race: Race, engine: Engine) -> None:
         (("replay",), "missing argument 'FILE'; see race replay --help"),
         (("rnu",), "unknown command 'rnu'; did you mean run?; see race --help"),
         (("schema", "reslut"), "unknown schema 'reslut'; did you mean result?"),
-        (("list", "cuonter"), "unknown scenario or strategy 'cuonter'; did you mean counter, mutex or actor?"),
+        (("list", "cuonter"), "unknown scenario or strategy 'cuonter'; did you mean counter?"),
         (("compare", "double-submit", "--strategies", ","), "--strategies names no strategy"),
         (("run", "counter", "--strategy", "nave"), "unknown strategy 'nave'; did you mean naive?"),
         (("run", "counter", "--strategy", "lua:x"), "unknown variant 'x' of lua; there are: resend, remember"),

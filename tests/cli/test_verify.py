@@ -168,7 +168,7 @@ def test_a_run_that_was_cut_short(race: Race) -> None:
     ("arguments", "says"),
     [
         (("h.jsonl",), "h.jsonl does not say which scenario it is of: --scenario NAME"),
-        (("h.jsonl", "--scenario", "registr"), "unknown scenario 'registr'; did you mean register or credits?"),
+        (("h.jsonl", "--scenario", "registr"), "unknown scenario 'registr'; did you mean register?"),
         (("h.jsonl", *REGISTER, "--rule", "x"), "unknown rule 'x' of register; there are: default"),
         (("none.jsonl", *REGISTER), "cannot read history none.jsonl: No such file or directory"),
         (("empty.jsonl", *REGISTER), "empty.jsonl:1: the file is empty"),

@@ -49,7 +49,12 @@ def made(monkeypatch: pytest.MonkeyPatch, answers: dict[str, Any]) -> dict[str, 
         return replace(answer, scenario=scenario)
 
     monkeypatch.setattr(harness.gate.matrix, "compare", compare)
-    document = Matrix(["naive", "lua", "atomic"], Load(seed=1), 10, NOWHERE, "race compare --all", print).run()
+    matrix = Matrix(["naive", "lua", "atomic"], Load(seed=1), 10, NOWHERE, "race compare --all", print)
+    saved: list[dict[str, Any]] = []
+    matrix.saved = saved.append
+    document = matrix.run()
+    assert [one["complete"] for one in saved] == [False] * len(saved)
+    assert {row["scenario"] for one in saved for row in one["rows"]} == {row["scenario"] for row in document["rows"]}
     assert list(Draft202012Validator(json.loads(schema_text("matrix"))).iter_errors(document)) == []
     return document
 

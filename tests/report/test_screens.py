@@ -301,7 +301,7 @@ def test_a_crash_is_said_once(command: str, text: str) -> None:
     ("resumed", "line"),
     [
         (3, "4 workers in the middle of bursts; 3 open requests asked again, same ids"),
-        (0, "4 workers in the middle of bursts; no request was open then, so none was asked again: more of it"),
+        (0, "4 workers in the middle of bursts; no request was open then, so none was asked again: longer work"),
     ],
 )
 def test_killed_workers_of_whom_nobody_was_at_work(resumed: int, line: str) -> None:

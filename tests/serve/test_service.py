@@ -162,7 +162,7 @@ WRONG = [
     ("POST", "/cuonter/lua/k/add", 404, "unknown scenario 'cuonter'; did you mean counter?"),
     ("POST", "/counter/lau/k/add", 404, "unknown strategy 'lau'; did you mean lua?"),
     ("POST", "/counter/redis-lock:notoken/k/add", 404,
-     "unknown variant 'notoken' of redis-lock; did you mean no-token or constant-token?"),
+     "unknown variant 'notoken' of redis-lock; did you mean no-token?"),
     ("POST", "/counter/lua/k/ad", 404, "unknown operation 'ad' of counter; did you mean add?"),
     ("POST", "/counter/pg-unique/k/add", 404,
      "pg-unique does not apply to counter: everybody may add: there is nothing to claim"),
