@@ -3,23 +3,30 @@
 "Is the host free?" is asked by looking for a booking that overlaps. There is none, so there
 is no row that a lock could be on: FOR UPDATE on no rows locks nothing. Both find the hour
 free, both insert, and neither writes what the other has read.
+
+Where hours are fixed, nothing can overlap but the same (`slots`): each slot has a name, a key or a row of its own, and
+SET NX, or a unique index, is enough.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from random import Random
-from typing import Any
+from typing import Any, Self
 
 from harness import (
     Breach,
     ChildRowLayout,
     Claim,
+    CommandForm,
     Evidence,
+    Forms,
     Invariant,
     NotExpressible,
     Outcome,
     Reply,
     Request,
+    RowLayout,
     Scenario,
     ScriptForm,
     Signature,
@@ -99,6 +106,60 @@ def cancelled(count: Any, _request: Request) -> Reply:
     return CANCELLED if count else NOT_BOOKED
 
 
+# A slot is a key of its own, in Redis the JSON of its one booking; in PostgreSQL a row, which is NULL or absent while
+# it is free.
+
+
+def slot(request: Request, _now_ms: int = 0) -> tuple[str]:
+    """What lies in a slot that is booked."""
+    return (json.dumps({request.id: [request.args.get("from"), request.args.get("until")]}),)
+
+
+def slot_booked(answer: Any, _request: Request) -> Reply:
+    """Read the answer of SET NX."""
+    return BOOKED if answer else TAKEN
+
+
+SLOTS: dict[str, Forms | NotExpressible] = {
+    "command": {
+        "book": CommandForm(lambda key, one, _now: ("SET", key, *slot(one), "NX"), slot_booked),
+        "cancel": CommandForm(lambda key, _one, _now: ("DEL", key), cancelled),
+    },
+    "lua": {
+        "book": ScriptForm("return redis.call('SETNX', KEYS[1], ARGV[1])", slot, booked),
+        "cancel": ScriptForm("return redis.call('DEL', KEYS[1])", lambda _one, _now: (), cancelled),
+    },
+    "sql": {
+        "book": StatementForm(
+            "UPDATE slots SET member = $2, starts = $3, ends = $4 WHERE key = $1 AND member IS NULL",
+            key_and_hours,
+            row_count(booked),
+        ),
+        "cancel": StatementForm(
+            "UPDATE slots SET member = NULL, starts = NULL, ends = NULL WHERE key = $1 AND member IS NOT NULL",
+            lambda one, _now: (one.key,),
+            row_count(cancelled),
+        ),
+    },
+    "unique": {
+        "book": StatementForm(
+            "INSERT INTO taken_slots (key, member, starts, ends) VALUES ($1, $2, $3, $4)",
+            key_and_hours,
+            row_count(booked),
+        ),
+        "cancel": StatementForm(
+            "DELETE FROM taken_slots WHERE key = $1", lambda one, _now: (one.key,), row_count(cancelled)
+        ),
+    },
+}
+SLOT_ROWS = RowLayout(
+    {"member": "text", "starts": "int", "ends": "int"},
+    lambda booking: [cell for name, (start, end) in booking.items() for cell in (name, start, end)],
+    lambda row: None if row[0] is None else {row[0]: [row[1], row[2]]},
+    "slots",
+)
+
+
 class Booking(Scenario):
     """A host is booked once at a time."""
 
@@ -108,6 +169,7 @@ class Booking(Scenario):
     symptoms = {
         "double booked": "--strategy pg-for-update",
         "sold out but sold": "--strategy pg-for-update",
+        "a slot was sold twice": "--strategy atomic:no-nx --rule slots",
     }
     invariant = "no two bookings of one host overlap"
     refusals = ("taken", "not booked")
@@ -164,6 +226,29 @@ class Booking(Scenario):
         "pg-advisory:repeatable-read": Claim("breaks", SNAPSHOT),
     }
 
+    other_forms = {"slots": SLOTS}
+    untranslated = {"slots": "a slot is free or it is not: what is more than that is for hours of any length"}
+
+    @property
+    def rules(self) -> Any:
+        """Hours of any length, or slots."""
+        return {"default": self.rule, "slots": self.slots}
+
+    def under(self, rule: str) -> Self:
+        """A slot is all that is in a row."""
+        if rule == "slots":
+            self.initial_value, self.rows, self.claims = None, SLOT_ROWS, {}
+            self.layouts = {"unique": replace(SLOT_ROWS, table="taken_slots", absent=True)}
+        return super().under(rule)
+
+    def slots(self, state: State, request: Request, now_ms: int) -> Outcome:
+        """The key is a slot: it is free, or it is booked, and a cancel frees it."""
+        taken = bool(state[request.key])
+        if request.operation == "cancel":
+            return Outcome({request.key: None}, CANCELLED) if taken else Outcome({}, NOT_BOOKED)
+        booking = {request.id: [request.args["from"], request.args["until"]]}
+        return Outcome({}, TAKEN) if taken else Outcome({request.key: booking}, BOOKED)
+
     def rule(self, state: State, request: Request, now_ms: int) -> Outcome:
         """Book what is free; cancel what is booked for exactly these hours."""
         bookings, (start, end) = state[request.key], (request.args["from"], request.args["until"])
@@ -177,6 +262,8 @@ class Booking(Scenario):
     def burst(self, rng: Random, size: int) -> Sequence[Request]:
         """Two guests want the same hour, others something about it; alone, anything."""
         both = [ask("book", 10, 11)] * 2 if size > 1 else []
+        if self.executed == "slots":
+            return [*both, *(ask(rng.choice(("book", "cancel")), 10, 11) for _ in range(size - len(both)))]
         return [*both, *(anything(rng) for _ in range(size - len(both)))]
 
     def invariants(self) -> Sequence[Invariant]:
@@ -202,7 +289,7 @@ def overlaps(evidence: Evidence) -> Iterator[Breach]:
     """Look at each host at rest: whoever begins before the one that ends last is over."""
     for bookings in (evidence.rest or {}).values():
         latest, until = "", 0
-        for name, (start, end) in sorted(bookings.items(), key=lambda one: (one[1], one[0])):
+        for name, (start, end) in sorted((bookings or {}).items(), key=lambda one: (one[1], one[0])):
             if latest and start < until:
                 says = f"booked twice: {bookings[latest][0]} to {until} and {start} to {end}"
                 yield Breach(says, (latest, name))
@@ -219,8 +306,10 @@ def forgotten(evidence: Evidence) -> Iterator[Breach]:
     }
     for one in evidence.operations:
         key, args = one.request.key, one.request.args
-        bookings = (evidence.rest or {}).get(key)
-        if one.reply != BOOKED or bookings is None or one.request.id in bookings:
+        if one.reply != BOOKED or key not in (evidence.rest or {}):
+            continue
+        bookings = (evidence.rest or {})[key] or {}
+        if one.request.id in bookings:
             continue
         start, end = args["from"], args["until"]
         if (key, start, end) not in freed:

@@ -3,9 +3,10 @@
 An upgrade takes four moments: it is noted as pending, the card is charged, the result flips the
 plan, an e-mail goes out. The cancel comes in the window between them. A handler that writes what the
 result says, whatever happened meanwhile, puts a plan back that the user has cancelled. A result that
-is delivered twice sends the e-mail twice. With the attempt's id in the state, the result knows whether
-anybody still waits for it. What is to happen then is no question of order: that the cancel wins, or
-whoever came first, or the last word, are three businesses. Each transition is atomic under a dozen
+is delivered twice sends the e-mail twice. Of two that finish one upgrade the second finds it done, and takes that for
+an error, which it clears up by a cancel: what was paid is gone (`error-cancels`). With the attempt's id in the state,
+the result knows whether anybody still waits for it. What is to happen then is no question of order: that the cancel
+wins, or whoever came first, or the last word, are three businesses. Each transition is atomic under a dozen
 strategies, and all of them come to the same end under the same rule. Only the rule makes a difference,
 and which one is right nobody can measure.
 """
@@ -69,6 +70,7 @@ MEANINGS = {
     "first-wins": Meaning(ids=True, stands=True, reopens=False),
     "last-wins": Meaning(ids=True, stands=False, reopens=True),
     "blind": Meaning(ids=False, stands=False, reopens=True),
+    "error-cancels": Meaning(ids=True, stands=False, reopens=False),
 }
 
 ANSWERS = {
@@ -289,10 +291,14 @@ class Subscription(Scenario):
     goes_wrong = "order held, rule violated"
     symptoms = {
         "cancelled, and the plan came back": "--strategy lua --rule blind",
+        "paid, and then cancelled by nobody": "--strategy lua --rule error-cancels",
     }
     operations = {name: Signature({}, {}, "", answers) for name, answers in ANSWERS.items()}
     rules = {name: deciding(meaning) for name, meaning in MEANINGS.items()}
-    wrong = {"blind": "a result that comes after a cancel, or again, flips the plan, however well it is locked"}
+    wrong = {
+        "blind": "a result that comes after a cancel, or again, flips the plan, however well it is locked",
+        "error-cancels": "who finishes what is finished takes that for an error, and ends the plan that was paid for",
+    }
     breaks_under = dict.fromkeys(MEANINGS, ("crash",))
     claims = SHOWN_ERRORS
     values = ValueLayout(encode, decode)
@@ -322,8 +328,9 @@ class Subscription(Scenario):
 
     def burst(self, rng: Random, size: int) -> Sequence[Attempt]:
         """An upgrade and a cancel; then an upgrade whose result is delivered twice, and so on."""
-        wants = ("upgrade", "cancel", "upgrade")
-        deliveries = (1, 1, 2)
+        wants, deliveries = ("upgrade", "cancel", "upgrade"), (1, 1, 2)
+        if self.executed == "error-cancels":  # no user cancels
+            wants, deliveries = ("upgrade",) * 3, (2, 1, 1)
         return [
             Attempt(("user",), {"wants": wants[number % 3], "deliveries": deliveries[number % 3]})
             for number in range(size)
@@ -349,6 +356,8 @@ class Subscription(Scenario):
                 await flow.effect("refund", id=f"refund {mine}")
             elif told == ACTIVE:
                 await flow.effect("e-mail", id=f"e-mail {mine}")
+            elif told == KNOWN and self.executed == "error-cancels":
+                await flow.apply("cancel")
 
     def invariants(self) -> Sequence[Invariant]:
         """The cancel, the money, the e-mail."""

@@ -42,6 +42,8 @@ class RedisLock(Strategy):
         "constant-token": "every holder has the same token",
         "no-lease": "the lock has no lease: it outlives its holder",
         "set-then-expire": "the lease is set by a second command",
+        "watch-release": "given back by WATCH, GET, MULTI, DEL, EXEC, whose null says that it was lost (safe)",
+        "watch-without-multi": "given back by WATCH, GET, DEL: without MULTI what is watched guards nothing",
         "steal": "the lease is an instant in the lock's value; who finds it past takes the lock over, unseen by others",
         "ignore-reply": "whether the lock was taken is not looked at",
         "read-first": "the read that decides comes before the lock",
@@ -145,5 +147,20 @@ class RedisLock(Strategy):
         """Give back what is ours: after a pause it may be another's."""
         if self.variant == "no-token":
             await session.redis("DEL", lock)
+        elif self.variant.startswith("watch"):
+            await self._release_watched(session, lock, token)
         else:
             await session.script(RELEASE_STOLEN if self.variant == STEAL else RELEASE, (lock,), token)
+
+    async def _release_watched(self, session: Session, lock: str, token: str) -> None:
+        """Look whose it is first: what comes in between, EXEC notices, and DEL does not."""
+        await session.redis("WATCH", lock)
+        if await session.redis("GET", lock) != token.encode():
+            await session.redis("UNWATCH")
+        elif self.variant == "watch-without-multi":
+            await session.redis("DEL", lock)
+            await session.redis("UNWATCH")
+        else:
+            await session.redis("MULTI")
+            await session.redis("DEL", lock)
+            await session.redis("EXEC")  # null: it had run out, and may be another's

@@ -57,6 +57,28 @@ def test_nothing_overlaps(bookings: Any, breaches: list[Breach]) -> None:
     assert breaches == list(invariant.check(Evidence("burst", (KEY,), [], rest={KEY: bookings})))
 
 
+@pytest.mark.parametrize(
+    ("booking", "request_", "reply", "after"),
+    [
+        (None, ask("book", 10, 11), "booked", {"new": [10, 11]}),
+        ({"old": [10, 11]}, ask("book", 10, 11), "taken", {"old": [10, 11]}),
+        ({"old": [10, 11]}, ask("cancel", 10, 11), "cancelled", None),
+        (None, ask("cancel", 10, 11), "not booked", None),
+    ],
+)
+def test_the_rule_of_slots(booking: Any, request_: Request, reply: str, after: Any) -> None:
+    """A slot is free or it is not."""
+    outcome = SCENARIO.slots({KEY: booking}, request_, 0)
+    assert (Reply(reply), after) == (outcome.reply, {KEY: booking, **outcome.changes}[KEY])
+
+
+def test_of_a_slot_everybody_wants_the_same() -> None:
+    """Or frees it."""
+    requests = find_scenario("booking")().under("slots").burst(Random(1), 9)
+    assert {tuple(one.args.values()) for one in requests} == {(10, 11)}
+    assert {one.operation for one in requests} == {"book", "cancel"}
+
+
 def test_two_guests_want_the_same_hour() -> None:
     """Whatever others ask for."""
     requests = SCENARIO.burst(Random(1), 4)
@@ -70,6 +92,7 @@ def test_two_guests_want_the_same_hour() -> None:
         ({"a": [10, 11]}, False, []),
         ({"b": [10, 11]}, False, ["10 to 11 was confirmed to two, and is there for one"]),
         ({}, False, ["nobody knows of 10 to 11 any more"]),
+        (None, False, ["nobody knows of 10 to 11 any more"]),
         ({}, True, []),
     ],
 )

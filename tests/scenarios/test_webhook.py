@@ -37,6 +37,7 @@ def held(status: int, credit: int, *seen: int) -> dict[str, Any]:
         ("guarded", held(1, 0, 1), 2, "applied", held(2, 100, 1, 2)),
         ("guarded", held(2, 100, 2), 2, "duplicate", held(2, 100, 2)),
         ("guarded", held(2, 100, 2), 1, "applied", held(2, 100, 2, 1)),
+        ("re-read", held(2, 100, 2), 2, "duplicate", held(2, 100, 2)),
         ("deduped", held(2, 100, 2), 2, "duplicate", held(2, 100, 2)),
         ("deduped", held(2, 100, 2), 1, "applied", held(1, 100, 2, 1)),
         ("blind", held(2, 100, 2), 2, "applied", held(2, 200, 2, 2)),

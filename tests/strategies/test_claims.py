@@ -106,6 +106,8 @@ CLAIMS = {
         "redis-lock:steal",
         "redis-lock:reentrant",
         "redis-lock:whole-flow",
+        "redis-lock:watch-release",
+        "redis-lock:watch-without-multi",
     },
     "not-applicable": {
         "naive:fields",
@@ -176,6 +178,8 @@ def test_the_in_process_lock_holds_within_one_process() -> None:
     [
         ("redis-lock", ("pause", "duplicate")),
         ("redis-lock:no-token", ("pause", "duplicate")),
+        ("redis-lock:watch-release", ("pause", "duplicate")),
+        ("redis-lock:watch-without-multi", ("pause", "duplicate")),
         ("redis-lock:no-lease", ("crash", "lost-reply", "duplicate")),
         ("redis-lock:set-then-expire", ("crash", "pause", "lost-reply", "duplicate")),
         ("atomic", ("duplicate",)),
