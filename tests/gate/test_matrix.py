@@ -63,7 +63,7 @@ def test_what_does_not_apply_is_told_why(few: None, monkeypatch: pytest.MonkeyPa
     """Under each rule, whether another rule can be had or not."""
     document = made(monkeypatch, dict.fromkeys(FEW, measurements.compared()))
     assert {(one["scenario"], one["rule"], one["strategy"]) for one in document["not_applicable"]} == {
-        ("webhook", rule, "atomic") for rule in ("guarded", "deduped", "blind")
+        ("webhook", rule, "atomic") for rule in ("guarded", "re-read", "deduped", "blind")
     }
     assert all("more than one command" in one["reason"] for one in document["not_applicable"])
 
@@ -83,7 +83,7 @@ def test_cut_short(few: None, monkeypatch: pytest.MonkeyPatch, second: Any, reas
     assert (document["complete"], document["reason"]) == (False, reason)
     assert {row["scenario"] for row in document["rows"]} == {"counter"}
     missing = [(one["rule"], one["strategy"]) for one in document["missing"] if one["scenario"] == "webhook"]
-    assert missing == [(rule, name) for rule in ("guarded", "deduped", "blind") for name in ("naive", "lua")]
+    assert missing == [(rule, name) for rule in ("guarded", "re-read", "deduped", "blind") for name in ("naive", "lua")]
     assert "**Incomplete: " in matrix_markdown(document)
     assert "  Not come to counter, webhook" in matrix_screen(document, 130)
 

@@ -99,7 +99,7 @@ def test_what_does_not_fit_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (document["complete"], document["reason"]) == (False, "the budget of 3 s ran out")
     missing = {one["scenario"] for one in document["missing"] if one["scenario"] != "counter"}
     assert missing == {"webhook"}
-    assert said == ["12 cells: about 5 s at least; in the 3 s of --budget some are not come to"]
+    assert said == ["15 cells: about 6 s at least; in the 3 s of --budget some are not come to"]
 
 
 @pytest.mark.parametrize(("budget", "code"), [((), 130), (("--budget", "1"), 3)])
