@@ -334,9 +334,10 @@ class Fleet:
             owner = await self._first_failure(asking, self._owning if owned is not None else ())
         except asyncio.CancelledError:
             interrupted = True
+        finally:
+            over.set()
         killed = None
         if kill is not None and killing is not None:
-            over.set()
             await killing
             killed = kill.slot if self._workers[kill.slot].killed else None
         self.meeting.stop()  # whoever still waits for a process that is gone
