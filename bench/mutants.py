@@ -238,8 +238,9 @@ def markdown(mutants: Sequence[Row], safe: Sequence[Row]) -> str:
     quick = [found.explored_s for found in mutants if found.explored == "violated"]
     summary = (
         f"Every strategy with its protection broken: {len(set.union(*ways.values()))} of {len(total)} mutants are"
-        f" caught, {len(ways['load'] | ways['claim'])} of them by load or by their claim, {len(only)} only by exploring:"
-        " under a fault that load does not bring, or in an order that it hardly meets. Exploring every order of two requests"
+        f" caught, {len(ways['load'] | ways['claim'])} of them by load or by their claim, {len(only)} only by"
+        " exploring: under a fault that load does not bring, or in an order that it hardly meets. Exploring every"
+        " order of two requests"
         f" breaks {len(quick)} of the {len(mutants)} cells, half of these within {1_000 * median(quick):.0f} ms."
     )
     if elsewhere:
