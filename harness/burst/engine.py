@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import math
 import time
@@ -93,8 +94,16 @@ async def run(
         found = measured(
             tally, load, infos, lost, started_at, time.monotonic() - started, complete=not bench.interrupted
         )
-        complete = found.complete and (then is None or await then(bound, stores, found))
+        complete = found.complete and (then is None or await _whole(then(bound, stores, found)))
         return dataclasses.replace(found, duration_s=time.monotonic() - started, complete=complete, others=others)
+
+
+async def _whole(more: Awaitable[bool]) -> bool:
+    """What comes after a load, and says whether it was whole. Ctrl-C in it: what was measured before stands."""
+    try:
+        return await more
+    except asyncio.CancelledError:
+        return False
 
 
 async def _sustained_control(bench: Bench, tally: Tally, control: Bound, load: Load) -> None:
@@ -171,7 +180,7 @@ async def compare(
                 if limit.past():
                     limit.left_out["not explored"] += 1
                 else:
-                    whole = whole and await then(bound, stores)
+                    whole = whole and await _whole(then(bound, stores))
         duration_s, reason = time.monotonic() - started, limit.reason(len(applicable))
         whole = whole and not reason
         return Comparison(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -195,7 +196,7 @@ def _matrix(context: click.Context, options: dict[str, Any], output: Output, loa
 
 
 def _says(text: str) -> None:
-    click.echo(text, err=True)
+    sys.stderr.write(f"{text}\n")  # not by click, which knows nothing of the bar that is being drawn there
 
 
 def _silent(_text: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,8 +47,7 @@ def comparison_screen(document: Document, exit_code: int, paint: Paint = plain) 
         lines += [paint("By rule; strategies that come to the same stand together", "bold"), *table, ""]
     reasons = list(not_applicable(document))
     if len(reasons) > _MOST_REASONS:  # five lines about what is not here would hide what is
-        names = ", ".join(dict.fromkeys(one["strategy"] for one in document["not_applicable"]))
-        reasons = [f"{names}: they do not apply (race list {shlex.split(document['reproduce'])[2]} says why)"]
+        reasons = list(_left_out(document))
     for left_out in reasons:
         lines += labelled("Left out", left_out, paint, _INDENT)
     if document.get("reason"):
@@ -57,6 +56,17 @@ def comparison_screen(document: Document, exit_code: int, paint: Paint = plain) 
         lines += labelled(label, text, paint, _INDENT)
     lines += last_line("Again", document["reproduce"], exit_code, document["duration_s"], paint, _INDENT)
     return "\n".join(lines) + "\n"
+
+
+def _left_out(document: Document) -> Iterator[str]:
+    """Who does not apply, in a line; and who does under some of the rules only, which have rows above."""
+    names = dict.fromkeys(one["strategy"] for one in document["not_applicable"])
+    ran = {row["strategy"] for row in document["rows"]}
+    why = f"(race list {shlex.split(document['reproduce'])[2]} says why)"
+    if never := [name for name in names if name not in ran]:
+        yield f"{', '.join(never)}: they do not apply {why}"
+    if partly := [name for name in names if name in ran]:
+        yield f"under some of the rules: {', '.join(partly)} {'' if never else why}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)

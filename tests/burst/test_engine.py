@@ -178,6 +178,24 @@ def test_a_comparison_has_a_row_for_every_strategy_that_applies() -> None:
     assert found.rows[0].burst.claim == Claim("breaks", found.rows[0].burst.claim.reason)
 
 
+def test_an_interrupt_while_the_orders_are_explored() -> None:
+    """It strikes between two searches, while one connects, say: what was measured before stands."""
+
+    async def interrupted(*_given: object) -> bool:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(60)
+        return True
+
+    load = Load(bursts=30, connections=4)
+    compared = asyncio.run(compare("counter", ["naive", "atomic"], [], load, budget_s=2, then=interrupted))
+    assert [row.strategy for row in compared.rows] == ["naive", "atomic"]
+    assert not compared.complete
+    found = asyncio.run(run(Cell("counter", "naive"), load, then=interrupted))
+    assert (found.judged_bursts, found.complete) == (30, False)
+
+
 def test_every_probe_is_asked_of_who_serves_its_strategy() -> None:
     """Owners and daemons of several strategies take turns; after a round each has its own back for its probes.
 

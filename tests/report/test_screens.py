@@ -291,6 +291,16 @@ def test_more_reasons_than_one_reads() -> None:
     assert "reason 1" in comparison_screen({**comparison(), "not_applicable": reasons[:2]}, 0)
 
 
+def test_who_applies_under_some_of_the_rules() -> None:
+    """A strategy with a row above does not stand among those that do not apply at all."""
+    document = comparison()
+    ran = document["rows"][0]["strategy"]
+    reasons = [{"strategy": name, "reason": f"of {name}"} for name in (ran, "own-1", "own-2")]
+    screen = " ".join(comparison_screen({**document, "not_applicable": reasons}, 0).split())
+    assert "Left out own-1, own-2: they do not apply (race list double-submit says why)" in screen
+    assert f"Left out under some of the rules: {ran} " in screen
+
+
 @pytest.mark.parametrize(("command", "text"), [("(crashes)", "(crashes)"), ("SET k 1", "SET k 1  crash")])
 def test_a_crash_is_said_once(command: str, text: str) -> None:
     """Who crashed is told nothing."""
