@@ -42,19 +42,39 @@ def together(document: Document) -> list[list[list[str]]]:
 
 
 def by_rule_lines(document: Document) -> Iterator[str]:
-    """The same for a screen of 80 columns; none for one rule."""
+    """The same for a screen of 80 columns, some rules below the others where it takes that; none for one rule."""
     rows = together(document)
     if not rows:
         return
     heads = [["order, rule", "and the end"], *([rule] for rule in rules_of(document))]
     widths = [max(len(line) for row in [heads, *rows] for line in row[place]) for place in range(len(heads))]
-    gap = 2 if sum(widths) + 2 * len(widths) <= _WIDTH else 1
-    for row in [heads, *rows]:
-        for number in range(max(map(len, row))):
-            parts = [_line(cell, number).ljust(width) for cell, width in zip(row, widths, strict=True)]
-            yield f"  {(' ' * gap).join(parts)}".rstrip()
+    for begin, end, gap in _blocks(widths):
+        yield from [""] * (begin > 1)
+        for row in [heads, *rows]:
+            cells = [row[0], *row[begin:end]]
+            for number in range(max(map(len, cells))):
+                parts = [
+                    _line(cell, number).ljust(width)
+                    for cell, width in zip(cells, [widths[0], *widths[begin:end]], strict=True)
+                ]
+                yield f"  {(' ' * gap).join(parts)}".rstrip()
     if told := told_by_exploring(document):
         yield f"  {told}"
+
+
+def _blocks(widths: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """From which column to which, all that fit beside the first one, and the gap between them."""
+    begin = 1
+    while begin < len(widths):
+        end = begin + 1
+        while end < len(widths) and _wide(widths, begin, end + 1, 1) <= _WIDTH:
+            end += 1
+        yield begin, end, 2 if _wide(widths, begin, end, 2) <= _WIDTH else 1
+        begin = end
+
+
+def _wide(widths: Sequence[int], begin: int, end: int, gap: int) -> int:
+    return 2 + widths[0] + sum(widths[begin:end]) + gap * (end - begin)
 
 
 def told_by_exploring(document: Document) -> str:

@@ -130,6 +130,20 @@ def test_strategies_that_come_to_the_same_stand_together() -> None:
     assert "under 3 strategies and 2 rules" in comparison_screen({**document, "rows": rows}, 0).splitlines()[0]
 
 
+@pytest.mark.parametrize(("rules", "blocks"), [(2, [2]), (3, [2, 1]), (5, [2, 2, 1])])
+def test_more_rules_than_a_screen_is_wide(rules: int, blocks: list[int]) -> None:
+    """They stand below each other, each block beside the names, and no line is wider than the screen."""
+    names = [f"{'of-fifteen-long'[:14]}{number}" for number in range(rules)]
+    document = compared(*names)
+    document["rows"] = [{**row, "strategy": "pg-repeatable-read"} for row in document["rows"]]
+    lines = list(by_rule_lines(document))
+    assert max(map(len, lines)) <= 80
+    heads = [line.split()[2:] for line in lines if line.startswith("  order, rule")]
+    assert [len(head) for head in heads] == blocks
+    assert [name for head in heads for name in head] == names
+    assert sum(line.startswith("  pg-repeatable-read") for line in lines) == len(blocks)
+
+
 def test_one_rule_has_no_columns() -> None:
     """So there is nothing to choose."""
     for text in (comparison_screen(compared("mild"), 0), comparison_markdown(compared("mild"))):
