@@ -44,13 +44,14 @@ def command(name: str, **options: Any) -> int:
     Half a page; --all tells the whole. The interleaving is found now, on a real store; the costs are of the latest
     results, or of the table that comes with race. Exit 1 where something does not go as its claim says.
     """  # fmt: skip
+    from harness.cli.found import either
     from harness.gate.explaining import Explaining
     from harness.report.explanation import explanation_screen
     from harness.report.half_page import half_page
     from harness.results.save import check_file
-    from harness.strategy.loader import find_either
 
-    if isinstance(find_either(name), tuple):
+    found = either("explain", name)
+    if isinstance(found, tuple):
         if options["strategy"]:
             raise UsageError(f"{name} is a strategy: --scenario says in which scenario it is shown")
     elif options["scenario"]:
@@ -60,7 +61,7 @@ def command(name: str, **options: Any) -> int:
         check_file(path)
     results: Path = options["results"]
     explaining = Explaining(stores_of(options), options["seed"], results)
-    if isinstance(find_either(name), tuple):
+    if isinstance(found, tuple):
         document = asyncio.run(explaining.strategy(name, options["scenario"], options["rule"]))
     else:
         document = asyncio.run(explaining.scenario(name, options["rule"], options["strategy"]))

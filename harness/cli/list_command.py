@@ -11,12 +11,13 @@ import click
 
 from harness.cli import completion
 from harness.cli import output as out
+from harness.cli.found import either
 from harness.cli.options import exports_of, table_options
 from harness.model import Conditions
 from harness.results.save import check_file
 from harness.strategy import store_of
 from harness.strategy.library import LibraryCell, cells_of_scenario, cells_of_strategy, grouped
-from harness.strategy.loader import find_either, scenarios, sentences, strategies
+from harness.strategy.loader import scenarios, sentences, strategies
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +46,7 @@ def command(name: str | None, variants: bool, as_json: bool, **options: Path | N
         document = _everything()
         lines = _everything_lines(document)
     else:
-        found = find_either(name)
+        found = either("list", name)
         if isinstance(found, tuple):
             document = _of_strategy(*found, cells_of_strategy(*found, variants=variants))
             lines = _strategy_lines(document)

@@ -72,8 +72,10 @@ def find_either(spec: str) -> type[Scenario] | tuple[type[Strategy], str]:
     kinds: tuple[Kind, ...] = ("scenario", "strategy")
     if not any(name in _index(kind) for kind in kinds):
         there = _script_meant(name)
-        known = [other for kind in kinds for other in _index(kind)]
-        raise UsageError(f"unknown scenario or strategy '{name}'; {there or nearest(name, known)}")
+        near = nearest(name, [other for kind in kinds for other in _index(kind)])
+        if near.startswith("there are"):  # some fifty names are no line
+            near = "race list names them all"
+        raise UsageError(f"unknown scenario or strategy '{name}'; {there or near}")
     return find_strategy(spec) if name in _index("strategy") else find_scenario(spec)
 
 

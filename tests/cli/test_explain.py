@@ -203,6 +203,10 @@ def test_costs_are_of_the_latest_results(race: Race) -> None:
     ("words", "line"),
     [
         (("lau",), "unknown scenario or strategy 'lau'; did you mean lua?"),
+        (("zzz",), "unknown scenario or strategy 'zzz'; race list names them all"),
+        (("saga",), "'saga' is a flow: race compare subscription --flow saga shows it"),
+        (("cancel-wins",),
+         "'cancel-wins' is a rule of subscription: race explain subscription --rule cancel-wins tells of it"),
         (("lua:nope",), "unknown variant 'nope' of lua; there are: resend, remember"),
         (("counter", "--rule", "blind"), "unknown rule 'blind' of counter; there are: default"),
         (("counter", "--scenario", "text"), "counter is a scenario: --strategy says under which strategy it is shown"),
