@@ -43,7 +43,7 @@ _LONG_VALUE, _NAMED = 10, 3
 _VALUE = re.compile(r"[0-9a-f]{13,}|\d{8,}")
 """Tokens, and instants that are not the schedule's: that they are the same, or not, shows in their ends as well."""
 _IN_TIME = re.compile(r"\bT(\+\d+)?\b")
-_LEGEND = " (T: when it begins; T+2000: 2 s later)"
+_LEGEND, _LEGEND_LATER = " (T: when it begins", "; T+2000: 2 s later"
 _TOLD = re.compile(r"\b(?:at|step) (\d+)")
 
 
@@ -95,10 +95,11 @@ def _picture(picture: Document, document: Document, room: int, paint: Paint) -> 
         return [line for text in zip(said, texts, strict=True) for line in labelled(*text, paint, INDENT)]
 
     if drawn is not None:
-        room -= len(lines) + len(below(_LEGEND if begins else ""))
+        room -= len(lines) + len(below(f"{_LEGEND}{_LEGEND_LATER})" if begins else ""))
         lines += _drawn({**drawn, "fits": True, "steps": steps}, note_of(picture), room, paint)
-    seen = begins and any(_IN_TIME.search(line) for line in lines)
-    return [*lines, *below(_LEGEND if seen else ""), ""]
+    seen = [found[0] for line in lines for found in _IN_TIME.finditer(line)] if begins else []
+    later = any("+" in instant for instant in seen)
+    return [*lines, *below(f"{_LEGEND}{_LEGEND_LATER * later})" if seen else ""), ""]
 
 
 def _said(picture: Document) -> Iterator[tuple[str, str]]:

@@ -25,7 +25,7 @@ _BEGINS_MS, _LASTS_MS = 4_102_444_800_000, 10**9
 """When every explored schedule begins by its own clock, 1 January 2100, and longer than any lasts."""
 _INSTANT = re.compile(r"\b41\d{11}\b")
 _TOKEN = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{24}\b")
-_T = "T: when the schedule begins; T+2000: 2 s later"
+_T, _T_LATER = "T: when the schedule begins", "; T+2000: 2 s later"
 _VALUE = re.compile(r'"(?:[^"\\]|\\.)*"|\S+')
 """What may be long in a command: a string with all its spaces, or anything without one."""
 _TOLD = re.compile(r"\b(?:at|step) (\d+)")
@@ -61,7 +61,8 @@ def draw(
 def since_beginning(steps: Steps) -> tuple[Steps, str]:
     """The steps of a schedule with its instants as `T+2000` and tokens by their beginnings; what T is, "" for none."""
     told = [{**step, **{name: _INSTANT.sub(_since, step[name]) for name in ("command", "reply")}} for step in steps]
-    begins = _T * (told != list(steps))
+    later = any("T+" in f"{step['command']} {step['reply']}" for step in told)
+    begins = f"{_T}{_T_LATER * later}" if told != list(steps) else ""
     return [
         {**step, **{name: _TOKEN.sub(r"\1..", step[name]) for name in ("command", "reply")}} for step in told
     ], begins

@@ -33,6 +33,9 @@ def test_instants_are_told_from_the_beginning() -> None:
     assert page.left_out == "T: when the schedule begins; T+2000: 2 s later"
     assert "SET user T+2000" in str(page)
     assert str(BASE_MS + 2_000) not in str(page)
+    began = space_time(drawn(BASE_MS))
+    assert began is not None
+    assert began.left_out == "T: when the schedule begins"  # none is later: nothing to tell of that
 
 
 def test_nothing_is_said_where_there_is_none() -> None:
