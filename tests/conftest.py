@@ -7,10 +7,13 @@ import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from harness.burst.measurement import StoresOptions
 from harness.cli.entry import run
+from harness.stores import Embedded, Stores
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 UNDER_TEST = {"stores": {"redis", "postgres"}, "strategies": {"world"}}
@@ -33,10 +36,17 @@ class Ended:
     stderr: str
 
 
+Race = Callable[..., Ended]
+
+
 @pytest.fixture
-def race(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., Ended]]:
+def race(in_process: Race) -> Race:
+    """Run `race` on servers of its own; modules that only look at what is printed put `quick` in its place."""
+    return in_process
+
+
+@pytest.fixture
+def in_process(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Race]:
     """Run `race` in an empty folder: `race("run", "counter", "--strategy", "naive")`."""
     monkeypatch.chdir(tmp_path)
     for variable in ("RACE_REDIS_URL", "RACE_POSTGRES_URL", "RACE_TRACEBACK"):
@@ -50,6 +60,25 @@ def race(
 
     yield ended
     signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture(scope="session")
+def embedded() -> Iterator[Embedded]:
+    """Servers that stay, started as somebody needs them."""
+    servers = Embedded.open()
+    yield servers
+    servers.close()
+
+
+@pytest.fixture
+def quick(in_process: Race, embedded: Embedded, monkeypatch: pytest.MonkeyPatch) -> Race:
+    """`race` on servers that are there already: to start them for each command takes longer than most commands."""
+
+    def stores(options: StoresOptions, need: Any) -> Stores:
+        return Stores(options.redis_url, options.postgres_url, options.allow_hosts, need, embedded)
+
+    monkeypatch.setattr(StoresOptions, "stores", stores)
+    return in_process
 
 
 @pytest.fixture

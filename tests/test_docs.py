@@ -16,11 +16,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from harness.burst.measurement import StoresOptions
 from harness.model import Request
 from harness.report.markdown import table_row
 from harness.report.matrix import digest, summary
-from harness.stores import Embedded, Stores
 from harness.strategy.library import grouped
 from harness.strategy.loader import find_scenario, scenarios, strategies
 
@@ -63,25 +61,6 @@ def between(mark: str, page: str, made: str) -> str:
     assert begin, mark
     assert end, mark
     return f"{head}{begin}{made}{end}{tail}"
-
-
-@pytest.fixture(scope="module")
-def embedded() -> Iterator[Embedded]:
-    """Servers for all pages: to start them again for each command would take most of the time."""
-    servers = Embedded.open()
-    yield servers
-    servers.close()
-
-
-@pytest.fixture
-def quick(race: Race, embedded: Embedded, monkeypatch: pytest.MonkeyPatch) -> Race:
-    """`race` on servers that are there already."""
-
-    def stores(options: StoresOptions, need: Any) -> Stores:
-        return Stores(options.redis_url, options.postgres_url, options.allow_hosts, need, embedded)
-
-    monkeypatch.setattr(StoresOptions, "stores", stores)
-    return race
 
 
 @pytest.mark.parametrize("name", ["story.md", "choosing.md", "your-bug.md"])

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -159,15 +161,40 @@ BY_WORKERS = ("a strategy that forgets to answer", "an owner that fails")
 """Those that take another way where several processes make a load."""
 
 
+APART = (
+    "a strategy that goes on by itself", "a strategy that forgets to wait", "a rule that ends the process",
+    "a rule that leaves for good",
+)  # fmt: skip
+"""Those that might end the process, or leave something in it that is complained of later."""
+
+
+@pytest.mark.parametrize("mistake", [mistake for mistake in MISTAKES if mistake not in {*BY_WORKERS, *APART}])
+def test_the_script_is_blamed(quick: Callable[..., Any], mistake: str, tmp_path: Path) -> None:
+    """Never a bundled script, a library or race itself."""
+    *words, says = written(mistake, tmp_path)
+    ended = quick("explore", *words)
+    assert (ended.code, ended.stdout, ended.stderr) == (2, "", f"race: {says}\n")
+
+
 @pytest.mark.parametrize(
     ("command", "mistake"),
     [
-        *(("explore", mistake) for mistake in MISTAKES if mistake not in BY_WORKERS),
+        *(("explore", mistake) for mistake in APART),
         *(("run", mistake) for mistake in (*BY_WORKERS, "a rule that ends the process")),
     ],
 )
-def test_the_script_is_blamed(command: str, mistake: str, tmp_path: Path) -> None:
-    """Never a bundled script, a library or race itself."""
+def test_the_script_is_blamed_by_a_process(command: str, mistake: str, tmp_path: Path) -> None:
+    """Likewise."""
+    *words, says = written(mistake, tmp_path)
+    ended = subprocess.run(
+        [sys.executable, "-m", "harness", command, *words],
+        cwd=tmp_path, env={**os.environ, **SERVERS}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", f"race: {says}\n")
+
+
+def written(mistake: str, tmp_path: Path) -> tuple[str, str, str, str]:
+    """The words that name its scripts, which then are there, and what is said of them."""
     rule, fix, says = MISTAKES[mistake]
     if rule.startswith("from"):
         (tmp_path / "rule.py").write_text(rule)
@@ -175,11 +202,7 @@ def test_the_script_is_blamed(command: str, mistake: str, tmp_path: Path) -> Non
     if fix.startswith("from"):
         (tmp_path / "fix.py").write_text(fix)
         fix = "fix.py"
-    ended = subprocess.run(
-        [sys.executable, "-m", "harness", command, rule, "--strategy", fix],
-        cwd=tmp_path, env={**os.environ, **SERVERS}, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", f"race: {says}\n")
+    return rule, "--strategy", fix, says
 
 
 @pytest.mark.stores

@@ -99,7 +99,7 @@ def test_a_page(race: Race) -> None:
 @pytest.mark.parametrize("kind", ["comparison", "flows", "isolation", "matrix", "table"])
 def test_the_list_offers_the_page_of_every_table(race: Race, kind: str) -> None:
     """And the command that it offers writes it."""
-    document = documents.every()[kind]
+    document = documents.KINDS[kind]()
     Shelf(Path("results")).keep(document)
     lines = race("report", "list").stdout.splitlines()
     assert "  Show     race report html 1" in lines

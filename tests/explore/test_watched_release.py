@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.stores
 RIGHT, WITHOUT = "redis-lock:watch-release", "redis-lock:watch-without-multi"
 LOCK = "lock:report"
+DRAWN = 600
+"""So many schedules: where nothing is checked, three thieves are found within a third of them, whatever the seed."""
 ALL_QUICK = """
 from harness import *
 from harness.strategy.loader import find_scenario
@@ -68,7 +70,7 @@ def test_del_without_multi_lets_a_third_in(stage: Stage, all_quick: str) -> None
     """One looks, its lease runs out, another takes the lock, the first one gives that back, and a third takes it."""
     options = Options(size=3, faults=("pause",))
     found, smallest = stage.explore(
-        all_quick, WITHOUT, lambda: HeldUpWhileGivingBack(1, 2000), options, rule="overrun", shrink=True
+        all_quick, WITHOUT, lambda: HeldUpWhileGivingBack(1, DRAWN), options, rule="overrun", shrink=True
     )
     assert found.verdict is Verdict.VIOLATED, found.reason
     assert smallest is not None
@@ -81,7 +83,7 @@ def test_del_without_multi_lets_a_third_in(stage: Stage, all_quick: str) -> None
 @pytest.mark.parametrize("strategy", [RIGHT, "redis-lock"])
 def test_exec_leaves_anothers_lock_alone(stage: Stage, all_quick: str, strategy: str) -> None:
     """Whenever the first one is held up: its release is none, as with a script that compares and deletes."""
-    options, walk = Options(size=3, faults=("pause",)), HeldUpWhileGivingBack(1, 2000)
+    options, walk = Options(size=3, faults=("pause",)), HeldUpWhileGivingBack(1, DRAWN)
     found, _ = stage.explore(all_quick, strategy, lambda: walk, options, rule="overrun")
     assert found.verdict is Verdict.BOUNDED, found.reason
-    assert walk.paused > 500
+    assert walk.paused > DRAWN // 4

@@ -15,10 +15,10 @@ from tests.report import documents
 Snapshot = Callable[[str, str], None]
 
 
-@pytest.mark.parametrize("kind", sorted(documents.every()))
+@pytest.mark.parametrize("kind", sorted(documents.KINDS))
 def test_every_format(kind: str) -> None:
     """There is one for each that the command line offers; tables have a heading and as many fields in each line."""
-    document = documents.every()[kind]
+    document = documents.KINDS[kind]()
     forms = forms_of(document)
     assert sorted(forms) == ["csv", "html", "markdown"]
     heading, *lines = csv.reader(io.StringIO(forms["csv"](document)))

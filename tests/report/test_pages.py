@@ -25,7 +25,7 @@ from harness.results.difference import difference_document
 from tests import measurements
 from tests.report import documents
 
-KINDS = sorted(documents.every())
+KINDS = sorted(documents.KINDS)
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 EVIL = "<script>document.title='owned'</script>\"'><img src=x onerror=alert(1)>{{ 7 * 7 }}"
 VOID = {"meta", "link", "br", "img", "input"}
@@ -72,7 +72,7 @@ class Page(HTMLParser):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_page_needs_nothing_else(kind: str) -> None:
     """No address, no script, no style from elsewhere; its own policy forbids them, too. Names lead where they say."""
-    text = page(documents.every()[kind])
+    text = page(documents.KINDS[kind]())
     found = Page(text)
     assert "script" not in {tag for tag, _attributes in found.tags}
     assert re.findall(r"(?:https?:|url\((?!#)|@import|//[a-z])", text.replace("this page", "")) == []
@@ -88,7 +88,7 @@ def test_a_page_needs_nothing_else(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_page_ends_with_the_commands_and_the_place(kind: str) -> None:
     """How it is made again, and where it was made."""
-    document = documents.every()[kind]
+    document = documents.KINDS[kind]()
     text = Page(page(document)).text
     where, again = text.rindex("Where it was measured"), text.rindex(document["reproduce"])
     assert text.index("on this page") if "on this page" in text else True
@@ -116,7 +116,7 @@ FIXED = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_everything_is_escaped(kind: str) -> None:
     """Whatever names, replies, rules and reasons hold, it is text and stays text."""
-    document = json.loads(json.dumps(documents.every()[kind]))
+    document = json.loads(json.dumps(documents.KINDS[kind]()))
     text = page(everywhere(document))
     found = Page(text)
     assert {"script", "img"} & {tag for tag, _attributes in found.tags} == set()
@@ -443,7 +443,7 @@ def test_old_documents_have_pages(path: Path) -> None:
 def test_in_a_browser(tmp_path: Path) -> None:
     """Chromium complains of nothing on any page; where a script is put into one, it refuses to run it."""
     assert CHROMIUM is not None
-    pages = {kind: page(document) for kind, document in documents.every().items()}
+    pages = {kind: page(made()) for kind, made in documents.KINDS.items()}
     evil = page(documents.result(measurements.violated(cell=Cell(EVIL, "naive", "drop"))))
     pages |= {"evil": evil, "forbidden": evil.replace("</main>", "<script>document.title='owned'</script></main>")}
     for name, text in pages.items():
