@@ -59,6 +59,8 @@ CELLS = [
     *(Cell(scenario, title) for scenario, titles in SPREAD.items() for title in titles),
     Cell("subscription", "lua", "blind"),
 ]
+AGAIN = [Cell("counter", strategy.name) for strategy in strategies() if strategy.name != "multi"]
+"""Of `double-submit` the same is claimed, but by `multi`, and of these every order of two requests is run, too."""
 RARE = {"pg-queue:first-row"}
 """What only exploring shows: a lower number is committed just after a higher one was taken."""
 VARIANTS = [
@@ -67,6 +69,11 @@ VARIANTS = [
     for variant in strategy.variants
     if (title := f"{strategy.name}:{variant}") not in RARE
 ]
+
+
+def name_of(cell: Cell) -> str:
+    """As a test is called."""
+    return "-".join(filter(None, (cell.scenario, cell.strategy, cell.rule)))
 
 
 def told(measurement: Measurement) -> str:
@@ -79,7 +86,8 @@ def told(measurement: Measurement) -> str:
 
 
 @pytest.mark.parametrize(
-    "cell", CELLS, ids=lambda cell: "-".join(filter(None, (cell.scenario, cell.strategy, cell.rule)))
+    "cell",
+    [pytest.param(cell, marks=[pytest.mark.long] if cell in AGAIN else [], id=name_of(cell)) for cell in CELLS],
 )
 def test_the_verdict_is_the_claim(loads: Loads, cell: Cell) -> None:
     """For every strategy, with two processes."""

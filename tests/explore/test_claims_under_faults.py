@@ -122,7 +122,7 @@ def test_a_write_that_arrives_late_is_seen_where_others_did_something_else(stage
     assert found.verdict is Verdict.PROVED
 
 
-@pytest.mark.parametrize("strategy", ["pg-procedure", "pg-unique"])
+@pytest.mark.parametrize("strategy", ["pg-procedure", pytest.param("pg-unique", marks=pytest.mark.long)])
 def test_a_second_delivery_whose_row_is_there(stage: Stage, strategy: str) -> None:
     """An invoice has the name of its request: the store refuses another one of that name, and no number is drawn."""
     options = Options(faults=("duplicate",), budget_s=60)

@@ -29,6 +29,8 @@ UNSEEN = {"pg-procedure", "pg-procedure:revoked"}
 """What its function does inside the server is no proof."""
 GIVING_UP = {"pg-advisory:try"}
 """Nor is it what somebody would have come to who gave up."""
+MINUTES = {("subscription", name) for name in ("pg-serializable", "pg-repeatable-read", "pg-version")}
+"""What starts again when somebody was quicker, in attempts of three steps: a sixth of all cells' time, and long."""
 CELLS = [
     (scenario.name, strategy.title)
     for scenario in scenarios()
@@ -43,7 +45,10 @@ CELLS = [
 ]
 
 
-@pytest.mark.parametrize(("scenario", "strategy"), CELLS)
+@pytest.mark.parametrize(
+    ("scenario", "strategy"),
+    [pytest.param(*cell, marks=[pytest.mark.long] if cell in MINUTES else []) for cell in CELLS],
+)
 def test_claims(stage: Stage, scenario: str, strategy: str) -> None:
     """Two requests in every order: what claims to break does, what claims to hold is proved."""
     claim = stage.explorer(scenario, strategy, Options()).bound.claim

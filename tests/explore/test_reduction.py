@@ -23,7 +23,7 @@ BOTH = [
     ("counter", "pg-repeatable-read", 2, ""),
     ("counter", "redis-lock", 2, "crash"),
     ("counter", "atomic", 2, "pause"),
-    ("counter", "redis-lock", 2, "pause"),
+    pytest.param("counter", "redis-lock", 2, "pause", marks=pytest.mark.long),  # as much as all the others on Redis
     ("lock-lease", "redis-lock", 2, ""),
     ("counter", "atomic", 2, "lost-reply"),
     ("counter", "naive", 2, "duplicate"),
