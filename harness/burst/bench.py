@@ -42,6 +42,8 @@ FEWEST_CHUNK = 6
 MAX_PROBES = 60
 MOST_APART = 3
 """So many times the bursts asked for are made at most, where the machine keeps pulling requests apart."""
+_ENOUGH_IN_VAIN = 3
+"""Bursts in which somebody waits for ever: each takes all the patience there is, and more of them tell nothing new."""
 _JUDGE_S = 20.0
 _DOUBTFUL_S, _LEAST_S, _SHARE = 20.0, 0.1, 8
 """In all so long what nothing more can be held of is searched, each for a share of what is left; that long at least."""
@@ -115,7 +117,7 @@ class Bench:
             nothing = tally.judged + tally.apart == before and (tally.killed, tally.expired) == (killed, expired)
             if nothing and not (tally.failures or self.interrupted):
                 tally.failures.append("no burst could be carried out")
-            if tally.judged + tally.apart >= at_most:
+            if tally.judged + tally.apart >= at_most or tally.in_vain >= _ENOUGH_IN_VAIN:
                 break
         if load.kills and not (tally.resumed or tally.failures or self.interrupted):
             tally.failures.append("no killed worker had a request open, so that none was delivered twice")
@@ -172,6 +174,7 @@ class Bench:
         kill = kills.draw(first, number, control=control) if kills is not None else None
         done = await self.fleet.load(orders, tally.bound.cell if tally.bound.strategy.serving else None, kill)
         tally.elapsed_s += time.monotonic() - started
+        tally.in_vain += done.in_vain
         await self.account(tally, done)
         records = by_burst(self.fleet.readings, done.spans)
         if done.killed is not None and not tally.failures and not await self._replace(tally, orders, done, records):

@@ -145,6 +145,7 @@ class Round:
     killed on purpose. `handled` are what workers told of single requests beyond the record: lists that begin with the
     number of the burst and the id of the request. `expired` are bursts that were answered to a login that has run out,
     and whose. `stopped`: the workers ended before the last burst by themselves.
+    `in_vain`: for the answers of a burst, which is the last then, somebody waited until they lost their patience.
     """
 
     spans: list[tuple[int, int]]
@@ -158,6 +159,7 @@ class Round:
     handled: list[list[Any]] = field(default_factory=list)
     expired: list[tuple[int, str]] = field(default_factory=list)
     stopped: bool = False
+    in_vain: bool = False
 
 
 class Fleet:
@@ -427,6 +429,7 @@ class Fleet:
             interrupted=interrupted,
             handled=[one for answer in told for one in answer.get("handled", ())],
             stopped=any(answer.get("stopped") for answer in told),
+            in_vain=any(answer.get("in_vain") for answer in told),
             expired=[(burst, who) for answer in told for burst, who in answer.get("expired", ())],
         )
 

@@ -58,6 +58,8 @@ class Tally(Score):
     resumed: int = 0
     expired: int = 0
     """Bursts of which a request was not let in because its login had run out: they count for nothing."""
+    in_vain: int = 0
+    """Bursts for the answers of which somebody waited until they lost their patience."""
     cut: set[int] = field(default_factory=set)
     endings: Counter[str] = field(default_factory=Counter)
     last_bursts: dict[int, tuple[tuple[str, ...], Sequence[Effect]]] = field(default_factory=dict)

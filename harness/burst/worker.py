@@ -127,7 +127,7 @@ class Worker:
         tracing = orders.count * load.size <= 5000
         trace: list[tuple[int, Any]] = []
         released: list[tuple[int, int]] = []
-        before = self._totals()
+        before, in_vain = self._totals(), False
         give_up = time.monotonic() + orders.deadline_s
         self.rendezvous.begin()
         for burst in range(orders.first, orders.first + orders.count):
@@ -148,15 +148,18 @@ class Worker:
                 for i, item in enumerate(mine)
             ]
             if tasks:
-                await self._finish(performer, tasks, load.timeout_s)
+                in_vain = await self._finish(performer, tasks, load.timeout_s)
                 await self._renew_lost(performer, sessions)
             if performer.broken:
                 self.rendezvous.stop()
                 raise UsageError(performer.broken)
             if tracing:
                 trace.extend((burst, step) for session in sessions for step in session.steps or ())
+            if in_vain:  # the next ones, too, might wait until they lose their patience
+                self.rendezvous.stop()
+                break
         self._dump(trace)
-        return {"released": released, **self._counts(before)}
+        return {"released": released, "in_vain": in_vain, **self._counts(before)}
 
     async def _meet(self, give_up: float) -> int:
         self.rendezvous.arrive()
@@ -166,8 +169,11 @@ class Worker:
             await asyncio.sleep(0)  # let the loop see that the parent died
         return at
 
-    async def _finish(self, performer: Performer, tasks: Sequence[asyncio.Future[None]], timeout_s: float) -> None:
-        """Wait for answers. Raises ConnectionLost where they are missing because the store does not answer."""
+    async def _finish(self, performer: Performer, tasks: Sequence[asyncio.Future[None]], timeout_s: float) -> bool:
+        """Wait for answers; whether some were waited for in vain.
+
+        Raises ConnectionLost where they are missing because the store does not answer.
+        """
         give_up = time.monotonic() + timeout_s
         late, lost = set(tasks), None
         while late and lost is None and (left_s := give_up - time.monotonic()) > 0:
@@ -187,6 +193,7 @@ class Worker:
             error = task.exception() if task.done() and not task.cancelled() else None
             if error is not None and not isinstance(error, BrokenScript):
                 raise error
+        return bool(late)
 
     async def _silent(self, store: str) -> ConnectionLost | None:
         """Why a store does not answer somebody new; None where it does."""

@@ -118,6 +118,13 @@ def test_nobody_answered_is_stuck(script: Callable[[str], str]) -> None:
     assert (found.verdict, found.counts.stuck) == (Verdict.VIOLATED, 2)
 
 
+def test_a_load_that_waits_in_vain_ends_soon(script: Callable[[str], str]) -> None:
+    """Each burst that nobody answers takes all the patience there is: three of them say as much as two hundred."""
+    found = measure("double-submit", script("silent"), bursts=200, timeout_s=0.5)
+    assert (found.verdict, found.broken_bursts, found.counts.stuck) == (Verdict.VIOLATED, 3, 6)
+    assert found.counts.bursts == 3
+
+
 def test_a_broken_script_is_one_line(script: Callable[[str], str]) -> None:
     """What a user's strategy raises comes back with its own place."""
     with pytest.raises(UsageError, match=r"wild\.py:7: KeyError: 'where'"):
