@@ -4,6 +4,9 @@ Every endpoint reads the list, changes it and writes it back, and whoever comes 
 process helps one process. A row lock helps where the list is read again under it: what was validated before the lock
 is a roster of yesterday, and writing it back undoes what others were told.
 
+Nor may whoever has the lock need a second connection, for a lookup or an audit line: those who wait for the lock each
+have one, and where that was the last of the pool nobody goes on.
+
 Or there is no document. In Redis a set, to which SADD and SREM add and remove one, whatever else is in it. In
 PostgreSQL a row for each member. But whoever adds one to a team has to know that the team is there, and a look at it
 keeps nobody from deleting it (`delete`): members are left of a team that is no more. A foreign key is that look, and
@@ -191,6 +194,7 @@ class Roster(Scenario):
         "somebody was added, and is not in": "--strategy pg-read-committed",
         "a lock per team, and a member is gone": "--strategy mutex",
         "a removal undid what was added meanwhile": "--strategy pg-for-update:lock-after-read --rule remove",
+        "everybody waits, and the database is idle": "--strategy pg-for-update:second-connection --processes 1",
         "members of a team that was deleted": "--strategy pg-unique:no-foreign-key --rule delete",
     }
     invariant = "whoever was added is in, whoever was removed is not, and nobody is in a team that is no more"

@@ -98,12 +98,6 @@ def back_again(team: Any, _request: Request) -> Any:
     return {**team, "members": team["members"] + 1}
 
 
-POOL = (
-    "a lock's holder that waits for a second connection of a pool which those who wait for it have emptied: "
-    "each caller has a connection of its own"
-)
-
-
 class TeamMove(Scenario):
     """Everybody is in one team, and nobody in one that is no more."""
 
@@ -117,7 +111,6 @@ class TeamMove(Scenario):
         "after a crash, a user in no team": "--strategy actors:pass-on --faults crash",
     }
     invariant = "every member is in one team, and in none that was deleted"
-    not_shown = (POOL,)
     refusals = ("refused", "gone already")
     initial_value: Any = {"open": True, "members": 1}
     operations = {

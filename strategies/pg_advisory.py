@@ -3,7 +3,8 @@
 The lock is on a number, not on a row, so it works where no row exists yet; COMMIT releases
 it. At read committed the SELECT after it takes a new snapshot and sees what the holder
 before wrote: a snapshot from before the wait (the same statement, repeatable read) does not.
-Everybody must take the same lock; one writer who does not know of it undoes it all.
+Everybody must take the same lock; one writer who does not know of it undoes it all. Whoever holds it must not need
+another connection of the pool that those who wait for it have emptied: see pg-for-update:second-connection.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,10 @@ LOCKED = "pg_advisory_xact_lock(hashtextextended(${}, 0))"
 LOCK = f"SELECT {LOCKED.format(1)}"
 TRY = LOCK.replace("pg_advisory", "pg_try_advisory")
 ONE_ORDER = "nobody names the same keys in another order"
+POOL = 2
+"""Connections that each process has for all its callers, where a second one is needed."""
+EMPTY = "each of {} callers of a process may hold one of its {} connections, and nobody gets the second that it needs"
+ENOUGH = "a process has {} connections, and one caller at a time: there is a second for whoever holds the lock"
 
 
 class PgAdvisory(Strategy):
@@ -25,6 +30,7 @@ class PgAdvisory(Strategy):
     stops_helping = "one writer who does not take the lock"
     needs = {"postgres": "14"}
     variants = {
+        "second-connection": f"whoever holds the lock needs a second connection, of a pool of {POOL} for each process",
         "wrong-key": "the lock is on the request instead of on what it changes",
         "same-statement": "lock and read in one statement: its snapshot is older than the lock",
         "repeatable-read": "the transaction's snapshot is older than the lock: 40001",
@@ -39,6 +45,8 @@ class PgAdvisory(Strategy):
             return Claim(
                 "holds", "one has the lock, and whoever else comes meanwhile does nothing", errors=("aborted",)
             )
+        if self.variant == "second-connection":
+            return self._second_connection(conditions)
         if self.variant == "repeatable-read":
             reason = "on one row the stale snapshot shows as 40001; on several rows it would break"
             return Claim("holds", reason, errors=("40001",))
@@ -50,10 +58,24 @@ class PgAdvisory(Strategy):
             return Claim("breaks", self.variants[self.variant])
         return Claim("holds", "the lock is held from before the read's snapshot until COMMIT")
 
+    def _second_connection(self, conditions: Conditions) -> Claim:
+        """Breaks where as many meet in one process as its pool has connections; a second delivery is one more."""
+        callers = -(-conditions.size // conditions.processes)
+        if callers >= POOL:
+            return Claim("breaks", EMPTY.format(callers, POOL))
+        return Claim("holds", ENOUGH.format(POOL), breaks_under=("duplicate",))
+
     async def apply(self, session: Session, request: Request, rule: Rule) -> Reply:
         """Lock, then read, decide, write."""
         if self.variant == "released-early":
             return await self._released_early(session, request, rule)
+        if self.variant == "second-connection":
+            async with session.pooled(POOL):
+                return await self._locked(session, request, rule)
+        return await self._locked(session, request, rule)
+
+    async def _locked(self, session: Session, request: Request, rule: Rule) -> Reply:
+        """In one transaction."""
         repeatable = self.variant == "repeatable-read"
         async with session.transaction("repeatable read" if repeatable else "read committed") as tx:
             if self.variant == "same-statement":
@@ -62,6 +84,9 @@ class PgAdvisory(Strategy):
                 state = await self.rows.load(tx, request.keys)
             else:
                 return ABORTED
+            if self.variant == "second-connection":
+                async with session.pooled(POOL):
+                    await self.rows.load(session.second(), sorted(request.keys))
             outcome = await session.decide(rule, state, request)
             await self.rows.save(tx, state, outcome.changes)
         return outcome.reply

@@ -12,16 +12,26 @@ read again (`populate_existing`, `refresh`).
 Who had rather not wait says NOWAIT, and is refused at once while somebody has the row (55P03): an answer, where
 another may well do the work, and an error to be tried again where nobody else does.
 
+Whoever holds the lock must not need another connection: a helper that opens a session of its own for a lookup or an
+audit line takes it out of the pool that those who wait for the row have emptied, each with one of its own. The holder
+waits for them and they for it, for ever, and the database, which sees one half of that, is idle.
+
 Where a key has several rows, the row above them (the team, the host, the payment) can be
 locked instead, whether it has any or none, but by a statement of its own and before they
 are read: a statement, or a transaction above read committed, that waited for a lock goes on
 reading as of before the wait.
 """
 
+from dataclasses import replace
+
 from harness import Claim, Conditions, Reply, Request, Rule, Session, State, Strategy, Transaction
 
 ONE_ORDER = "nobody names the same keys in another order"
 NO_PARENT = "one row per key: there is none above it"
+POOL = 2
+"""Connections that each process has for all its callers, where a second one is needed."""
+EMPTY = "each of {} callers of a process may hold one of its {} connections, and nobody gets the second that it needs"
+ENOUGH = "a process has {} connections, and one caller at a time: there is a second for whoever holds the lock"
 
 
 class PgForUpdate(Strategy):
@@ -38,6 +48,7 @@ class PgForUpdate(Strategy):
         "lock-after-read": "the lock is taken after the read that decides",
         "refreshed": "read, then locked and read again: what the lock has waited for decides (safe)",
         "nowait": "NOWAIT: who finds the row locked is shown 55P03 at once, and does not wait",
+        "second-connection": f"whoever holds the lock needs a second connection, of a pool of {POOL} for each process",
         "released-early": "FOR UPDATE outside of the transaction that writes",
         "caller-order": "of several keys, the rows are locked in the caller's order instead of one for all",
         "parent": "of a key with several rows, the row above them is locked, then they are read (safe)",
@@ -50,12 +61,7 @@ class PgForUpdate(Strategy):
     def claims(self, conditions: Conditions) -> Claim:
         """Holds; not where the lock does not span read and write."""
         if self.variant in {"parent", "parent-after-read", "same-statement", "repeatable-read", "others"}:
-            if "parent" not in self.rows.locks:
-                return Claim("not-applicable", NO_PARENT)
-            if self.variant == "parent":
-                return Claim("holds", "the row above is there, and locked from before the read until after the write")
-            if self.variant == "others":
-                return Claim("holds", "each waits for the other's row, and one is ended", errors=("40P01",))
+            return self._above()
         if self.variant == "caller-order":
             if not self.crossed:
                 return Claim("not-applicable", ONE_ORDER)
@@ -63,19 +69,49 @@ class PgForUpdate(Strategy):
         if self.variant == "nowait":
             told = Claim("holds", "one has the row, and whoever else comes meanwhile is refused", errors=("55P03",))
             return self.scenario.claims.get(self.name) or told
+        if self.variant == "second-connection":
+            return self._second_connection(conditions)
         if self.variant == "refreshed":
             return self.scenario.claims.get(self.name) or Claim("holds", "what decides is read under the lock")
         if self.variant:
             return Claim("breaks", self.variants[self.variant])
         return Claim("holds", "the row is locked from before the read until after the write")
 
+    def _above(self) -> Claim:
+        """Of the variants that lock other rows than the request's own."""
+        if "parent" not in self.rows.locks:
+            return Claim("not-applicable", NO_PARENT)
+        if self.variant == "parent":
+            return Claim("holds", "the row above is there, and locked from before the read until after the write")
+        if self.variant == "others":
+            return Claim("holds", "each waits for the other's row, and one is ended", errors=("40P01",))
+        return Claim("breaks", self.variants[self.variant])
+
+    def _second_connection(self, conditions: Conditions) -> Claim:
+        """Breaks where as many meet in one process as its pool has connections; a second delivery is one more."""
+        callers = -(-conditions.size // conditions.processes)
+        if callers >= POOL:
+            return Claim("breaks", EMPTY.format(callers, POOL))
+        held = self.scenario.claims.get(self.name) or Claim("holds", ENOUGH.format(POOL))
+        return replace(held, breaks_under=tuple(dict.fromkeys((*held.breaks_under, "duplicate"))))
+
     async def apply(self, session: Session, request: Request, rule: Rule) -> Reply:
         """Lock and read, decide, write."""
         if self.variant == "released-early":
             return await self._released_early(session, request, rule)
+        if self.variant == "second-connection":
+            async with session.pooled(POOL):
+                return await self._locked(session, request, rule)
+        return await self._locked(session, request, rule)
+
+    async def _locked(self, session: Session, request: Request, rule: Rule) -> Reply:
+        """In one transaction."""
         repeatable = self.variant == "repeatable-read"
         async with session.transaction("repeatable read" if repeatable else "read committed") as tx:
             state = await self._read(tx, request)
+            if self.variant == "second-connection":
+                async with session.pooled(POOL):
+                    await self.rows.load(session.second(), sorted(request.keys))
             outcome = await session.decide(rule, state, request)
             await self.rows.save(tx, state, outcome.changes)
         return outcome.reply

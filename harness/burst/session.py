@@ -42,9 +42,10 @@ class VirtualProcess:
     """What callers of one process share: memory and in-process locks."""
 
     def __init__(self) -> None:
-        """Empty memory, no locks, no connection that is shared until somebody asks for it."""
+        """Empty memory, no locks, no connection that is shared or pooled until somebody asks for it."""
         self.memory: dict[Any, Any] = {}
         self.mutexes: dict[str, asyncio.Lock] = {}
+        self.pools: dict[int, asyncio.Semaphore] = {}
         self.shared: asyncio.Future[RedisConnection] | None = None
 
 
@@ -89,6 +90,7 @@ class LoadSession(Session):
         self._redis = redis
         self._replica = replica
         self.postgres = postgres
+        self._second: PostgresConnection | None = None
         self.asks: Asking | None = None
         self.tells: Callable[[Request, str], None] | None = None
         self._rng = rng or Random()
@@ -104,8 +106,9 @@ class LoadSession(Session):
             self._process.shared = None
             with contextlib.suppress(StoreFault):
                 await (await shared).close()
-        if self.postgres is not None:
-            await self.postgres.close()
+        for one in (self.postgres, self._second):
+            if one is not None:
+                await one.close()
 
     def lend(self) -> LentConnection | None:
         """Use the connection to Redis by hand from now on; None where there is none that can be."""
@@ -241,6 +244,21 @@ class LoadSession(Session):
         rows: Rows = await self._timed("sql", (statement, *args), running)
         return rows
 
+    def second(self) -> Transaction:
+        """A connection that is opened when it is first used."""
+        return _SecondConnection(self)
+
+    async def read_beside(self, statement: str, args: tuple[Any, ...]) -> Rows:
+        """One statement on the second connection."""
+        self.commands += 1
+        if self._second is None:
+            assert self.postgres is not None
+            self._second = await self.postgres.beside()
+        if self.steps is None:
+            return await self._second.sql(statement, *args)
+        rows: Rows = await self._timed("sql", (statement, *args), self._second.sql(statement, *args))
+        return rows
+
     async def control(self, word: str, running: Awaitable[Any]) -> None:
         """BEGIN, COMMIT or ROLLBACK."""
         self.commands += 1
@@ -257,6 +275,13 @@ class LoadSession(Session):
         if lock is None:
             lock = self._process.mutexes[name] = asyncio.Lock()
         return lock
+
+    def pooled(self, size: int) -> AbstractAsyncContextManager[Any]:
+        """One of so many for this process: no more connections are in use at once."""
+        pool = self._process.pools.get(size)
+        if pool is None:
+            pool = self._process.pools[size] = asyncio.Semaphore(size)
+        return pool
 
     @contextlib.asynccontextmanager
     async def beside(
@@ -458,3 +483,16 @@ class _LoadTransaction(Transaction):
             if reads is not None:
                 self._session.note(reads=reads)
             self._writes.update(writes or {})
+
+
+class _SecondConnection(Transaction):
+    """Statements on it are by themselves."""
+
+    def __init__(self, session: LoadSession) -> None:
+        self._session = session
+
+    async def sql(self, statement: str, *args: Any) -> Rows:
+        return await self._session.read_beside(statement, args)
+
+    def note(self, *, reads: State | None = None, writes: State | None = None) -> None:
+        self._session.note(reads=reads, writes=writes)

@@ -25,7 +25,7 @@ from harness.explore.persistence import went_on
 from harness.explore.program import Cast, Cell
 from harness.explore.random_walk import RandomWalk
 from harness.explore.replay import Replay
-from harness.explore.saying import broke, held_up, locked_out, told, waits, what_failed
+from harness.explore.saying import broke, held_up, in_columns, locked_out, told, waits, what_failed
 from harness.explore.scouting import EACH, OFTEN, Scouting
 from harness.explore.search import Search
 from harness.explore.shrink import shrink
@@ -100,7 +100,8 @@ class Schedule:
         """As data that can be drawn."""
         finding = self.finding if self.explained is None else self.explained()
         found = explain(self.evidence, self.steps, finding, self.told)
-        return replace(found, says=self.says or found.says, why=self.why or found.why or what_failed(found))
+        why = in_columns(self.why, found.columns, self.evidence.operations)
+        return replace(found, says=self.says or found.says, why=why or found.why or what_failed(found))
 
 
 @dataclass(slots=True)
@@ -398,7 +399,13 @@ class Explorer:
         said = broke(finding, self.bound.scenario, evidence)
         says = cast.answered_differently(decisions=True) or said or cast.answered_differently() or ""
         says = locked_out(finding) if ring else says
-        why = waits(ring) if ring else held_up(machine.callers) if says and says == unanswered(finding) else ""
+        why = (
+            waits(ring, machine.pooled)
+            if ring
+            else held_up(machine.callers)
+            if says and says == unanswered(finding)
+            else ""
+        )
         events = list(machine.events)
         if not says and any(event.choice.kind in FAULTS or event.choice.kind == "crash-late" for event in events):
             says = await self._ask_again(machine, evidence)

@@ -152,6 +152,13 @@ class Event:
         caller.statement = statement
         self._statements.append(statement)
 
+    def beside(self, caller: Caller, text: str, args: Sequence[Any], names: Names) -> Statement:
+        """A statement on a second connection: a transaction of its own."""
+        statement = Statement(text, args, names, caller.plain, "read committed", first=True)
+        caller.statement = statement
+        self._statements.append(statement)
+        return statement
+
     def waited(self, sent: Event) -> None:
         """A statement that waited goes on in this step."""
         self._statements.extend(sent._statements)

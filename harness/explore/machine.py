@@ -16,6 +16,7 @@ from harness.explore.leases import Leases
 from harness.explore.outside import shared, watching
 from harness.explore.passing import TIME_MOVES, later, let_time_pass, pause, sleep_on, touched
 from harness.explore.persistence import PERSIST, can_persist, loop_of, may_persist, persist
+from harness.explore.pools import Pool, waiting
 from harness.explore.program import REPLICA, Cast
 from harness.explore.redis_steps import finish_redis, redis_step
 from harness.explore.search import Search
@@ -49,6 +50,7 @@ class Machine:
         self.now_ms = world.base_ms
         self.stored: dict[str, str] = {}
         self.mutexes: dict[tuple[int, str], list[Caller]] = {}
+        self.pools: dict[tuple[int, str], Pool] = {}
         self.watched: dict[int, Touch] = {}
         """What the connection that a virtual process shares has watched since it last forgot, by process."""
         self.caps: set[str] = set()
@@ -121,8 +123,9 @@ class Machine:
 
     def _choices(self, *, persists: bool) -> list[Choice]:
         cycle = self.cycle()
-        if cycle:
-            return [Choice("victim", caller.name) for caller in cycle if caller.task is not None]
+        if cycle:  # the server ends one where it sees all of it, and nothing of it is in a process's memory
+            seen = all(caller.task is not None for caller in cycle)
+            return [Choice("victim", caller.name) for caller in cycle if seen]
         ready = [caller for caller in self.callers if caller.condition == "ready"]
         # Who would only wait is sent late: as soon as it is served, or once nobody else can go on.
         willing = [caller for caller in ready if not caller.unserved] or ready
@@ -377,7 +380,7 @@ class Machine:
 
     def cycle(self) -> list[Caller]:
         """Callers that wait for each other, in a ring."""
-        waits = {caller.name: caller.waits_for for caller in self.callers if caller.condition == "blocked"}
+        waits = waiting(self.pools.values(), self.callers)
         for start, first in waits.items():
             seen, at = [start], first
             while at:
@@ -390,9 +393,15 @@ class Machine:
                 at = waits[following]
         return []
 
+    @property
+    def pooled(self) -> set[str]:
+        """Those that wait for a connection."""
+        return {caller.name for pool in self.pools.values() for caller in pool.queue}
+
     def deadlock(self) -> list[str]:
-        """Those that wait for each other for ever: callers for locks in memory, owners for each other's answers."""
-        found = [caller.name for caller in self.cycle() if caller.task is None]
+        """Those that wait for each other for ever: callers for what is in memory, owners for each other's answers."""
+        cycle = self.cycle()
+        found = [caller.name for caller in cycle] if any(caller.task is None for caller in cycle) else []
         waits = {
             caller.owner: caller.waits_for[0]
             for caller in self.callers
@@ -443,6 +452,8 @@ class Machine:
                 queue.remove(caller)
             if held and queue and queue[0].condition == "blocked" and queue[0].process != caller.process:
                 await grant(self, queue[0], event)
+        for pool in self.pools.values():
+            pool.forget(caller)
         if caller.current is not None and not caller.current.error:
             caller.current.error = "crash"
 

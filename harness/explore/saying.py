@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 
 from harness.explore.caller import Caller, Performed
 from harness.explore.faults import CRASHES_LATE, DELIVERED_TWICE
 from harness.judge import NO_ORDER, Explanation, Finding, unanswered
 from harness.model import Evidence, Operation
 from harness.strategy import Scenario, disordered
+
+_CALLED = re.compile(r"\b[A-Z]\d*\b")
 
 
 def broke(finding: Finding, scenario: Scenario, evidence: Evidence) -> str:
@@ -41,10 +44,22 @@ def locked_out(finding: Finding) -> str:
     return f"a deadlock: {unanswered(finding)}"
 
 
-def waits(ring: Sequence[str]) -> str:
-    """Who waits for whom: `A waits for B, and B for A`."""
-    (first, second), *others = zip(ring, [*ring[1:], ring[0]], strict=True)
+def waits(ring: Sequence[str], pooled: Collection[str] = ()) -> str:
+    """Who waits for whom: `A waits for B, and B for A`. Those `pooled` do so for a connection."""
+    holders = [*ring[1:], ring[0]]
+    whom = [
+        f"a connection that {holder} has" if one in pooled else holder
+        for one, holder in zip(ring, holders, strict=True)
+    ]
+    (first, second), *others = zip(ring, whom, strict=True)
     return "".join((f"{first} waits for {second}", *(f", and {one} for {other}" for one, other in others), "."))
+
+
+def in_columns(why: str, columns: Sequence[tuple[str, str]], operations: Sequence[Operation]) -> str:
+    """With callers called as their columns are: once some were left out, those have other letters."""
+    callers = {one.request.id: one.caller for one in operations}
+    letters = {callers[first]: letter for letter, first in columns if first in callers and not letter.endswith("'")}
+    return _CALLED.sub(lambda name: letters.get(name[0], name[0]), why)
 
 
 def held_up(callers: Sequence[Caller]) -> str:

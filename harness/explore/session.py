@@ -31,7 +31,8 @@ _PAUSE_MS = 8.0
 
 Kind = Literal[
     "redis", "script", "begin", "sql", "commit", "rollback", "lock", "unlock", "ask", "tell", "clock", "sleep", "retry",
-    "effect", "effect-end", "copy", "catch-up", "beside", "beside-end", "start", "shared", "reconnect",
+    "effect", "effect-end", "copy", "catch-up", "beside", "beside-end", "start", "shared", "reconnect", "take", "give",
+    "second",
 ]  # fmt: skip
 
 
@@ -44,7 +45,7 @@ class Pending:
         self, kind: Kind, words: tuple[Any, ...] = (), *, name: str = "", isolation: str = "", ms: float = 0.0,
         request: Request | None = None, alone: bool = False,
     ) -> None:  # fmt: skip
-        """`name` is the lock's or effect's, or the key whose owner is meant; `request` is what it is asked.
+        """`name` is the lock's or effect's, a pool's size, or the key whose owner is meant; `request` is for that one.
 
         `alone`: a statement by itself, which commits before it answers, so that no answer of it can be lost before.
         """
@@ -163,6 +164,14 @@ class ExploreSession(Session):
     def mutex(self, name: str) -> AbstractAsyncContextManager[Any]:
         """A lock of this virtual process."""
         return _Mutex(name)
+
+    def pooled(self, size: int) -> AbstractAsyncContextManager[Any]:
+        """One of so many of this virtual process."""
+        return _Pooled(size)
+
+    def second(self) -> Transaction:
+        """Each statement on it is one step."""
+        return _SecondConnection(self)
 
     def beside(
         self, name: str, work: Callable[[Session], Coroutine[Any, Any, None]], *, apart: bool = False
@@ -373,6 +382,38 @@ class _Mutex(AbstractAsyncContextManager[Any]):
             await step(Pending("unlock", name=self._name))
 
 
+class _Pooled(AbstractAsyncContextManager[Any]):
+    """A connection out of a pool; first come, first served."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._number = 0
+
+    async def __aenter__(self) -> None:
+        wants = f"wants a connection: all {self._size} are taken" if self._size > 1 else "wants the one connection"
+        self._number = await step(Pending("take", (wants,), name=str(self._size)))
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None or not issubclass(kind, GeneratorExit):
+            await step(Pending("give", (self._number,), name=str(self._size)))
+
+
+class _SecondConnection(Transaction):
+    """Statements on it are by themselves."""
+
+    def __init__(self, session: ExploreSession) -> None:
+        self._session = session
+
+    async def sql(self, statement: str, *args: Any) -> Rows:
+        rows: Rows = await step(Pending("second", (statement, *args)))
+        return rows
+
+    def note(self, *, reads: State | None = None, writes: State | None = None) -> None:
+        self._session.note(reads=reads, writes=writes)
+
+
 CLOCK = reads("clock")
 TIME = writes("clock")
 """A step that reads the clock, and one that moves it."""
@@ -383,6 +424,8 @@ def fixed_touch(pending: Pending, process: int, name: str) -> Touch:
     match pending.kind:
         case "lock" | "unlock":
             return writes(f"mutex:{process}:{name}")
+        case "take" | "give":
+            return writes(f"pool:{process}")
         case "effect" | "effect-end":
             return writes("effects")
         case "clock":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.explore.caller import Caller
 from harness.explore.event import Event
@@ -11,6 +11,9 @@ from harness.explore.program import Cast
 from harness.explore.touch import NOWHERE, Touch
 from harness.explore.world import World
 from harness.model import CommandRefused, ConnectionLost, StatementRefused, StoreFault
+
+if TYPE_CHECKING:
+    from harness.explore.pools import Pool
 
 
 class Stage(Protocol):
@@ -24,6 +27,7 @@ class Stage(Protocol):
     leases: Leases
     stored: dict[str, str]
     mutexes: dict[tuple[int, str], list[Caller]]
+    pools: dict[tuple[int, str], Pool]
     watched: dict[int, Touch]
 
     async def resume(self, caller: Caller, event: Event, value: Any, *, throw: bool = False) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from harness.burst.shown import word as shown_word
 from harness.explore.caller import Caller
 from harness.explore.event import Event
+from harness.explore.pools import give, read_beside, take
 from harness.explore.redis_steps import catch_up, copy_step, redis_step, script_step
 from harness.explore.session import WORK, Pending, fixed_touch
 from harness.explore.shared_connection import connection_step
@@ -37,16 +38,12 @@ async def take_step(stage: Stage, caller: Caller, event: Event, *, lost: bool) -
             await connection_step(stage, caller, pending, event, lost=lost)
         case "sql" | "commit" | "rollback":
             await _sql(stage, caller, pending, event, lost=lost)
-        case "copy":
-            await copy_step(stage, caller, pending, event)
         case "catch-up":
             await catch_up(stage, caller, event)
-        case "lock" | "unlock":
-            await (_lock if pending.kind == "lock" else _unlock)(stage, caller, pending, event)
         case "ask" | "tell":
             await _ask(stage, caller, pending, event, lost=lost)
-        case _:
-            await _other(stage, caller, pending, event)
+        case kind:
+            await _WHOLE.get(kind, _other)(stage, caller, pending, event)
 
 
 async def _other(stage: Stage, caller: Caller, pending: Pending, event: Event) -> None:
@@ -199,3 +196,9 @@ async def _ask(stage: Stage, caller: Caller, pending: Pending, event: Event, *, 
         event.woke.append(started.name)
         started.last = event
         await stage.settle(started, event)
+
+
+_WHOLE = {
+    "copy": copy_step, "lock": _lock, "unlock": _unlock, "take": take, "give": give, "second": read_beside,
+}  # fmt: skip
+"""Steps of which no reply is ever lost."""

@@ -7,7 +7,7 @@ what is not known to be narrow touches everything in its store.
 Resources are named by strings: `redis:<key>`, `lock:<key>` and `data:<key>` of PostgreSQL
 (who holds a row, what is committed in it), `adv` (advisory locks), `commits` (what a snapshot
 above read committed sees), `sequences`, `tied` (what constraints tie to other rows), `ssi`, `pg`
-(all of PostgreSQL), `mutex:<name>`, `owner:<name>`, `effects`, `clock`. `ends:<key>`: when a key of
+(all of PostgreSQL), `mutex:<name>`, `pool:<process>`, `owner:<name>`, `effects`, `clock`. `ends:<key>`: when a key of
 Redis ends.
 """
 

@@ -82,6 +82,7 @@ class World:
         self._caught_up = 0
         self._redis: dict[int, DirectConnection | RedisConnection] = {}
         self._postgres: dict[int, PostgresConnection] = {}
+        self._second: dict[int, PostgresConnection] = {}
         self._monitor: PostgresConnection | None = None
         self._helper: DirectConnection | RedisConnection | None = None
         self._patient: dict[int, tuple[RedisConnection, int]] = {}
@@ -130,7 +131,7 @@ class World:
             *([self._helper] if self._helper else []),
             *(one for one, _ in self._patient.values()),
         ]
-        postgres = [*self._postgres.values(), *([self._monitor] if self._monitor else [])]
+        postgres = [*self._postgres.values(), *self._second.values(), *([self._monitor] if self._monitor else [])]
         if self._replica is not None:
             redis.append(self._replica)
             self._replica = None
@@ -139,7 +140,7 @@ class World:
         closing = [*(one.close() for one in redis), *(one.close() for one in postgres)]
         await asyncio.gather(*closing, return_exceptions=True)
         self._redis, self._postgres, self._helper, self._monitor = {}, {}, None, None
-        self._patient = {}
+        self._patient, self._second = {}, {}
 
     # Connections
 
@@ -160,6 +161,12 @@ class World:
         if number not in self._postgres:
             self._postgres[number] = await self._connected(number)
         return self._postgres[number]
+
+    async def second(self, number: int) -> PostgresConnection:
+        """The connection of a caller that it only reads from, beside its own."""
+        if number not in self._second:
+            self._second[number] = await (await self.postgres(number)).beside()
+        return self._second[number]
 
     async def blocked_by(self, pids: Sequence[int]) -> dict[int, tuple[int, ...]]:
         """For each server process, those that it waits for."""

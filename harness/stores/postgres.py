@@ -50,17 +50,23 @@ def _faults(connection: asyncpg.Connection[Any] | None = None) -> Iterator[None]
 class PostgresConnection:
     """One connection; each statement is prepared once."""
 
-    def __init__(self, connection: asyncpg.Connection[Any]) -> None:
+    def __init__(self, connection: asyncpg.Connection[Any], target: PostgresTarget, schema: str) -> None:
         """Use `open`."""
         self._connection = connection
+        self._target, self._schema = target, schema
         self._prepared: dict[str, Any] = {}
 
     @classmethod
-    async def open(cls, target: PostgresTarget, schema: str = "") -> PostgresConnection:
-        """Connect; unqualified tables then lie in `schema`. Raises ConnectionLost, StatementRefused."""
+    async def open(cls, target: PostgresTarget, schema: str = "", *, reads: bool = False) -> PostgresConnection:
+        """Connect; unqualified tables then lie in `schema`. Raises ConnectionLost, StatementRefused.
+
+        `reads`: the server refuses there whatever writes, or locks rows (25006).
+        """
         settings = {"application_name": schema or "race", "default_transaction_isolation": "read committed"}
         if schema:
             settings["search_path"] = schema
+        if reads:
+            settings["default_transaction_read_only"] = "on"
         # Whatever is given apart from the dsn goes before what the dsn says.
         secure = "sslmode=disable" if target.host.startswith("/") else target.tls
         try:
@@ -74,7 +80,11 @@ class PostgresConnection:
                     )  # fmt: skip
         except TimeoutError:
             raise ConnectionLost(f"no answer within {_PATIENCE_S:.0f} s") from None
-        return cls(connection)
+        return cls(connection, target, schema)
+
+    async def beside(self) -> PostgresConnection:
+        """Another one to the same place, with the same login, to read from. Raises ConnectionLost, StatementRefused."""
+        return await self.open(self._target, self._schema, reads=True)
 
     @property
     def pid(self) -> int:

@@ -101,6 +101,21 @@ class Session(ABC):
         """A lock in the memory of this virtual process: other processes do not see it."""
 
     @abstractmethod
+    def pooled(self, size: int) -> AbstractAsyncContextManager[Any]:
+        """Have one of the `size` connections to PostgreSQL that all callers of this virtual process share.
+
+        Whoever finds all of them taken waits, first come, first served, and for ever. The first that a caller has is
+        its own; whoever needs a second one takes it in the same way, and uses it by `second`.
+        """
+
+    @abstractmethod
+    def second(self) -> Transaction:
+        """This caller's second connection to PostgreSQL, to read from while a transaction is open on its own.
+
+        Each statement there commits by itself, and sees only what is committed. One that writes or locks is refused.
+        """
+
+    @abstractmethod
     def beside(
         self, name: str, work: Callable[[Session], Coroutine[Any, Any, None]], *, apart: bool = False
     ) -> AbstractAsyncContextManager[Any]:

@@ -61,6 +61,7 @@ CLAIMS = {
         "pg-conditional",
         "pg-for-update",
         "pg-for-update:refreshed",
+        "pg-for-update:second-connection",
         "pg-procedure",
         "pg-procedure:revoked",
         "pg-advisory",
@@ -94,6 +95,7 @@ CLAIMS = {
         "atomic:nx-get",
         "pg-advisory:repeatable-read",
         "pg-advisory:try",
+        "pg-advisory:second-connection",
         "pg-for-update:nowait",
         "pg-repeatable-read",
         "pg-repeatable-read:no-retry",
@@ -165,8 +167,21 @@ def test_the_table_of_claims() -> None:
     assert found == CLAIMS
 
 
+@pytest.mark.parametrize("strategy", ["pg-for-update", "pg-advisory"])
+def test_a_second_connection_is_there_where_processes_are_as_many_as_requests(strategy: str) -> None:
+    """A pool of two is each process's own; who meets there counts, of whom a second delivery is one more."""
+    kind, variant = find_strategy(f"{strategy}:second-connection")
+    bound = kind(find_scenario("roster")().under("add"), variant)
+    found = {
+        (processes, size): bound.claim(Conditions(processes=processes, size=size)).kind
+        for processes, size in ((2, 2), (1, 2), (2, 3), (3, 3), (1, 1))
+    }
+    assert found == {(2, 2): "holds", (1, 2): "breaks", (2, 3): "breaks", (3, 3): "holds", (1, 1): "holds"}
+    assert "duplicate" in bound.claim(Conditions()).breaks_under
+
+
 def test_the_in_process_lock_holds_within_one_process() -> None:
-    """The only claim that depends on how many there are."""
+    """As many as there are, each has its own."""
     assert (
         claim("mutex", processes=1).kind,
         claim("mutex", processes=2).kind,
