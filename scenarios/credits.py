@@ -7,8 +7,8 @@ through the call does as well, but makes everybody wait for the model; and a wor
 after the call and before the charge has called for nothing. Nor does it help that an actor takes both moments, as
 long as it serves others during the call: claim, call, confirm.
 
-An approval is such a credit: two agents wait for one click, and only the one who has removed it may act. Who does not
-look at whether anything was removed acts as well.
+An approval is such a credit (`approval`): two agents wait for one click, both are woken by it, and only the one who has
+removed it may act; the other asks again. Who does not look at whether anything was removed acts as well.
 
 A user who was never seen has no row yet, and is given the first refill by whoever comes first;
 "no row" must not be taken for "no limit".
@@ -16,11 +16,12 @@ A user who was never seen has no row yet, and is given the first refill by whoev
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from random import Random
-from typing import Any
+from typing import Any, Self
 
 from harness import (
     Attempt,
     Breach,
+    Claim,
     Evidence,
     Flow,
     Forms,
@@ -44,13 +45,19 @@ from harness import (
 REFILL = 1
 """Credits that a refill brings: one is enough for one call."""
 REFILLS_EVERY_MS = 86_400_000
+NEVER_MS = 10**15
 
 Args = Callable[[Request, int], Sequence[Any]]
 
 RESERVED, REFUSED = Reply("reserved"), Reply("no credit")
 SETTLED, RELEASED, UNKNOWN = Reply("settled"), Reply("released"), Reply("unknown")
+APPROVED, WAITING, TAKEN = Reply("approved"), Reply("waiting"), Reply("taken")
+CLICKS = ("approve", "look")
+KEPT_OUT = "whoever waits for the click would hold the lock that keeps out who clicks"
 NEW = {"credits": 0, "due_ms": 0, "held": []}
 """What "no row yet" means: a refill is due."""
+UNASKED = {"credits": 0, "due_ms": NEVER_MS, "held": []}
+"""Nobody has clicked yet, and nothing comes by itself."""
 
 
 def refilled(held: Mapping[str, Any] | None, now_ms: int) -> dict[str, Any]:
@@ -61,8 +68,18 @@ def refilled(held: Mapping[str, Any] | None, now_ms: int) -> dict[str, Any]:
     return account
 
 
+def click(state: State, request: Request) -> Outcome:
+    """A click brings what one agent may take, and who has taken it stays known; to look for it takes nothing."""
+    account = dict(state[request.key] or NEW)
+    if request.operation == "approve":
+        return Outcome({request.key: {**account, "credits": account["credits"] + 1}}, APPROVED)
+    return Outcome({}, APPROVED if account["credits"] > 0 else TAKEN if account["held"] else WAITING)
+
+
 def reserve(state: State, request: Request, now_ms: int) -> Outcome:
     """Take a credit, and write down for whom; settle forgets that, release gives it back."""
+    if request.operation in CLICKS:
+        return click(state, request)
     account = refilled(state[request.key], now_ms)
     if request.operation == "reserve":
         if account["credits"] < 1:
@@ -80,6 +97,8 @@ def reserve(state: State, request: Request, now_ms: int) -> Outcome:
 
 def check_first(state: State, request: Request, now_ms: int) -> Outcome:
     """Look at the balance, and charge after the call."""
+    if request.operation in CLICKS:
+        return click(state, request)
     if request.operation == "reserve":
         account = refilled(state[request.key], now_ms)
         changes = {} if account == state[request.key] else {request.key: account}
@@ -92,7 +111,7 @@ def check_first(state: State, request: Request, now_ms: int) -> Outcome:
 
 def unmetered(state: State, request: Request, now_ms: int) -> Outcome:
     """Whoever has no row yet is not counted."""
-    if state[request.key] is None:
+    if state[request.key] is None and request.operation not in CLICKS:
         return Outcome({}, {"reserve": RESERVED, "settle": SETTLED, "release": RELEASED}[request.operation])
     return reserve(state, request, now_ms)
 
@@ -144,6 +163,11 @@ LUA_CHECK = {
     "settle": "credits = credits - 1 save() return 1",
     "release": "return 1",
 }
+LUA_APPROVAL = {
+    **LUA,
+    "approve": "credits = credits + 1 save() return 1",
+    "look": "return credits > 0 and 1 or #words > 2 and 2 or 0",
+}
 
 # In PostgreSQL a user is a row, which is NULL at first.
 
@@ -176,12 +200,28 @@ WHERE key = $1 RETURNING true
 """,
     "release": "SELECT true FROM credit_accounts WHERE key = $1",
 }
+SQL_APPROVAL = {
+    "approve": """
+UPDATE credit_accounts SET
+  credits = coalesce(credits, 0) + 1, due_ms = coalesce(due_ms, 0), held = coalesce(held, ARRAY[]::text[])
+WHERE key = $1 RETURNING 1
+""",
+    "look": """
+SELECT CASE WHEN credits > 0 THEN 1 WHEN cardinality(held) > 0 THEN 2 ELSE 0 END FROM credit_accounts WHERE key = $1
+""",
+}
 CALLS = {
     "reserve": "SELECT reserve_credit($1, $2::bigint, $3, $4::bigint, $5::bigint)",
     "settle": "SELECT end_reservation($1, $2, 0)",
     "release": "SELECT end_reservation($1, $2, 1)",
 }
-TOLD = {"reserve": (REFUSED, RESERVED), "settle": (UNKNOWN, SETTLED), "release": (UNKNOWN, RELEASED)}
+TOLD = {
+    "reserve": (REFUSED, RESERVED),
+    "settle": (UNKNOWN, SETTLED),
+    "release": (UNKNOWN, RELEASED),
+    "approve": (APPROVED, APPROVED),
+    "look": (WAITING, APPROVED, TAKEN),
+}
 
 
 def script(source: str) -> ScriptForm:
@@ -199,14 +239,14 @@ def who(request: Request, _now_ms: int) -> tuple[str, str]:
 
 
 def forms_of_row(
-    sql: Mapping[str, str], args: Mapping[str, Args], told: Callable[[Rows], bool]
+    sql: Mapping[str, str], args: Mapping[str, Args], told: Callable[[Rows], int]
 ) -> dict[str, StatementForm]:
     """The statements of a rule."""
 
     def form(operation: str) -> StatementForm:
         return StatementForm(sql[operation], args[operation], lambda rows, _: TOLD[operation][told(rows)])
 
-    return {operation: form(operation) for operation in TOLD}
+    return {operation: form(operation) for operation in sql}
 
 
 def forms_of(lua: Mapping[str, str], sql: Forms) -> dict[str, Forms | NotExpressible]:
@@ -236,6 +276,14 @@ ROW_CHECK = forms_of_row(
     },
     lambda rows: bool(rows.rows[0][0]),
 )
+ROW_APPROVAL = {
+    **ROW,
+    **forms_of_row(
+        SQL_APPROVAL,
+        dict.fromkeys(SQL_APPROVAL, lambda request, _now_ms: (request.key,)),
+        lambda rows: int(rows.rows[0][0]),
+    ),
+}
 
 
 class Credits(Scenario):
@@ -246,15 +294,14 @@ class Credits(Scenario):
     goes_wrong = "a limit is passed, or never lifted"
     symptoms = {
         "one credit bought two calls": "--strategy lua --rule check-first",
-        "one approval, two actions": "--strategy pg-conditional:ignore-count",
+        "one approval, two actions": "--strategy pg-conditional:ignore-count --rule approval",
         "an actor, and it paid twice": "--strategy actor --rule check-first",
         "a new user had no limit": "--strategy watch --rule unmetered",
     }
     invariant = "the model is not called more often than there are credits"
-    not_shown = ("two who wait for one approval and are both woken by it: each asks for it, and none waits",)
-    refusals = ("no credit", "unknown")
-    operations = {name: Signature({}, {}, "", [one.decision for one in told]) for name, told in TOLD.items()}
-    rules = {"reserve": reserve, "check-first": check_first, "unmetered": unmetered}
+    refusals = ("no credit", "unknown", "waiting")
+    operations = {name: Signature({}, {}, "", sorted({one.decision for one in told})) for name, told in TOLD.items()}
+    rules = {"reserve": reserve, "check-first": check_first, "approval": reserve, "unmetered": unmetered}
     wrong = {"unmetered": "a user without a row is taken for one without a limit"}
     split = {"check-first": "the balance is looked at before the call and charged after it: others come in between"}
     breaks_under = {"check-first": ("crash", "lost-reply")}
@@ -267,16 +314,27 @@ class Credits(Scenario):
     )
     layouts = procedure_layouts(rows, __file__)
     forms = {**forms_of(LUA, ROW), **procedure_forms(**CALLED)}
-    other_forms = {"check-first": forms_of(LUA_CHECK, ROW_CHECK)}
+    other_forms = {"check-first": forms_of(LUA_CHECK, ROW_CHECK), "approval": forms_of(LUA_APPROVAL, ROW_APPROVAL)}
+    looking = ("look",)
+
+    def under(self, rule: str) -> Self:
+        """An approval is asked for, and comes by no refill."""
+        if rule == "approval":
+            self.initial_value, self.claims = UNASKED, {"redis-lock:whole-flow": Claim("not-applicable", KEPT_OUT)}
+        return super().under(rule)
 
     def burst(self, rng: Random, size: int) -> Sequence[Attempt]:
-        """Several prompts at once and credit for one; of more than three calls the last fails."""
+        """Several prompts at once and credit for one, or one click; of more than three calls the last fails."""
+        if self.executed == "approval":
+            return [Attempt(("user",), {"clicks": True}), *[Attempt(("user",))] * (size - 1)]
         prompts = [Attempt(("user",))] * size
         return [*prompts[:-1], Attempt(("user",), {"fails": True})] if size > 3 else prompts
 
     async def flow(self, flow: Flow) -> None:
         """Reserve; call the model; settle, or give back what a call that failed had reserved."""
-        if await flow.apply("reserve") == RESERVED:
+        if self.executed == "approval":
+            await woken(flow)
+        elif await flow.apply("reserve") == RESERVED:
             await flow.effect("call")
             await flow.apply("release" if flow.attempt.args.get("fails") else "settle")
 
@@ -297,8 +355,27 @@ class Credits(Scenario):
         return None if value is None else (value["credits"], sorted(value["held"]))
 
 
-def granted(evidence: Evidence) -> int:
-    """Credits that refills can have brought in that time."""
+async def woken(flow: Flow) -> None:
+    """Wait for the click, which comes where the first agent asks; take it, and act. The other one would ask again."""
+    told = await flow.apply("approve" if flow.attempt.args.get("clicks") else "look")
+    while told == WAITING and await flow.wait():
+        told = await flow.apply("look")
+    if told == APPROVED and await flow.apply("reserve") == RESERVED:
+        await flow.effect("act")
+
+
+def clicks(evidence: Evidence, key: str) -> int | None:
+    """How often it was approved, or may have been; None where nobody waits for that."""
+    asked = [one for one in evidence.operations if one.request.key == key and one.request.operation in CLICKS]
+    approved = [one for one in asked if one.request.operation == "approve" and one.status != "failed"]
+    return len(approved) if asked else None
+
+
+def granted(evidence: Evidence, key: str) -> int:
+    """Credits that clicks, or refills, can have brought in that time."""
+    clicked = clicks(evidence, key)
+    if clicked is not None:
+        return clicked
     instants = [one.now_ms for one in evidence.operations if one.now_ms] or [0]
     return REFILL * (1 + (max(instants) - min(instants)) // REFILLS_EVERY_MS)
 
@@ -308,23 +385,32 @@ def too_many_calls(evidence: Evidence) -> Iterator[Breach]:
     failed = {one.request.attempt for one in evidence.operations if one.request.operation == "release"}
     for key in evidence.keys:
         calls = tuple(one.attempt for one in evidence.effects if key in one.keys and one.attempt not in failed)
-        credit = granted(evidence)
+        credit = granted(evidence, key)
         if len(calls) > credit:
-            says = f"the model was called {len(calls)} times for {credit} credit{'s' * (credit > 1)}"
+            says = f"the model was called {len(calls)} times for {counted(credit, 'credit')}"
+            if clicks(evidence, key) is not None:
+                says = f"{len(calls)} acted on {counted(credit, 'approval')}"
             yield Breach(says, calls, len(calls) - credit)
+
+
+def counted(number: int, what: str) -> str:
+    """So many of them, in words."""
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def miscounted(evidence: Evidence) -> Iterator[str]:
     """Add up what has been settled, what is still reserved and what is left, and compare it with what there was."""
     for key in evidence.keys:
-        account = (evidence.rest or {}).get(key) or {**NEW, "credits": REFILL}
+        there, clicked = granted(evidence, key), clicks(evidence, key)
+        account = (evidence.rest or {}).get(key) or {**NEW, "credits": there}
         ended = [one for one in evidence.operations if one.request.operation == "settle" and one.request.key == key]
         settled, unknown = sum(one.reply == SETTLED for one in ended), sum(one.reply is None for one in ended)
-        held, there = len(account["held"]), granted(evidence)
+        held = len(account["held"])
         known = settled + held + account["credits"]
         if known > there or known + unknown < there:
             parts = f"{settled} settled, {held} reserved, {account['credits']} left"
-            yield f"there {'were' if there > 1 else 'was'} {there} credit{'s' * (there > 1)}, and now: {parts}"
+            what = counted(there, "credit" if clicked is None else "approval")
+            yield f"there {'was' if there == 1 else 'were'} {what}, and now: {parts}"
 
 
 def in_debt(evidence: Evidence) -> Iterator[Breach]:

@@ -394,6 +394,26 @@ def test_claim_call_confirm(stage: Stage, cell: Cell, verdict: str) -> None:
             assert told == {(1, 1)}
 
 
+@pytest.mark.parametrize(
+    "strategy", ["lua", "watch", "actor", "pg-conditional", "pg-for-update", "pg-advisory", "pg-version"]
+)
+def test_one_click_wakes_two(stage: Stage, strategy: str) -> None:
+    """One acts; the other finds the approval taken, when it looks or when it takes it, and would ask again."""
+    found, _ = explored(stage, Cell("credits", strategy, "approval"), Options(every=True))
+    assert found.verdict is Verdict.PROVED, found.reason
+    told = [*map(repr, found.outcomes)]
+    assert {text.count("'reserved'") for text in told} == {1}
+    assert {(text.count("'taken'"), text.count("'no credit'")) for text in told} == {(1, 0), (0, 1)}
+
+
+@pytest.mark.parametrize("strategy", ["naive", "pg-read-committed", "pg-conditional:ignore-count", "watch:no-multi"])
+def test_both_act_on_one_click(stage: Stage, strategy: str) -> None:
+    """Both were woken, and whether anything was removed is not looked at, or is known from before."""
+    found, smallest = explored(stage, Cell("credits", strategy, "approval"), Options())
+    assert smallest is not None
+    assert (found.verdict, smallest.says) == (Verdict.VIOLATED, "2 acted on 1 approval")
+
+
 def test_a_call_that_fails_costs_nothing(stage: Stage) -> None:
     """Of four the last one fails: what it held is there for another."""
     options = Options(size=4, search="random", most_schedules=60)
