@@ -33,6 +33,16 @@ RIGHT = {
         ["not due", "run"],
         {"{'every': 1, 'last': 7}"},
     ),
+    "booking": (
+        ("lua", "actor", "pg-exclusion", "pg-for-update:parent", "pg-advisory", "pg-serializable"),
+        ["booked", "taken"],
+        {"{'r1': [10, 11]}", "{'r2': [10, 11]}"},
+    ),
+    "refund": (
+        ("lua", "actor", "pg-conditional:total", "pg-advisory", "pg-serializable"),
+        ["refunded", "refused"],
+        {f"{{'captured': 100, 'refunds': {{'{name}': [60, 'sent']}}}}" for name in ("r1", "r2")},
+    ),
 }
 
 
@@ -49,6 +59,22 @@ def test_what_is_right(stage: Stage, scenario: str, strategy: str) -> None:
         assert (said, {*rest} <= left) == (decisions, True)
 
 
+@pytest.mark.parametrize("strategy", ["lua", "actor", "pg-advisory", "pg-serializable"])
+def test_who_is_refused_is_told_how_much_is_left(stage: Stage, strategy: str) -> None:
+    """Of 100 the other one has sixty."""
+    found, _ = stage.explore("refund", strategy, Exhaustive, Options(every=True))
+    assert {repr(told).count("{'left': 40}") for told, _rest, _violated in found.outcomes} == {1}
+
+
+@pytest.mark.parametrize("strategy", ["lua", "actor", "pg-conditional", "pg-for-update", "pg-serializable"])
+def test_both_are_given_the_same_successor(stage: Stage, strategy: str) -> None:
+    """Who comes second with a token is neither refused nor given one of its own."""
+    found, _ = stage.explore("token-rotation", strategy, Exhaustive, Options(every=True))
+    assert found.verdict is Verdict.PROVED, found.reason
+    given = {tuple(repr(told).count(f"'token': 't-{name}'") for name in ("r1", "r2")) for told, *_ in found.outcomes}
+    assert given == {(2, 0), (0, 2)}
+
+
 @pytest.mark.parametrize(
     ("scenario", "strategy", "says"),
     [
@@ -57,6 +83,10 @@ def test_what_is_right(stage: Stage, scenario: str, strategy: str) -> None:
         ("last-owner", "pg-repeatable-read", "everybody has left: the team has no owner"),
         ("last-owner", "pg-for-update:parent-after-read", "everybody has left: the team has no owner"),
         ("invoice-number", "pg-read-committed", "2 invoices have the number 1"),
+        ("booking", "pg-repeatable-read", "booked twice: 10 to 11 and 10 to 11"),
+        ("booking", "pg-for-update", "booked twice: 10 to 11 and 10 to 11"),
+        ("refund", "pg-for-update", "120 were refunded of 100 captured"),
+        ("get-or-create", "pg-repeatable-read", "there are 2 rows of one name"),
         ("booking", "pg-read-committed:random-sleep", "booked twice: 10 to 11 and 10 to 11"),
     ],
 )
