@@ -21,7 +21,7 @@ from harness.burst.evidence import (
     steps_from,
 )
 from harness.burst.fleet import Backing, Fleet, Round
-from harness.burst.kills import Kills, as_order, left_by, merged
+from harness.burst.kills import Kills, answers_both, as_order, left_by, merged
 from harness.burst.measurement import Progress
 from harness.burst.observer import Observer
 from harness.burst.others import Others
@@ -217,8 +217,9 @@ class Bench:
             if answer is None:
                 return False
             tally.resumed += len(requests) if cell == tally.bound.cell else 0
+            final = answers_both(bound.strategy)
             for burst in mine:
-                merged(records[burst], answer["told"], monotonic_to_unix_ns(), bound.scenario.final)
+                merged(records[burst], answer["told"], monotonic_to_unix_ns(), final)
         return True
 
     def _judge(

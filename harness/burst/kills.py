@@ -16,6 +16,7 @@ from harness.burst.evidence import BurstRecord
 from harness.burst.plan import Load, is_control
 from harness.burst.record import OPERATION, Reading
 from harness.model import ABORTED, Operation, Reply, Request, Status
+from harness.strategy import Strategy
 
 AGAIN = "+"
 """Behind the id of a request: its second delivery, where that is an operation of its own."""
@@ -113,6 +114,14 @@ def request_from(data: Sequence[Any]) -> Request:
     """The inverse."""
     operation, keys, args, id_, attempt, role = data
     return Request(operation, tuple(keys), args, id_, attempt, role)
+
+
+def answers_both(strategy: Strategy) -> Callable[[Reply], bool]:
+    """Which replies to a second delivery are the first one's as well: all of them where that one's answer is kept.
+
+    Whoever is told to wait has to ask again, and is told otherwise then; not where its first answer is given again.
+    """
+    return (lambda _reply: True) if strategy.repeatable else strategy.scenario.final
 
 
 def merged(
