@@ -201,4 +201,5 @@ def signed_out(evidence: Evidence) -> Iterator[Breach]:
     """Nobody stole anything in a burst, so nobody is refused."""
     refused = tuple(one.request.id for one in evidence.operations if one.reply in (REVOKED, REFUSED))
     if refused:
-        yield Breach(f"{len(refused)} of an honest client's requests were refused", refused, len(refused))
+        were = "was" if len(refused) == 1 else "were"
+        yield Breach(f"{len(refused)} of an honest client's requests {were} refused", refused, len(refused))

@@ -21,7 +21,7 @@ from harness.cli.options import (
     Output,
     Sectioned,
     command_line,
-    names,
+    faults_of,
     output_options,
     seed_or_new,
     store_options,
@@ -64,7 +64,7 @@ def _no_flow(_context: click.Context, _parameter: click.Parameter, value: str | 
     show_default=True,
     help="Requests in the burst.",
 )
-@click.option("--faults", default="", metavar="LIST", help=f"Of {_FAULTS}; or all.")
+@click.option("--faults", metavar="LIST", help=f"Of {_FAULTS}; or all.")
 @click.option("--flow", hidden=True, expose_value=False, callback=_no_flow)
 @click.option("--all", "every", is_flag=True, help="Go on after the first violation, and count.")
 @click.option(
@@ -110,7 +110,7 @@ def command(context: click.Context, /, **options: Any) -> int:
     from harness.report import exploration_screen
 
     output, seed = Output.of(options), seed_or_new(options["seed"])
-    faults = tuple(names(options["faults"]))
+    faults = tuple(faults_of(options))
     faults = FAULTS if "all" in faults else faults
     for fault in faults:
         if fault not in FAULTS:

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from harness.cli import output as out
 from harness.cli.flow_table import STRATEGY, opened
-from harness.cli.options import Output, command_line, names, seed_or_new, stores_of
+from harness.cli.options import Output, command_line, faults_of, names, seed_or_new, stores_of
 from harness.cli.progress import shown
 from harness.model import UsageError
 
@@ -51,7 +51,7 @@ def flow_run(context: click.Context, options: dict[str, Any]) -> int:
         if said and name not in _HERE and not name.startswith("export_"):
             raise UsageError(f"{parameter.opts[-1]} is not for --flow: one attempt is made under each fault, no load")
     output, seed = Output.of(options), seed_or_new(options["seed"])
-    flows, faults = flows_named(names(options["flow"])), faults_named(names(options["faults"]))
+    flows, faults = flows_named(names(options["flow"])), faults_named(faults_of(options))
     if len(flows) != 1:
         several = ",".join(flows) or "all"
         raise UsageError(f"--flow runs one at a time; several: race compare {options['scenario']} --flow {several}")

@@ -251,6 +251,14 @@ def names(text: str) -> list[str]:
     return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
+def faults_of(options: Mapping[str, Any]) -> list[str]:
+    """The faults that are named; none where nobody asks for any. Raises UsageError where the list is empty."""
+    found = names(options["faults"] or "")
+    if options["faults"] is not None and not found:
+        raise UsageError("--faults names no fault")  # a shell's variable that was empty, say
+    return found
+
+
 def seed_or_new(seed: int | None) -> int:
     """The seed given, or a new one that is short enough to type."""
     return seed if seed is not None else random.SystemRandom().randint(1, 9999)

@@ -92,7 +92,7 @@ def command(context: click.Context, /, **options: Any) -> int:
     what it asks of the outside included, and what becomes of it when something fails.
     """  # fmt: skip
     if options["flow"] is not None:
-        return flow_run(context, {**options, "faults": options["faults"] or ""})
+        return flow_run(context, options)
     if options["faults"] is not None:
         raise UsageError(f"--faults is for --flow; or race explore {options['scenario']} --strategy NAME --faults all")
     if over_http.asked(options):

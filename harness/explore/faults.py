@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 CRASHES_LATE = "(crashes; what it sent arrives later)"
 DELIVERED_TWICE = "(delivered twice)"
+PAUSED = "(paused past every lease)"
 _LOSABLE = STORE_STEPS - {"rollback"} | {"ask"}
 _MESSAGES = {"ask", "tell"}
 _ARRIVES_LATE = {"redis", "script"}

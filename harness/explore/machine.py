@@ -11,7 +11,7 @@ from typing import Any
 from harness.explore.blocking import foreseen
 from harness.explore.caller import Caller, Open
 from harness.explore.event import WAITS, Choice, Event
-from harness.explore.faults import DELIVERED_TWICE, crash, possible, start_again
+from harness.explore.faults import DELIVERED_TWICE, PAUSED, crash, possible, start_again
 from harness.explore.leases import Leases
 from harness.explore.outside import shared, watching
 from harness.explore.passing import TIME_MOVES, later, let_time_pass, pause, sleep_on, touched
@@ -156,7 +156,7 @@ class Machine:
             case "crash" | "crash-late":
                 await crash(self, caller, event, late=choice.kind == "crash-late")
             case "pause":
-                event.show(caller, "fault", ("(paused past every lease)",))
+                event.show(caller, "fault", (PAUSED,))
                 await pause(self, caller, event)
             case "persist":
                 await persist(self, caller, event)

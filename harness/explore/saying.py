@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 
 from harness.explore.caller import Caller, Performed
-from harness.explore.faults import CRASHES_LATE, DELIVERED_TWICE
+from harness.explore.faults import CRASHES_LATE, DELIVERED_TWICE, PAUSED
 from harness.judge import NO_ORDER, Explanation, Finding, unanswered
 from harness.model import Evidence, Operation
 from harness.strategy import Scenario, disordered
@@ -27,7 +27,7 @@ def broke(finding: Finding, scenario: Scenario, evidence: Evidence) -> str:
 
 
 def what_failed(found: Explanation) -> str | None:
-    """What a fault has to do with it, where no step shows that: one that arrives late, one that comes twice."""
+    """What a fault has to do with it, where no step shows that: a late arrival, a second delivery, a pause."""
     for place, row in enumerate(found.rows):
         if row.command == CRASHES_LATE:
             late = next((later for later in found.rows[place + 1 :] if later.letter == row.letter), None)
@@ -36,6 +36,10 @@ def what_failed(found: Explanation) -> str | None:
                 return f"{sent}: others had gone on without it."
         if row.command == DELIVERED_TWICE:
             return f"{row.letter}' is the request of {row.letter} once more, and was not taken for the same."
+        if row.command == PAUSED:
+            after = next((later for later in found.rows[place + 1 :] if later.letter == row.letter), None)
+            if after is not None:
+                return f"{row.letter} was paused at {row.number}: every lease and window had ended when it went on."
     return None
 
 

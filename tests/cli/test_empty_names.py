@@ -1,4 +1,4 @@
-"""Options of race compare that are given, and name nothing."""
+"""Options that are given, and name nothing."""
 
 from __future__ import annotations
 
@@ -18,3 +18,15 @@ def test_an_empty_name(race: Callable[..., Ended], option: str, line: str, value
     """A shell's variable that was not set asks for no other comparison than the one meant: nothing is run."""
     ended = race("compare", "counter", option, value)
     assert (ended.code, ended.stdout, ended.stderr) == (2, "", f"race: {option} names no {line}\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("explore", "counter", "--strategy", "lua"), ("run", "double-submit", "--flow", "saga")],
+    ids=lambda words: words[0],
+)
+@pytest.mark.parametrize("value", ["", " ,"])
+def test_empty_faults(race: Callable[..., Ended], words: tuple[str, ...], value: str) -> None:
+    """It is not for this program to say whether that is none of them, or all."""
+    ended = race(*words, "--faults", value)
+    assert (ended.code, ended.stdout, ended.stderr) == (2, "", "race: --faults names no fault\n")

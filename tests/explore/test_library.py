@@ -158,7 +158,7 @@ SILENCE = "a request after two minutes of silence was answered limited"
         (Cell("idempotency-key", "watch", "wait"), "lost-reply", CHARGED_AGAIN),
         (Cell("idempotency-key", "lua", "wait"), "crash", CHARGED_AGAIN),
         (Cell("idempotency-key", "pg-conditional", "wait"), "crash", CHARGED_AGAIN),
-        (Cell("token-rotation", "lua"), "pause", "1 of an honest client's requests were refused"),
+        (Cell("token-rotation", "lua"), "pause", "1 of an honest client's requests was refused"),
         (Cell("idempotency-key", "lua", "kept"), "crash", LOCKED_OUT),
         (Cell("idempotency-key", "pg-for-update", "kept"), "crash", LOCKED_OUT),
     ],

@@ -20,6 +20,7 @@ from tests.explore.test_outside import written
 pytestmark = pytest.mark.stores
 LATE = "What owner had sent before it crashed at 3 arrived at 7: others had gone on without it."
 TWICE = "A' is the request of A once more, and was not taken for the same."
+PAUSED = "A was paused at 1: every lease and window had ended when it went on."
 KEPT = "B waits for what A holds, and A has been answered."
 
 
@@ -32,10 +33,14 @@ def smallest(stage: Stage, scenario: str, strategy: str, options: Options) -> Ex
 
 @pytest.mark.parametrize(
     ("scenario", "strategy", "fault", "why"),
-    [("register", "actor", "crash", LATE), ("counter", "atomic", "duplicate", TWICE)],
+    [
+        ("register", "actor", "crash", LATE),
+        ("counter", "atomic", "duplicate", TWICE),
+        ("token-rotation", "lua", "pause", PAUSED),
+    ],
 )
 def test_a_fault(stage: Stage, scenario: str, strategy: str, fault: str, why: str) -> None:
-    """What arrives when others have gone on, and what comes twice."""
+    """What arrives when others have gone on, what comes twice, and what time has passed over."""
     assert smallest(stage, scenario, strategy, Options(faults=(fault,))).why == why
 
 
