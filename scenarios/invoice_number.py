@@ -194,7 +194,7 @@ class InvoiceNumber(Scenario):
         "pg-unique:ignore-count": Claim("not-applicable", "no statement of this rule decides by its row count"),
     }
 
-    refused_again = ("pg-procedure", "pg-procedure:revoked", "pg-unique")
+    refused_again = {"pg-procedure": "23505", "pg-procedure:revoked": "23505", "pg-unique": "aborted"}
 
     def rule(self, state: State, request: Request, now_ms: int) -> Outcome:
         """The next number, unless there is nothing to pay."""

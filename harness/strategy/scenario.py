@@ -120,8 +120,9 @@ class Scenario:
     """The words for what may become of an attempt with effects: see `became`."""
     repeatable: bool = False
     """Whether the rule itself gives a request that is delivered again its first answer, and changes nothing more."""
-    refused_again: Collection[str] = ()
-    """Strategies, by title, under which the store refuses a request that comes again, since its row has its name."""
+    refused_again: Mapping[str, str] = {}
+    """Strategies, by title, under which the store refuses a request that comes again, since its row has its name; with
+    the error that whoever asks again is shown then."""
     within_reach: Callable[[State, Request, Reply, Sequence[Request]], bool] | None = None
     """Optional, `within_reach(state, request, reply, between)`: whether `reply` can still come true after some of the
     requests `between`, in some order. False cuts the judge's search short; True where in doubt."""

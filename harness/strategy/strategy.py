@@ -212,7 +212,9 @@ class Strategy(ABC):
             rule = self.scenario.executed or next(iter(self.scenario.all_rules()))
             between = self.scenario.breaks_between.get(rule, ())
             claim = replace(claim, breaks_under=tuple(dict.fromkeys((*claim.breaks_under, *between))))
-        once = self.repeatable or self.scenario.repeatable or self.title in self.scenario.refused_again
+        if claim.kind == "holds" and (shown := self.scenario.refused_again.get(self.title)):
+            return replace(claim, errors=tuple(dict.fromkeys((*claim.errors, shown))))
+        once = self.repeatable or self.scenario.repeatable
         if claim.kind == "holds" and not once:
             return replace(claim, breaks_under=tuple(dict.fromkeys((*claim.breaks_under, "duplicate"))))
         return claim

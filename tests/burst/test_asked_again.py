@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
 
-from harness.burst import Cell, Load
+from harness.burst import Cell, Load, run
 from harness.burst.cells import bind
 from harness.burst.evidence import BurstRecord
 from harness.burst.kills import answers_both, merged
 from harness.judge import judge_evidence
-from harness.model import Evidence, Operation, Reply, Request, Status
+from harness.model import Evidence, Operation, Reply, Request, Status, Verdict
+from harness.results.claims import explored_as_claimed, shown_to_callers
 
+KILLED = ("crash", "duplicate")
 UNIX_NS = 1_795_848_459_000_000_000
 ACCEPTED, FINISHED = Reply("accepted"), Reply("finished")
 JOINED = Reply("join", {"attempt": "a1"})
@@ -50,3 +53,19 @@ def test_an_answer_that_was_kept_is_the_first_ones(strategy: str, order: str) ->
     assert judge_evidence(evidence, bound.spec, (), "burst").order == order
     applied_twice = replace(evidence, rest={"user:1": {**RESULT, "attempt": "a2"}})
     assert judge_evidence(applied_twice, bound.spec, (), "burst").order != "legal"
+
+
+@pytest.mark.load
+@pytest.mark.xdist_group("load")
+@pytest.mark.parametrize(("strategy", "error"), [("pg-procedure", "23505"), ("pg-unique", "aborted")])
+def test_who_is_refused_the_second_time(strategy: str, error: str) -> None:
+    """By the row of the first: that is an error, which the claim names, and nothing breaks."""
+    for seed in range(5, 17):  # each may be killed before anything is applied
+        load = Load(bursts=24, size=4, connections=4, kills=4, seed=seed)
+        found = asyncio.run(run(Cell("invoice-number", strategy), load))
+        shown = shown_to_callers(found.counts.errors, found.counts.by_decision)
+        if shown:
+            break
+    assert {*shown} == {error}
+    assert (found.verdict, found.broken_bursts) == (Verdict.HELD, 0), found.reason
+    assert explored_as_claimed(found.claim, found.verdict, shown, KILLED) is True
