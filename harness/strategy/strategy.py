@@ -214,7 +214,9 @@ class Strategy(ABC):
             claim = replace(claim, breaks_under=tuple(dict.fromkeys((*claim.breaks_under, *between))))
         if claim.kind == "holds" and (shown := self.scenario.refused_again.get(self.title)):
             return replace(claim, errors=tuple(dict.fromkeys((*claim.errors, shown))))
-        once = self.repeatable or self.scenario.repeatable
+        # What holds an attempt as a whole is not held for a request of it that comes again by itself.
+        held = self.scope == "flow" and type(self.scenario).flow is not Scenario.flow
+        once = self.repeatable or (self.scenario.repeatable and not held)
         if claim.kind == "holds" and not once:
             return replace(claim, breaks_under=tuple(dict.fromkeys((*claim.breaks_under, "duplicate"))))
         return claim

@@ -122,6 +122,17 @@ def test_a_write_that_arrives_late_is_seen_where_others_did_something_else(stage
     assert found.verdict is Verdict.PROVED
 
 
+@pytest.mark.parametrize(
+    ("scenario", "rule"), [("webhook", "guarded"), ("webhook", "re-read"), ("idempotency-key", "")]
+)
+def test_a_request_of_an_attempt_that_comes_again_by_itself(stage: Stage, scenario: str, rule: str) -> None:
+    """Nobody holds the lock for it: the attempt whose it was may be over, and another one at work."""
+    options = Options(faults=("duplicate",), budget_s=60)
+    explorer = stage.explorer(scenario, "redis-lock:whole-flow", options, rule)
+    found, _ = stage.explore(scenario, "redis-lock:whole-flow", Exhaustive, options, rule=rule)
+    assert (found.verdict, breaks(explorer.bound.claim, options.faults)) == (Verdict.VIOLATED, True)
+
+
 @pytest.mark.parametrize("strategy", ["pg-procedure", pytest.param("pg-unique", marks=pytest.mark.long)])
 def test_a_second_delivery_whose_row_is_there(stage: Stage, strategy: str) -> None:
     """An invoice has the name of its request: the store refuses another one of that name, and no number is drawn."""

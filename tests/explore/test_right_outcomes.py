@@ -75,6 +75,55 @@ def test_both_are_given_the_same_successor(stage: Stage, strategy: str) -> None:
     assert given == {(2, 0), (0, 2)}
 
 
+FREE = "{'plan': 'free', 'pending': '', 'closed': True, 'known': ['a1']}"
+PRO = "{'plan': 'pro', 'pending': '', 'closed': False, 'known': ['a2']}"
+TOLD_AND_LEFT = {
+    # One has the slot, and the other one is told.
+    ("booking", "slots"): (
+        ("atomic", "lua", "watch", "pg-unique", "pg-conditional", "pg-for-update", "pg-serializable"),
+        Verdict.PROVED,
+        {(("booked", "taken"), "{'r1': [10, 11]}", False), (("booked", "taken"), "{'r2': [10, 11]}", False)},
+    ),
+    # Paid is applied once and once known, created is applied whenever it comes, and what counts is how things stand.
+    ("webhook", "re-read"): (
+        ("lua", "watch", "actor", "pg-unique", "pg-conditional", "pg-for-update"),
+        Verdict.PROVED,
+        {
+            (
+                ("applied", "applied", "duplicate"),
+                "{'status': 'active', 'version': 2, 'credits': 100, 'seen': ['e2', 'e1']}",
+                False,
+            )
+        },
+    ),
+    # Whoever finds it finished ends a plan that was paid for, whatever keeps them apart.
+    ("subscription", "error-cancels"): (
+        ("lua", "actor", "pg-for-update"),
+        Verdict.VIOLATED,
+        {
+            (("active", "ended", "known", "pending", "refused"), FREE, True),
+            (("active", "pending", "refused"), PRO, False),
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("scenario", "rule", "strategy"),
+    [(*cell, one) for cell, (strategies, *_) in TOLD_AND_LEFT.items() for one in strategies],
+)
+def test_what_each_is_told_and_what_is_left(stage: Stage, scenario: str, rule: str, strategy: str) -> None:
+    """In every order of two, under rules that are not the scenario's first: all that may come of it, and no more."""
+    _strategies, verdict, outcomes = TOLD_AND_LEFT[scenario, rule]
+    found, _ = stage.explore(scenario, strategy, Exhaustive, Options(every=True, seed=1), rule=rule)
+    assert (found.verdict, found.order, found.errors) == (verdict, Verdict.PROVED, {}), found.reason
+    seen = {
+        (tuple(sorted(reply.partition("decision='")[2].partition("'")[0] for *_, reply in told)), *rest, violated)
+        for told, rest, violated in found.outcomes
+    }
+    assert seen == outcomes
+
+
 @pytest.mark.parametrize(
     ("scenario", "strategy", "says"),
     [
