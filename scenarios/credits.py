@@ -299,7 +299,7 @@ class Credits(Scenario):
         "a new user had no limit": "--strategy watch --rule unmetered",
     }
     invariant = "the model is not called more often than there are credits"
-    refusals = ("no credit", "unknown", "waiting")
+    refusals = ("no credit", "unknown", "waiting", "taken")
     operations = {name: Signature({}, {}, "", sorted({one.decision for one in told})) for name, told in TOLD.items()}
     rules = {"reserve": reserve, "check-first": check_first, "approval": reserve, "unmetered": unmetered}
     wrong = {"unmetered": "a user without a row is taken for one without a limit"}
