@@ -119,8 +119,8 @@ class Bench:
                 tally.failures.append("no burst could be carried out")
             if tally.judged + tally.apart >= at_most or tally.in_vain >= _ENOUGH_IN_VAIN:
                 break
-        if load.kills and not (tally.resumed or tally.failures or self.interrupted):
-            tally.failures.append("no killed worker had a request open, so that none was delivered twice")
+        if load.kills and not (tally.failures or self.interrupted) and (why := tally.seen_again()):
+            tally.failures.append(why)
 
     async def meet(self, tally: Tally, load: Load, count: int) -> None:
         """At once `count` bursts of the cell under test, and its control's among them, for somebody who waits for them.
@@ -217,6 +217,7 @@ class Bench:
             if answer is None:
                 return False
             tally.resumed += len(requests) if cell == tally.bound.cell else 0
+            tally.struck |= mine.keys() if cell == tally.bound.cell else set()
             final = answers_both(bound.strategy)
             for burst in mine:
                 merged(records[burst], answer["told"], monotonic_to_unix_ns(), final)

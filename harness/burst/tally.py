@@ -23,6 +23,7 @@ from harness.judge import (
     overlapped,
     weight_of,
 )
+from harness.judge.partitions import UNDATED
 from harness.model import STUCK, Effect, Evidence, Operation, RaceError, Status
 
 
@@ -61,6 +62,9 @@ class Tally(Score):
     in_vain: int = 0
     """Bursts for the answers of which somebody waited until they lost their patience."""
     cut: set[int] = field(default_factory=set)
+    struck: set[int] = field(default_factory=set)
+    """Bursts in which a request of a killed worker was asked again; `shown` of them were judged."""
+    shown: int = 0
     endings: Counter[str] = field(default_factory=Counter)
     last_bursts: dict[int, tuple[tuple[str, ...], Sequence[Effect]]] = field(default_factory=dict)
     """Their keys, which are to be asked whether they still work, and their effects, which are not to be repeated."""
@@ -74,10 +78,16 @@ class Tally(Score):
         if self.recording is not None:
             self.recording.piece(evidence, burst)
         weight = weight_of(evidence)
+        sound = not (finding.broken or finding.checker_error)
+        if burst in self.struck and sound and finding.unknown_why == UNDATED:
+            self.undated += 1  # no search would find out; the others show what comes of a second delivery
+            self.count(evidence.operations, self.judged + self.apart)
+            return
         if burst in self.cut:  # nobody expects an answer there
             self.cut_off += 1
             weight = weight._replace(decided=True, unanswered=False)
         judged = self.weigh(weight, finding, evidence.name)
+        self.shown += judged and burst in self.struck
         if self.door is not None and burst is not None:
             self.door.weigh(burst, judged=judged)
         if judged:
@@ -148,6 +158,14 @@ class Tally(Score):
             errors=dict(self.errors),
             by_decision=dict(self.decisions),
         )
+
+    def seen_again(self) -> str:
+        """Why nothing is known of what comes of a request that is delivered twice; "" where it is."""
+        if not self.resumed:
+            return "no killed worker had a request open, so that none was delivered twice"
+        if self.shown and self.shown >= self.undated:
+            return ""
+        return f"a request was delivered twice in {len(self.struck):,}, of which only {self.shown:,} could be judged"
 
     def meeting(self) -> Meeting | None:
         """How requests met in a service of one's own; None where a control shows it, or it is none."""

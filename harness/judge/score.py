@@ -64,6 +64,8 @@ class Score:
     asked: Counter[str] = field(default_factory=Counter)
     probes_asked: int = 0
     cut_off: int = 0
+    undated: int = 0
+    """Pieces that were left out: a worker was killed there, and the order depends on an instant that nobody knows."""
     known_broken: set[str] = field(default_factory=set)
     known_apart: set[str] = field(default_factory=set)
     """Names of pieces: a probe may find broken what is, or what nothing had been said of."""
@@ -147,6 +149,7 @@ class Score:
             undecided=self.undecided,
             unanswered=self.unanswered,
             cut_off=self.cut_off,
+            undated=self.undated,
             control=control,
             control_bursts=control_bursts,
             control_broken=control_broken,

@@ -31,7 +31,8 @@ class Facts:
     In `apart` no two requests overlapped: they are not among the `judged`. `broken` were violated,
     `unjudged` have no verdict (the judge's budget ran out), in
     `undecided` every answer was `aborted` or none at all, in `unanswered` somebody got no answer;
-    in `cut_off` a worker was killed on purpose. `control` names
+    in `cut_off` a worker was killed on purpose; `undated` more of those are left out, whose order depends on an instant
+    that nobody knows. `control` names
     the strategy known to break that ran under the same load, None where none did. `lost` says
     what happened to a store, a worker or the clock, `checker_error` what a rule or an invariant raised. `meeting`
     stands in for a control where there can be none.
@@ -45,6 +46,7 @@ class Facts:
     undecided: int = 0
     unanswered: int = 0
     cut_off: int = 0
+    undated: int = 0
     control: str | None = None
     control_bursts: int = 0
     control_broken: int = 0
@@ -72,7 +74,10 @@ def conclude(facts: Facts) -> tuple[Verdict, str]:
             f"none of {facts.judged:,} broke, while requests met inside the service in {met:,} of {known:,}, {how}",
         )
     rate = f"{facts.control} broke in {facts.control_broken:,} of {facts.control_bursts:,}"
-    return Verdict.HELD, f"none of {facts.judged:,} broke, while under the same load {rate}"
+    were = "was" if facts.undated == 1 else "were"
+    left_out = f"; {facts.undated:,} more {were} left out, where a worker was killed at an unknown instant"
+    said = f"none of {facts.judged:,} broke, while under the same load {rate}{left_out if facts.undated else ''}"
+    return Verdict.HELD, said
 
 
 def conclude_part(
@@ -105,7 +110,7 @@ def _doubt(facts: Facts) -> str:
         (not facts.complete, "the run was interrupted"),
         (facts.undecided >= judged, "every request was aborted, or nobody was answered"),
         (facts.unanswered > 0, f"somebody got no answer in {facts.unanswered:,} of {judged:,}"),
-        (2 * facts.cut_off > judged, f"a worker was killed in {facts.cut_off:,} of {judged:,}: too few are whole"),
+        (2 * (facts.cut_off + facts.undated) > judged + facts.undated, _too_few(facts)),
         (facts.undecided > 0, f"nothing was decided in {facts.undecided:,} of {judged:,}"),
         (facts.unjudged > 0, unsure(facts.unjudged, judged, facts.unjudged_why)),
         *_doubts_of_meeting(facts),
@@ -114,6 +119,11 @@ def _doubt(facts: Facts) -> str:
         (control is not None and too_calm, f"the control {control} broke in only {rate}: {blind}"),
     )
     return next((reason for holds, reason in doubts if holds), "")
+
+
+def _too_few(facts: Facts) -> str:
+    killed, judged = facts.cut_off + facts.undated, facts.judged + facts.undated
+    return f"a worker was killed in {killed:,} of {judged:,}: too few are whole"
 
 
 def unsure(unjudged: int, judged: int, why: str) -> str:

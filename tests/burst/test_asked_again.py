@@ -11,7 +11,9 @@ from harness.burst import Cell, Load, run
 from harness.burst.cells import bind
 from harness.burst.evidence import BurstRecord
 from harness.burst.kills import answers_both, merged
-from harness.judge import judge_evidence
+from harness.burst.tally import Tally
+from harness.judge import Finding, judge_evidence
+from harness.judge.partitions import UNDATED
 from harness.model import Evidence, Operation, Reply, Request, Status, Verdict
 from harness.results.claims import explored_as_claimed, shown_to_callers
 
@@ -53,6 +55,39 @@ def test_an_answer_that_was_kept_is_the_first_ones(strategy: str, order: str) ->
     assert judge_evidence(evidence, bound.spec, (), "burst").order == order
     applied_twice = replace(evidence, rest={"user:1": {**RESULT, "attempt": "a2"}})
     assert judge_evidence(applied_twice, bound.spec, (), "burst").order != "legal"
+
+
+def test_what_nobody_can_date_is_left_out() -> None:
+    """Never a violation; and as many bursts at least must be judged in which a request was delivered twice."""
+    bound = bind(Cell("double-submit", "actors:resumed"), Load())
+    operations = (operation("start", 1, 1, ACCEPTED, 20), operation("start", 2, 2, Reply("rejected"), 21))
+    evidence = Evidence(name="1", keys=("user:1",), operations=operations, effects=(), initial={"user:1": None})
+    undated, legal = Finding("unknown", unknown_why=UNDATED), Finding("legal")
+    tally = Tally(bound, None, struck={1, 2, 3, 4}, cut={1, 2, 3, 4})
+    assert "no killed worker had a request open" in tally.seen_again()
+    tally.resumed = 4
+    tally.add(evidence, undated, 1)
+    assert (tally.judged, tally.undated, tally.unjudged) == (0, 1, 0)
+    assert tally.seen_again() == "a request was delivered twice in 4, of which only 0 could be judged"
+    tally.add(evidence, legal, 2)
+    assert (tally.judged, tally.shown, tally.cut_off, tally.seen_again()) == (1, 1, 1, "")
+    tally.add(evidence, undated, 3)
+    assert tally.seen_again() == "a request was delivered twice in 4, of which only 1 could be judged"
+    for finding in (replace(undated, stuck=("r1",)), replace(undated, checker_error="boom")):
+        tally.add(evidence, finding, 4)
+    assert (tally.undated, tally.broken, tally.checker_error) == (2, 1, "boom")
+    tally.add(evidence, undated, 5)  # nobody was killed there
+    assert (tally.undated, tally.unjudged) == (2, 2)
+
+
+def test_where_nothing_overlaps_a_second_delivery_shows_nothing() -> None:
+    """The burst is none of the judged."""
+    bound = bind(Cell("double-submit", "lua"), Load())
+    one = operation("start", 1, 1, ACCEPTED, 20)
+    evidence = Evidence(name="1", keys=("user:1",), operations=(one,), effects=(), initial={"user:1": None})
+    tally = Tally(bound, None, struck={1}, resumed=1)
+    tally.add(evidence, Finding("legal"), 1)
+    assert tally.seen_again() == "a request was delivered twice in 1, of which only 0 could be judged"
 
 
 @pytest.mark.load

@@ -51,6 +51,17 @@ def test_every_doubt_is_inconclusive(change: dict[str, object], reason: str) -> 
     assert (Verdict.INCONCLUSIVE, reason) == conclude(replace(GOOD, **change))  # type: ignore[arg-type]
 
 
+def test_what_is_left_out_is_said() -> None:
+    """It counts among the killed, of which there must not be more than are whole."""
+    verdict, reason = conclude(replace(GOOD, undated=1))
+    assert verdict is Verdict.HELD
+    assert reason.endswith("; 1 more was left out, where a worker was killed at an unknown instant")
+    killed = replace(GOOD, judged=100, cut_off=49)
+    assert conclude(replace(killed, undated=2))[0] is Verdict.HELD
+    said = "a worker was killed in 52 of 103: too few are whole"
+    assert conclude(replace(killed, undated=3)) == (Verdict.INCONCLUSIVE, said)
+
+
 def test_why_some_have_no_verdict() -> None:
     """The reason that is the same for all of them; of several, that more time may help."""
     weight = Weight(overlapped=True, decided=True, unanswered=False)
