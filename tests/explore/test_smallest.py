@@ -26,6 +26,13 @@ TYPICAL = [
     ("double-submit", "redis-lock-renewed:too-late", Options(search="random", **ALL)),  # type: ignore[arg-type]
 ]
 MORE = ("last-owner", "booking", "lock-lease", "team-move", "credits", "six-writers")
+ANYWHERE = [
+    (scenario, fault)
+    for scenario in ("double-submit", "counter", *MORE)
+    for fault in ("", *FAULTS)
+    # A second delivery breaks nearly every strategy, and what is to be dropped of it is the same under each rule.
+    if fault != "duplicate" or scenario in {"double-submit", "counter", "last-owner"}
+]
 TITLES = [kind.name for kind in strategies()]
 
 
@@ -53,8 +60,7 @@ def test_nothing_can_be_dropped(stage: Stage, scenario: str, strategy: str, opti
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("fault", ["", *FAULTS])
-@pytest.mark.parametrize("scenario", ["double-submit", "counter", *MORE])
+@pytest.mark.parametrize(("scenario", "fault"), ANYWHERE)
 def test_nothing_can_be_dropped_anywhere(stage: Stage, scenario: str, fault: str) -> None:
     """Under every strategy that claims to break there."""
     options = Options(faults=(fault,) if fault else (), budget_s=1.0)
@@ -67,8 +73,15 @@ def test_nothing_can_be_dropped_anywhere(stage: Stage, scenario: str, fault: str
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("search", ["pct", "random"])
-@pytest.mark.parametrize("title", ["pg-queue:ack-first", "pg-queue:skip-locked", "redis-lock:no-token"])
+@pytest.mark.parametrize(
+    ("title", "search"),
+    [
+        ("pg-queue:ack-first", "pct"),
+        ("pg-queue:skip-locked", "random"),
+        ("redis-lock:no-token", "pct"),
+        ("redis-lock:no-token", "random"),
+    ],
+)
 def test_nothing_can_be_dropped_of_what_was_drawn(stage: Stage, title: str, search: str) -> None:
     """Three requests and any two faults: there is much to drop at first."""
     options = Options(search=search, **ALL)  # type: ignore[arg-type] # each has its own
