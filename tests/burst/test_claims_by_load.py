@@ -48,6 +48,7 @@ SPREAD = {
     "cron-job": ("pg-unique", "pg-advisory:try"),
     "job-claim": ("pg-skip-locked",),
     "team-move": ("pg-for-update",),
+    "roster": ("pg-for-update:second-connection",),
     "lock-lease": ("redis-lock:no-token",),
     "credits": ("redis-lock:whole-flow",),
     "subscription": ("pg-conditional",),
