@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Self
@@ -415,35 +415,36 @@ class Explorer:
         """Whether a new request gets its answer after a fault, once every lease has passed in silence."""
         machine.faults_left = 0
         for key in machine.cast.names.values():
-            request = self._probe(key, machine.cast.names)
-            if request is None:
-                continue
-            await pass_time(machine, self.cell.leases_ms + 1)
-            before = len(machine.cast.operations)
-            machine.cast.ask_again(request._replace(id="probe"))
-            await machine.run(Replay([], lenient=True))
-            if machine.cut:
-                return ""
-            asked = machine.cast.operations[before]
-            if asked.reply is None or asked.reply == ABORTED:
-                told = "never answered" if asked.reply is None and not asked.error else asked.error or "aborted"
-                return f"a new request after every lease had passed was {told}"
-            probed = Evidence("probe", (key,), (), before_it.effects, probes=[asked.operation()])
-            for invariant in self.invariants:
-                if "probe" in invariant.applies:
-                    for breach in breaches_of(invariant, probed):
-                        return breach.says
+            for request in self._probes(key, machine.cast.names):
+                await pass_time(machine, self.cell.leases_ms + 1)
+                before = len(machine.cast.operations)
+                machine.cast.ask_again(request._replace(id="probe"))
+                await machine.run(Replay([], lenient=True))
+                if machine.cut:
+                    return ""
+                asked = machine.cast.operations[before]
+                if asked.error and asked.error in self.bound.claim.errors:
+                    continue  # whom the store refuses on purpose: somebody else is asked
+                if asked.reply is None or asked.reply == ABORTED:
+                    told = "never answered" if asked.reply is None and not asked.error else asked.error or "aborted"
+                    return f"a new request after every lease had passed was {told}"
+                probed = Evidence("probe", (key,), (), before_it.effects, probes=[asked.operation()])
+                for invariant in self.invariants:
+                    if "probe" in invariant.applies:
+                        for breach in breaches_of(invariant, probed):
+                            return breach.says
+                break
         return ""
 
-    def _probe(self, key: str, names: Mapping[str, str]) -> Request | None:
-        scenario = self.bound.scenario
-        asked = scenario.probe(key)
+    def _probes(self, key: str, names: Mapping[str, str]) -> Iterator[Request]:
+        """What may be asked of a key that was touched: the first that is not refused on purpose tells."""
+        asked = self.bound.scenario.probe(key)
         if asked is not None:
-            return asked
+            yield asked
+            return
         for item in self.items:
             if not isinstance(item, Attempt):
-                return item._replace(keys=tuple(names[name] for name in item.keys))
-        return None
+                yield item._replace(keys=tuple(names[name] for name in item.keys))
 
 
 def _burst(bound: Bound, options: Options) -> Sequence[Request | Attempt]:

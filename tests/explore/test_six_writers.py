@@ -9,6 +9,7 @@ import pytest
 from harness.burst.cells import bind
 from harness.burst.plan import Cell, Load
 from harness.explore import Exhaustive, Explorer, Options
+from harness.model import Verdict
 from harness.results.claims import explored_as_claimed
 
 if TYPE_CHECKING:
@@ -100,6 +101,13 @@ def test_whether_the_bypass_is_refused(stage: Stage, strategy: str, refused: set
     found, _first, _claimed = explored(stage, Cell("six-writers", strategy, "bypass"), Options(every=True))
     assert set(found.errors) == refused
     assert all(count == found.schedules for count in found.errors.values())
+
+
+def test_who_is_refused_on_purpose_is_not_asked_again_after_a_fault(stage: Stage) -> None:
+    """Whether anybody gets in after a crash, one who may write there tells: to refuse the others is the protection."""
+    cell = Cell("six-writers", "admin=naive,*=actor:credentials", "bypass")
+    found, first, _claimed = explored(stage, cell, Options(faults=("crash",), budget_s=100))
+    assert (found.verdict, first, set(found.errors)) == (Verdict.PROVED, None, REFUSED_BY_REDIS), found.reason
 
 
 def test_the_same_schedule_again(stage: Stage) -> None:
