@@ -33,6 +33,7 @@ def test_where_the_rule_lives(race: Callable[..., Ended]) -> None:
     assert document["complete"]
 
 
+@pytest.mark.long
 def test_copies_that_lag(race: Callable[..., Ended]) -> None:
     """One truth lets the limit through, and no more, whoever asks; each load has a row."""
     options = ("--table", "copies", "--seed", "1", "--budget", "5", "--json")

@@ -83,7 +83,7 @@ def test_a_second_one_is_there(stage: Stage, changed: Callable[..., str], title:
 @pytest.mark.parametrize("title", TITLES)
 @pytest.mark.parametrize(
     ("processes", "size", "faults"),
-    [(2, 2, ()), (2, 3, ()), (2, 2, ("duplicate",))],
+    [(2, 2, ()), (2, 3, ()), pytest.param(2, 2, ("duplicate",), marks=pytest.mark.long)],
 )
 def test_what_is_claimed(stage: Stage, title: str, processes: int, size: int, faults: tuple[str, ...]) -> None:
     """By how many meet in one process, of which a second delivery is one more."""
@@ -116,7 +116,10 @@ class Bare(Strategy):
 """
 
 
-@pytest.mark.parametrize(("processes", "fault"), [(1, ""), (1, "crash"), (1, "lost-reply"), (1, "pause"), (2, "")])
+@pytest.mark.parametrize(
+    ("processes", "fault"),
+    [(1, ""), (2, ""), *(pytest.param(1, fault, marks=pytest.mark.long) for fault in ("crash", "lost-reply", "pause"))],
+)
 def test_nothing_is_left_out(stage: Stage, tmp_path: Path, processes: int, fault: str) -> None:
     """What comes of every order, with the reduction and without it: of two connections without any other lock."""
     script = tmp_path / "bare.py"
@@ -124,7 +127,7 @@ def test_nothing_is_left_out(stage: Stage, tmp_path: Path, processes: int, fault
     same_outcomes(stage, str(script), Options(processes=processes, faults=(fault,) if fault else (), every=True))
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_nothing_is_left_out_of_what_statements_wait_for(stage: Stage, processes: int) -> None:
     """And of two connections with a lock of PostgreSQL."""
     same_outcomes(stage, TITLES[0], Options(processes=processes, every=True))
@@ -172,7 +175,7 @@ def own(folder: Path, size: int, more: str = "pass") -> str:
     return str(script)
 
 
-@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("size", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_who_waits_is_served(stage: Stage, tmp_path: Path, size: int) -> None:
     """More callers than connections are no deadlock where nobody needs two."""
     options = Options(processes=1, size=3, every=True)
