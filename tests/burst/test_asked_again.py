@@ -92,7 +92,9 @@ def test_where_nothing_overlaps_a_second_delivery_shows_nothing() -> None:
 
 @pytest.mark.load
 @pytest.mark.xdist_group("load")
-@pytest.mark.parametrize(("strategy", "error"), [("pg-procedure", "23505"), ("pg-unique", "aborted")])
+@pytest.mark.parametrize(("strategy", "error"), [
+    pytest.param("pg-procedure", "23505", marks=pytest.mark.long), ("pg-unique", "aborted"),
+])  # fmt: skip
 def test_who_is_refused_the_second_time(strategy: str, error: str) -> None:
     """By the row of the first: that is an error, which the claim names, and nothing breaks."""
     for seed in range(5, 17):  # each may be killed before anything is applied

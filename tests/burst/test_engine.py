@@ -203,6 +203,7 @@ def test_an_interrupt_while_the_orders_are_explored() -> None:
     assert (found.judged_bursts, found.complete) == (30, False)
 
 
+@pytest.mark.long
 def test_every_probe_is_asked_of_who_serves_its_strategy() -> None:
     """Owners and daemons of several strategies take turns; after a round each has its own back for its probes.
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.load, pytest.mark.stores, pytest.mark.xdist_group("load")]
 
 
+@pytest.mark.long
 def test_where_the_rule_lives(race: Callable[..., Ended]) -> None:
     """Who goes around the rule is refused where the store refuses it, and nowhere else."""
     document = json.loads(race("compare", "six-writers", "--table", "writers", "--seed", "1", "--json").stdout)
