@@ -21,7 +21,6 @@ from typing import Any, Self
 from harness import (
     Attempt,
     Breach,
-    Claim,
     Evidence,
     Flow,
     Forms,
@@ -51,13 +50,11 @@ Args = Callable[[Request, int], Sequence[Any]]
 
 RESERVED, REFUSED = Reply("reserved"), Reply("no credit")
 SETTLED, RELEASED, UNKNOWN = Reply("settled"), Reply("released"), Reply("unknown")
-APPROVED, WAITING, TAKEN = Reply("approved"), Reply("waiting"), Reply("taken")
-CLICKS = ("approve", "look")
-KEPT_OUT = "whoever waits for the click would hold the lock that keeps out who clicks"
+APPROVED, TAKEN = Reply("approved"), Reply("taken")
 NEW = {"credits": 0, "due_ms": 0, "held": []}
 """What "no row yet" means: a refill is due."""
-UNASKED = {"credits": 0, "due_ms": NEVER_MS, "held": []}
-"""Nobody has clicked yet, and nothing comes by itself."""
+CLICKED = {"credits": 1, "due_ms": NEVER_MS, "held": []}
+"""Somebody has clicked, once, and nothing comes by itself."""
 
 
 def refilled(held: Mapping[str, Any] | None, now_ms: int) -> dict[str, Any]:
@@ -68,18 +65,15 @@ def refilled(held: Mapping[str, Any] | None, now_ms: int) -> dict[str, Any]:
     return account
 
 
-def click(state: State, request: Request) -> Outcome:
-    """A click brings what one agent may take, and who has taken it stays known; to look for it takes nothing."""
-    account = dict(state[request.key] or NEW)
-    if request.operation == "approve":
-        return Outcome({request.key: {**account, "credits": account["credits"] + 1}}, APPROVED)
-    return Outcome({}, APPROVED if account["credits"] > 0 else TAKEN if account["held"] else WAITING)
+def look(state: State, request: Request) -> Outcome:
+    """Whether there is an approval to take: this takes nothing."""
+    return Outcome({}, APPROVED if (state[request.key] or NEW)["credits"] > 0 else TAKEN)
 
 
 def reserve(state: State, request: Request, now_ms: int) -> Outcome:
     """Take a credit, and write down for whom; settle forgets that, release gives it back."""
-    if request.operation in CLICKS:
-        return click(state, request)
+    if request.operation == "look":
+        return look(state, request)
     account = refilled(state[request.key], now_ms)
     if request.operation == "reserve":
         if account["credits"] < 1:
@@ -97,8 +91,8 @@ def reserve(state: State, request: Request, now_ms: int) -> Outcome:
 
 def check_first(state: State, request: Request, now_ms: int) -> Outcome:
     """Look at the balance, and charge after the call."""
-    if request.operation in CLICKS:
-        return click(state, request)
+    if request.operation == "look":
+        return look(state, request)
     if request.operation == "reserve":
         account = refilled(state[request.key], now_ms)
         changes = {} if account == state[request.key] else {request.key: account}
@@ -111,7 +105,7 @@ def check_first(state: State, request: Request, now_ms: int) -> Outcome:
 
 def unmetered(state: State, request: Request, now_ms: int) -> Outcome:
     """Whoever has no row yet is not counted."""
-    if state[request.key] is None and request.operation not in CLICKS:
+    if state[request.key] is None and request.operation != "look":
         return Outcome({}, {"reserve": RESERVED, "settle": SETTLED, "release": RELEASED}[request.operation])
     return reserve(state, request, now_ms)
 
@@ -165,8 +159,7 @@ LUA_CHECK = {
 }
 LUA_APPROVAL = {
     **LUA,
-    "approve": "credits = credits + 1 save() return 1",
-    "look": "return credits > 0 and 1 or #words > 2 and 2 or 0",
+    "look": "return credits > 0 and 1 or 0",
 }
 
 # In PostgreSQL a user is a row, which is NULL at first.
@@ -200,16 +193,7 @@ WHERE key = $1 RETURNING true
 """,
     "release": "SELECT true FROM credit_accounts WHERE key = $1",
 }
-SQL_APPROVAL = {
-    "approve": """
-UPDATE credit_accounts SET
-  credits = coalesce(credits, 0) + 1, due_ms = coalesce(due_ms, 0), held = coalesce(held, ARRAY[]::text[])
-WHERE key = $1 RETURNING 1
-""",
-    "look": """
-SELECT CASE WHEN credits > 0 THEN 1 WHEN cardinality(held) > 0 THEN 2 ELSE 0 END FROM credit_accounts WHERE key = $1
-""",
-}
+SQL_APPROVAL = {"look": "SELECT (credits > 0)::int FROM credit_accounts WHERE key = $1"}
 CALLS = {
     "reserve": "SELECT reserve_credit($1, $2::bigint, $3, $4::bigint, $5::bigint)",
     "settle": "SELECT end_reservation($1, $2, 0)",
@@ -219,8 +203,7 @@ TOLD = {
     "reserve": (REFUSED, RESERVED),
     "settle": (UNKNOWN, SETTLED),
     "release": (UNKNOWN, RELEASED),
-    "approve": (APPROVED, APPROVED),
-    "look": (WAITING, APPROVED, TAKEN),
+    "look": (TAKEN, APPROVED),
 }
 
 
@@ -299,7 +282,7 @@ class Credits(Scenario):
         "a new user had no limit": "--strategy watch --rule unmetered",
     }
     invariant = "the model is not called more often than there are credits"
-    refusals = ("no credit", "unknown", "waiting", "taken")
+    refusals = ("no credit", "unknown", "taken")
     operations = {name: Signature({}, {}, "", sorted({one.decision for one in told})) for name, told in TOLD.items()}
     rules = {"reserve": reserve, "check-first": check_first, "approval": reserve, "unmetered": unmetered}
     wrong = {"unmetered": "a user without a row is taken for one without a limit"}
@@ -318,17 +301,16 @@ class Credits(Scenario):
     looking = ("look",)
 
     def under(self, rule: str) -> Self:
-        """An approval is asked for, and comes by no refill."""
+        """An approval comes by a click, which begins it, and by no refill."""
         if rule == "approval":
-            self.initial_value, self.claims = UNASKED, {"redis-lock:whole-flow": Claim("not-applicable", KEPT_OUT)}
+            self.initial_value = CLICKED
         return super().under(rule)
 
     def burst(self, rng: Random, size: int) -> Sequence[Attempt]:
-        """Several prompts at once and credit for one, or one click; of more than three calls the last fails."""
-        if self.executed == "approval":
-            return [Attempt(("user",), {"clicks": True}), *[Attempt(("user",))] * (size - 1)]
+        """Several prompts at once and credit for one, or one click for all; of more than three calls the last fails."""
         prompts = [Attempt(("user",))] * size
-        return [*prompts[:-1], Attempt(("user",), {"fails": True})] if size > 3 else prompts
+        fails = size > 3 and self.executed != "approval"
+        return [*prompts[:-1], Attempt(("user",), {"fails": True})] if fails else prompts
 
     async def flow(self, flow: Flow) -> None:
         """Reserve; call the model; settle, or give back what a call that failed had reserved."""
@@ -356,26 +338,20 @@ class Credits(Scenario):
 
 
 async def woken(flow: Flow) -> None:
-    """Wait for the click, which comes where the first agent asks; take it, and act. The other one would ask again."""
-    told = await flow.apply("approve" if flow.attempt.args.get("clicks") else "look")
-    while told == WAITING and await flow.wait():
-        told = await flow.apply("look")
-    if told == APPROVED and await flow.apply("reserve") == RESERVED:
+    """The click has come, and wakes all who waited for it: look, take it, and act. Who is too late would ask again."""
+    if await flow.apply("look") == APPROVED and await flow.apply("reserve") == RESERVED:
         await flow.effect("act")
 
 
-def clicks(evidence: Evidence, key: str) -> int | None:
-    """How often it was approved, or may have been; None where nobody waits for that."""
-    asked = [one for one in evidence.operations if one.request.key == key and one.request.operation in CLICKS]
-    approved = [one for one in asked if one.request.operation == "approve" and one.status != "failed"]
-    return len(approved) if asked else None
+def asked(evidence: Evidence, key: str) -> bool:
+    """Whether it is about an approval, for which somebody looks."""
+    return any(one.request.operation == "look" and one.request.key == key for one in evidence.operations)
 
 
 def granted(evidence: Evidence, key: str) -> int:
-    """Credits that clicks, or refills, can have brought in that time."""
-    clicked = clicks(evidence, key)
-    if clicked is not None:
-        return clicked
+    """Credits that refills can have brought in that time; of a click it is one."""
+    if asked(evidence, key):
+        return CLICKED["credits"]
     instants = [one.now_ms for one in evidence.operations if one.now_ms] or [0]
     return REFILL * (1 + (max(instants) - min(instants)) // REFILLS_EVERY_MS)
 
@@ -388,7 +364,7 @@ def too_many_calls(evidence: Evidence) -> Iterator[Breach]:
         credit = granted(evidence, key)
         if len(calls) > credit:
             says = f"the model was called {len(calls)} times for {counted(credit, 'credit')}"
-            if clicks(evidence, key) is not None:
+            if asked(evidence, key):
                 says = f"{len(calls)} acted on {counted(credit, 'approval')}"
             yield Breach(says, calls, len(calls) - credit)
 
@@ -401,7 +377,7 @@ def counted(number: int, what: str) -> str:
 def miscounted(evidence: Evidence) -> Iterator[str]:
     """Add up what has been settled, what is still reserved and what is left, and compare it with what there was."""
     for key in evidence.keys:
-        there, clicked = granted(evidence, key), clicks(evidence, key)
+        there = granted(evidence, key)
         account = (evidence.rest or {}).get(key) or {**NEW, "credits": there}
         ended = [one for one in evidence.operations if one.request.operation == "settle" and one.request.key == key]
         settled, unknown = sum(one.reply == SETTLED for one in ended), sum(one.reply is None for one in ended)
@@ -409,7 +385,7 @@ def miscounted(evidence: Evidence) -> Iterator[str]:
         known = settled + held + account["credits"]
         if known > there or known + unknown < there:
             parts = f"{settled} settled, {held} reserved, {account['credits']} left"
-            what = counted(there, "credit" if clicked is None else "approval")
+            what = counted(there, "approval" if asked(evidence, key) else "credit")
             yield f"there {'was' if there == 1 else 'were'} {what}, and now: {parts}"
 
 
