@@ -59,7 +59,8 @@ check: $(TOOLS)
 	fi
 
 matrix: $(TOOLS)
-	RACE_MATRIX=1 $(BIN)/python -m pytest -q --timeout 1200 tests/explore/test_library.py tests/flows
+	RACE_MATRIX=1 $(BIN)/python -m pytest -q --timeout 1200 tests/explore/test_library.py tests/flows \
+		tests/burst/test_claims_by_load.py
 
 bench: $(TOOLS)
 	$(BIN)/python -m bench

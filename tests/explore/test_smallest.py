@@ -13,7 +13,7 @@ from tests.explore.conftest import Stage
 from tests.explore.dropping import droppable
 
 pytestmark = pytest.mark.stores
-ALL = {"faults": FAULTS, "most_faults": 2, "size": 3, "most_schedules": 300, "budget_s": 3.0}
+ALL = {"faults": FAULTS, "most_faults": 2, "size": 3, "most_schedules": 300, "budget_s": 60.0}
 TYPICAL = [
     ("counter", "naive", Options(size=3)),
     ("counter", "redis-lock", Options(faults=("pause",))),
