@@ -162,7 +162,7 @@ def test_wrong_usage(race: Race) -> None:
 @pytest.mark.xdist_group("load")
 def test_a_small_library(few: None, race: Race) -> None:
     """Cells of both stores under three rules are as claimed; the tables lie in the results folder."""
-    words = ("--strategies", "naive,lua,pg-read-committed", "--budget", "12", "--seed", "1")
+    words = ("--strategies", "naive,lua,pg-read-committed", "--budget", "20", "--seed", "1")
     ended = race("compare", "--all", *words, "--export-html", "matrix.html")
     assert ended.code == 0, ended.stdout
     document = json.loads(Path("results/matrix.json").read_text())
