@@ -415,6 +415,7 @@ class Explorer:
         """Whether a new request gets its answer after a fault, once every lease has passed in silence."""
         machine.faults_left = 0
         for key in machine.cast.names.values():
+            refused = ""
             for request in self._probes(key, machine.cast.names):
                 await pass_time(machine, self.cell.leases_ms + 1)
                 before = len(machine.cast.operations)
@@ -424,7 +425,9 @@ class Explorer:
                     return ""
                 asked = machine.cast.operations[before]
                 if asked.error and asked.error in self.bound.claim.errors:
-                    continue  # whom the store refuses on purpose: somebody else is asked
+                    refused = asked.error  # on purpose, it may be: somebody else is asked
+                    continue
+                refused = ""
                 if asked.reply is None or asked.reply == ABORTED:
                     told = "never answered" if asked.reply is None and not asked.error else asked.error or "aborted"
                     return f"a new request after every lease had passed was {told}"
@@ -434,6 +437,8 @@ class Explorer:
                         for breach in breaches_of(invariant, probed):
                             return breach.says
                 break
+            if refused:
+                return f"a new request after every lease had passed was {refused}"
         return ""
 
     def _probes(self, key: str, names: Mapping[str, str]) -> Iterator[Request]:

@@ -14,6 +14,7 @@ from harness.results.claims import explored_as_claimed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from harness.explore import Exploration, Schedule
     from tests.conftest import Ended
@@ -108,6 +109,32 @@ def test_who_is_refused_on_purpose_is_not_asked_again_after_a_fault(stage: Stage
     cell = Cell("six-writers", "admin=naive,*=actor:credentials", "bypass")
     found, first, _claimed = explored(stage, cell, Options(faults=("crash",), budget_s=100))
     assert (found.verdict, first, set(found.errors)) == (Verdict.PROVED, None, REFUSED_BY_REDIS), found.reason
+
+
+LOCKED_OUT = """
+from harness import Claim, Strategy
+class Forever(Strategy):
+    name = "forever"
+    def claims(self, conditions): return Claim("holds", "", errors=("WRONGTYPE",))
+    async def apply(self, session, request, rule):
+        lock = session.key(f"lock:{request.key}")
+        if await session.redis("SET", lock, "1", "NX") is None:
+            await session.redis("LPUSH", lock, "1")
+        state = await self.values.load(session, request.keys)
+        outcome = await session.decide(rule, state, request)
+        await self.values.save(session, outcome.changes, session.now_at_ms)
+        await session.redis("DEL", lock)
+        return outcome.reply
+"""
+
+
+def test_where_everybody_is_refused_after_a_fault(stage: Stage, tmp_path: Path) -> None:
+    """An error that the claim names is no excuse where nobody gets in any more: the lock of a dead one stays."""
+    script = tmp_path / "forever.py"
+    script.write_text(LOCKED_OUT, encoding="utf-8")
+    found, first, _claimed = explored(stage, Cell("counter", str(script)), Options(faults=("crash",)))
+    assert first is not None, found.reason
+    assert first.says == "a new request after every lease had passed was WRONGTYPE"
 
 
 def test_the_same_schedule_again(stage: Stage) -> None:
