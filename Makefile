@@ -27,6 +27,8 @@ unexport PYTHONDONTWRITEBYTECODE
 # Each makes sure that its requests meet, and waits for others where it must: one may leave a core to its neighbour.
 LOADED := $(BIN)/python -m pytest -q -n 2 --dist worksteal
 
+SHORT := not long and not matrix
+
 .PHONY: demo test check matrix bench results lock clean
 .DELETE_ON_ERROR:
 
@@ -35,16 +37,16 @@ demo: $(DEMO)
 	@echo "next: . $(BIN)/activate, then race run double-submit --strategy naive"
 
 test: $(TOOLS)
-	$(BIN)/python -m pytest -q -n 3 --dist loadgroup -m "not load and not long"
+	$(BIN)/python -m pytest -q -n 3 --dist loadgroup -m "not load and $(SHORT)"
 	@echo "and then the tests that make loads, two at a time"
-	$(LOADED) -m "load and not long"
+	$(LOADED) -m "load and $(SHORT)"
 
 # The same two parts, each with what takes long: stores that restart, clocks that are set back, workers that are killed,
 # a browser. In two more parts it would be collected twice more.
 check: $(TOOLS)
-	$(BIN)/python -m pytest -q -n 3 --dist loadgroup -m "not load"
+	$(BIN)/python -m pytest -q -n 3 --dist loadgroup -m "not load and not matrix"
 	@echo "and then the tests that make loads, two at a time"
-	$(LOADED) -m "load"
+	$(LOADED) -m "load and not matrix"
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -52,14 +54,14 @@ check: $(TOOLS)
 	@stores="$$($(BIN)/python .ci/local_stores.py)"; \
 	if [ -n "$$stores" ]; then \
 		echo "once more, what differs by server, on the servers of this machine"; \
-		env $$stores $(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "stores and not load and not long" && \
-		env $$stores $(LOADED) -m "stores and load and not long"; \
+		env $$stores $(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "stores and not load and $(SHORT)" && \
+		env $$stores $(LOADED) -m "stores and load and $(SHORT)"; \
 	else \
 		echo "no Redis and PostgreSQL on 127.0.0.1: the tests with a store ran on embedded ones only"; \
 	fi
 
 matrix: $(TOOLS)
-	RACE_MATRIX=1 $(BIN)/python -m pytest -q --timeout 1200 tests/explore/test_library.py tests/flows \
+	RACE_MATRIX=1 $(BIN)/python -m pytest -q --timeout 1200 tests/explore tests/flows \
 		tests/burst/test_claims_by_load.py
 
 bench: $(TOOLS)

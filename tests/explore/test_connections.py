@@ -31,7 +31,7 @@ FLAGGED = """
         return outcome.reply"""
 
 
-@pytest.mark.parametrize("faults", [(), ("crash",)])
+@pytest.mark.parametrize("faults", [(), pytest.param(("crash",), marks=pytest.mark.long)])
 def test_a_lock_of_a_session(stage: Stage, tmp_path: Path, faults: tuple[str, ...]) -> None:
     """It is gone with the process that held it, and with nothing else."""
     path = written(tmp_path, LOCKED.format(early="pass"), "postgres")

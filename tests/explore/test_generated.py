@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from random import Random
 from typing import Any, ClassVar
@@ -206,7 +207,7 @@ def generated(number: int) -> settings:
     )  # fmt: skip
 
 
-@generated(75)
+@generated(300 if "RACE_MATRIX" in os.environ else 25)
 @given(programs=st.lists(redis_program, min_size=2, max_size=2))
 def test_redis_programs(stage: Stage, programs: list[list[Op]]) -> None:
     """Commands, scripts, WATCH: whatever the order shows is shown by the orders that are run."""
@@ -225,7 +226,7 @@ def test_sql_programs(stage: Stage, isolation: str) -> None:
 
     AtLevel.isolation = isolation
 
-    @generated(12)
+    @generated(40 if "RACE_MATRIX" in os.environ else 8)
     @given(programs=st.lists(sql_program, min_size=2, max_size=2))
     def check(programs: list[list[Op]]) -> None:
         same(stage, AtLevel, programs)

@@ -112,7 +112,13 @@ def test_other_names() -> None:
         assert f"{kind.name}:{variant}".rstrip(":") == title
 
 
-@pytest.mark.parametrize("variant", ["no-token", "constant-token", "steal"])
+@pytest.mark.parametrize(
+    "variant",
+    [
+        pytest.param(one, marks=[] if one == "steal" else pytest.mark.long)
+        for one in ("no-token", "constant-token", "steal")
+    ],
+)
 def test_a_lock_that_is_anothers(stage: Stage, variant: str) -> None:
     """That the slow one is late is its own risk; that a third is let in beside the second is not."""
     options = Options(size=3, budget_s=60)

@@ -18,15 +18,19 @@ WAITING = [
     (scenario, strategy, rule)
     for scenario, rule in (("double-submit", "wait"), ("double-submit", "join"), ("idempotency-key", "wait"))
     for strategy in ("queue", "pg-queue")
-    if (strategy, rule) != ("pg-queue", "join")  # whose every order in which somebody waits in vain takes a minute
+    if (strategy, rule) != ("pg-queue", "join")  # whose every order in which somebody waits in vain takes minutes
 ]
+SHORTEST = ("idempotency-key", "queue", "wait")
 
 
-@pytest.mark.long
-@pytest.mark.parametrize(("scenario", "strategy", "rule"), WAITING)
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("scenario", "strategy", "rule"),
+    [pytest.param(*one, marks=pytest.mark.long if one == SHORTEST else pytest.mark.matrix) for one in WAITING],
+)
 def test_waiting_for_an_answer_from_a_queue(stage: Stage, scenario: str, strategy: str, rule: str) -> None:
     """Every order of two: the consumer's work for the one who waits is no news to it."""
-    found, _ = stage.explore(scenario, strategy, Exhaustive, Options(budget_s=90), rule=rule)
+    found, _ = stage.explore(scenario, strategy, Exhaustive, Options(budget_s=500), rule=rule)
     if strategy == "queue":  # who waits in vain has to be served, and is not tried
         assert (found.exhausted, found.caps) == (True, (UNTRIED,)), found.reason
     else:
