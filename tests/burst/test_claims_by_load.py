@@ -104,8 +104,10 @@ def test_the_verdict_is_the_claim(loads: Loads, cell: Cell) -> None:
     bear_out(loads, cell, claim)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("strategy", VARIANTS)
+@pytest.mark.parametrize(
+    "strategy",
+    [pytest.param(one, marks=pytest.mark.matrix if "second" in one else pytest.mark.long) for one in VARIANTS],
+)
 def test_every_variant(loads: Loads, strategy: str) -> None:
     """Every mutant where it breaks something, every tricky-but-safe form where there is one."""
     claims = [(cell, loads.claim(cell)) for cell in (Cell(scenario, strategy) for scenario in LOADED)]

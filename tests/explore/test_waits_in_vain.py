@@ -80,9 +80,9 @@ def test_whose_patience_ends(stage: Stage, tmp_path: Path) -> None:
     assert found.verdict is Verdict.VIOLATED, found.reason
 
 
-@pytest.mark.long
+@pytest.mark.matrix
 def test_who_has_to_be_come_to(stage: Stage, tmp_path: Path) -> None:
     """A consumer that has to take what is asked is let go on by nobody: that is said."""
-    found, _ = stage.explore(mine(tmp_path, COUNTS, {"accepted"}), "queue", Exhaustive, Options(budget_s=4))
+    found, _ = stage.explore(mine(tmp_path, COUNTS, {"accepted"}), "queue", Exhaustive, Options(budget_s=60))
     assert found.verdict is Verdict.BOUNDED
     assert any("is not tried in vain" in cap for cap in found.caps)
