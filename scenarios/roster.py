@@ -230,6 +230,9 @@ class Roster(Scenario):
     def under(self, rule: str) -> Self:
         """Without a foreign key nothing goes wrong as long as no team is deleted, and to be added twice is to be in."""
         self.repeatable = rule == "add"
+        self.control_breaks = (
+            0.5 if rule == "delete" else 1.0
+        )  # whoever deletes last is right, whoever adds last is not
         if rule != "delete":
             self.claims = {
                 "pg-unique:no-foreign-key": Claim("holds", KEPT),

@@ -90,6 +90,7 @@ def test_commands(quick: Race, name: str) -> None:
     assert made == (DOCS / name).read_text(encoding="utf-8")
 
 
+@pytest.mark.long
 def test_symptoms(quick: Race) -> None:
     """Every symptom that a scenario knows has its line, and its command shows it: what broke is what is told."""
     rows = []

@@ -11,6 +11,8 @@ from harness.model import Claim, Conditions, Invariant, UsageError, where
 from harness.strategy import RuleSpec, Scenario, Strategy
 from harness.strategy.loader import find_scenario, find_strategy, nearest
 
+LEAST_SHARE = 0.25
+"""A scenario may say of its control that so few of the bursts break in which all meet, and no fewer."""
 CONTROLS = {"redis": "naive", "postgres": "pg-read-committed"}
 """The strategy known to break, for each store."""
 
@@ -45,11 +47,22 @@ def bind_classes(cell: Cell, named: type[Scenario], kind: type[Strategy], varian
         raise UsageError(f"unknown rule '{rule}' of {scenario.name}; {nearest(rule, rules)}")
     _check(scenario)
     scenario = scenario.under(rule)
+    _check_control(scenario)
     try_rule(scenario, rule)
     strategy = kind(scenario, variant)
     meet = load.size if load.mode == "burst" else max(load.size, load.connections)
     claim = strategy.claim(Conditions(processes=load.processes, size=meet))
     return Bound(Cell(cell.scenario, cell.strategy, rule), scenario, strategy, claim)
+
+
+def _check_control(scenario: Scenario) -> None:
+    """Refuse a share that would let a load pass in which next to nothing met. Raises UsageError."""
+    share: object = scenario.control_breaks
+    if not isinstance(share, int | float) or not LEAST_SHARE <= share <= 1:
+        raise UsageError(
+            f"control_breaks of {scenario.name} is the share of bursts that break where all meet: {LEAST_SHARE} to 1,"
+            f" not {share!r:.60}"
+        )
 
 
 def _check(scenario: Scenario) -> None:

@@ -24,7 +24,7 @@ from harness.burst.measurement import (
 )
 from harness.burst.plan import Cell, Load
 from harness.burst.tally import Tally
-from harness.judge import NEEDED_CONTROL_RATE, Closing, Header, Recording, asked_of
+from harness.judge import Closing, Header, Recording, asked_of
 from harness.model import Claim, UsageError
 from harness.stores import NO_REPLICA, StoreInfo, Stores, require, require_connections
 from harness.strategy import store_of
@@ -113,7 +113,7 @@ async def _sustained_control(bench: Bench, tally: Tally, control: Bound, load: L
         await bench.sustained(aside, dataclasses.replace(load, duration_s=duration_s))
         tally.control_bursts, tally.control_broken = aside.judged, aside.broken
         tally.failures += aside.failures
-        if aside.broken >= NEEDED_CONTROL_RATE * aside.judged or bench.interrupted or tally.failures:
+        if aside.broken >= tally.overlap().control_needed * aside.judged or bench.interrupted or tally.failures:
             return
 
 
@@ -317,8 +317,9 @@ def measured(
     names = asked_of(bound.scenario.invariants(), load.mode)
     end = closing(tally, lost, complete=complete)
     facts = tally.facts(
-        end.control, end.control_bursts, end.control_broken, lost=end.lost, complete=end.complete, meeting=end.meeting
-    )
+        end.control, end.control_bursts, end.control_broken, lost=end.lost, complete=end.complete,
+        meeting=end.meeting, control_breaks=bound.scenario.control_breaks,
+    )  # fmt: skip
     concluded = tally.conclude(facts, names, bound.strategy.title)
     return Measurement(
         cell=bound.cell,

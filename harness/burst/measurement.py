@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from harness.burst.parts import Part
 from harness.burst.plan import Cell, Load
-from harness.judge import Contradiction, Explanation, Meeting
+from harness.judge import NEEDED_CONTROL_RATE, Contradiction, Explanation, Meeting
 from harness.model import Claim, Verdict
 from harness.stores import Embedded, StoreInfo, Stores
 from harness.strategy import Store
@@ -69,7 +69,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """The proof that the load could find anything: how often its control broke.
+    """The proof that the load could find anything: how often its control broke, and the share that is needed.
 
     Of a service: how far apart requests arrived by its own stamps (the median), and, of one's own, how they met in it.
     """
@@ -80,6 +80,7 @@ class Overlap:
     release_spread_us: float | None = None
     arrival_spread_us: float | None = None
     meeting: Meeting | None = None
+    control_needed: float = NEEDED_CONTROL_RATE
 
     @property
     def control_rate(self) -> float | None:

@@ -12,6 +12,7 @@ from harness.burst.door import Door
 from harness.burst.measurement import Counts, Overlap
 from harness.burst.parts import Parts
 from harness.judge import (
+    NEEDED_CONTROL_RATE,
     Contradiction,
     Explanation,
     Finding,
@@ -180,6 +181,7 @@ class Tally(Score):
             control=self.control.strategy.title if self.control else None,
             control_bursts=self.control_bursts,
             control_broken=self.control_broken,
+            control_needed=NEEDED_CONTROL_RATE * self.bound.scenario.control_breaks,
             release_spread_us=round(statistics.median(self.spreads_us), 3) if self.spreads_us else None,
             arrival_spread_us=self.door.spread_us if self.door is not None else None,
             meeting=self.meeting(),

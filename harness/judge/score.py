@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from harness.judge.findings import Finding, breaches_of, failed
 from harness.judge.partitions import UNDATED
-from harness.judge.verdicts import Facts, Meeting, conclude, conclude_part, unsure
+from harness.judge.verdicts import NEEDED_CONTROL_RATE, Facts, Meeting, conclude, conclude_part, unsure
 from harness.model import ABORTED, Breach, Evidence, Invariant, Operation, RaceError, Verdict
 
 _NEVER = 1 << 63
@@ -138,8 +138,9 @@ class Score:
         lost: str | None,
         complete: bool,
         meeting: Meeting | None = None,
+        control_breaks: float = 1.0,
     ) -> Facts:
-        """The facts that a verdict rests on."""
+        """The facts that a verdict rests on; `control_breaks` as the scenario has it."""
         return Facts(
             judged=self.judged,
             apart=self.apart,
@@ -153,6 +154,7 @@ class Score:
             control=control,
             control_bursts=control_bursts,
             control_broken=control_broken,
+            control_needed=NEEDED_CONTROL_RATE * control_breaks,
             lost=lost,
             checker_error=self.checker_error or None,
             complete=complete,

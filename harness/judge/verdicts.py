@@ -10,7 +10,8 @@ from typing import NamedTuple
 from harness.model import Verdict
 
 NEEDED_CONTROL_RATE = 0.5
-"""The control must break in at least this share of its bursts, or the load proves nothing."""
+"""The control must break in at least this share of the bursts that it breaks where all meet, or the load proves
+nothing."""
 
 
 class Meeting(NamedTuple):
@@ -33,7 +34,8 @@ class Facts:
     `undecided` every answer was `aborted` or none at all, in `unanswered` somebody got no answer;
     in `cut_off` a worker was killed on purpose; `undated` more of those are left out, whose order depends on an instant
     that nobody knows. `control` names
-    the strategy known to break that ran under the same load, None where none did. `lost` says
+    the strategy known to break that ran under the same load, None where none did, and `control_needed` the share of its
+    bursts that it has to break. `lost` says
     what happened to a store, a worker or the clock, `checker_error` what a rule or an invariant raised. `meeting`
     stands in for a control where there can be none.
     """
@@ -50,6 +52,7 @@ class Facts:
     control: str | None = None
     control_bursts: int = 0
     control_broken: int = 0
+    control_needed: float = NEEDED_CONTROL_RATE
     lost: str | None = None
     checker_error: str | None = None
     complete: bool = True
@@ -101,7 +104,7 @@ def _doubt(facts: Facts) -> str:
     control, judged = facts.control, facts.judged
     blind = "nothing shows that this load finds anything"
     rate = f"{facts.control_broken:,} of {facts.control_bursts:,}"
-    too_calm = facts.control_broken < NEEDED_CONTROL_RATE * facts.control_bursts
+    too_calm = facts.control_broken < facts.control_needed * facts.control_bursts
     doubts = (
         (facts.lost is not None, f"the run was disturbed: {facts.lost}"),
         (facts.checker_error is not None, f"the judge failed: {facts.checker_error}"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
+from harness.judge.verdicts import NEEDED_CONTROL_RATE
 from harness.report.advice import STORE_NAMES
 from harness.report.figures import bound, count, microseconds, percent, plural
 
@@ -12,8 +13,8 @@ Document = Mapping[str, Any]
 
 Kind = Literal["control near its limit", "few bursts", "saturated machine", "shared cores", "durability off"]
 
-NEAR = 0.6
-"""A control that broke in fewer of its bursts is near the half below which nothing could be said."""
+NEAR = 1.2
+"""A control that broke in fewer than so many times what is needed is near that: with less, nothing could be said."""
 FEW = 100
 BUSY = 0.25
 """Of the processors, used by other programs."""
@@ -53,15 +54,16 @@ def _once(found: Iterable[Caveat]) -> list[Caveat]:
 
 
 def _control(rows: list[Document]) -> Iterator[Caveat]:
-    near = {
-        (overlap["control"], overlap["control_broken"], overlap["control_bursts"])
-        for overlap in (row["overlap"] for row in rows)
-        if overlap["control_rate"] is not None and 0.5 <= overlap["control_rate"] < NEAR
+    found = {
+        (one["control"], one["control_broken"], one["control_bursts"], one.get("control_needed", NEEDED_CONTROL_RATE))
+        for one in (row["overlap"] for row in rows)
+        if one["control_rate"] is not None
     }
-    for control, broken, bursts in sorted(near):
+    for control, broken, bursts, needed in sorted(one for one in found if 1 <= one[1] / one[2] / one[3] < NEAR):
+        least = "half" if needed == NEEDED_CONTROL_RATE else f"{percent(needed)} %"
         yield Caveat(
             "control near its limit",
-            f"the control {control} broke in {percent(broken / bursts)} % of {count(bursts)}: with less than half,"
+            f"the control {control} broke in {percent(broken / bursts)} % of {count(bursts)}: with less than {least},"
             " nothing could be said. A larger --size or --think 1 makes it surer",
         )
 

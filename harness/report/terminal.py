@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from harness.judge.verdicts import NEEDED_CONTROL_RATE
 from harness.report.caveats import caveats
 from harness.report.contradiction import BARS, draw_contradiction
 from harness.report.figures import (
@@ -254,7 +255,11 @@ def _control(document: Document) -> Iterator[tuple[str, str]]:
     if overlap["control_bursts"]:
         broken = f"{overlap['control']} broke {count(overlap['control_broken'])} of its"
         pieces = plural(overlap["control_bursts"], "burst" if document["load"]["mode"] == "burst" else "key")
-        yield "Control", f"{broken} {pieces} under the same load ({percent(overlap['control_rate'])} %)"
+        needed = overlap.get("control_needed", NEEDED_CONTROL_RATE)
+        where = (
+            "" if needed == NEEDED_CONTROL_RATE else f", of {percent(needed / NEEDED_CONTROL_RATE)} % where all meet"
+        )
+        yield "Control", f"{broken} {pieces} under the same load ({percent(overlap['control_rate'])} %{where})"
     if document["verdict"] == "held":
         sure = MEANS if own(document) else "none was seen although the load finds them: evidence, not a proof"
         yield "Means", sure
@@ -356,7 +361,7 @@ def what_to_do(document: Document) -> str:
     if counts["unknown"] or counts["stuck"] or not counts["requests"]:
         return "see that the store stays up and answers, then run it again"
     control = overlap["control_rate"] if overlap["control"] is not None else document["violations"]["rate"]
-    if (control or 0) < 0.5:
+    if (control or 0) < overlap.get("control_needed", NEEDED_CONTROL_RATE):
         first = (
             "wait until this machine is idle, or "
             if any(one.kind == "saturated machine" for one in caveats(document))

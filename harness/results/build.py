@@ -181,6 +181,7 @@ def overlap_document(overlap: Overlap) -> Document:
         "control": overlap.control,
         "control_bursts": overlap.control_bursts,
         "control_broken": overlap.control_broken,
+        "control_needed": overlap.control_needed,
         "control_rate": _rate(overlap.control_broken, overlap.control_bursts),
         "release_spread_us": overlap.release_spread_us,
         "arrival_spread_us": overlap.arrival_spread_us,

@@ -60,11 +60,16 @@ CELLS = [
     *(Cell(scenario, strategy.name) for scenario in LOADED for strategy in strategies()),
     *(Cell(scenario, title) for scenario, titles in SPREAD.items() for title in titles),
     Cell("subscription", "lua", "blind"),
+    Cell("roster", "lua", "delete"),
 ]
+FAMILIES = (
+    "naive", "atomic", "lua", "watch", "mutex", "redis-lock", "actor", "queue", "pg-read-committed", "pg-for-update",
+    "pg-conditional", "pg-serializable", "pg-advisory", "pg-procedure", "pg-queue",
+)  # fmt: skip
 FIRST = {
-    *(Cell("double-submit", strategy.name) for strategy in strategies()), Cell("counter", "multi"),
+    *(Cell("double-submit", name) for name in FAMILIES), Cell("counter", "multi"),
     Cell("last-owner", "pg-conditional"), Cell("rate-limit", "replica-lag"), Cell("team-move", "pg-for-update"),
-    Cell("lock-lease", "redis-lock:no-token"), Cell("subscription", "lua", "blind"),
+    Cell("subscription", "lua", "blind"),
 }  # fmt: skip
 """One of each kind; of the others every order of two requests is run, too, in less time."""
 RARE = {"pg-queue:first-row"}

@@ -154,6 +154,10 @@ MISTAKES = {
         *(f"{RULE}\n    def invariants(self):\n        Invariant('a', 'b', list)\n", "naive"),
         "rule.py:12: invariants must return a list, not None",
     ),
+    "a control that need hardly break": (
+        *(f"{RULE}\n    control_breaks = 0.1\n", "naive"),
+        "control_breaks of rule is the share of bursts that break where all meet: 0.25 to 1, not 0.1",
+    ),
 }  # fmt: skip
 
 

@@ -105,6 +105,7 @@ def test_an_answer_in_a_queue_outlasts_every_pause(stage: Stage) -> None:
     assert found.verdict is Verdict.PROVED, found.reason
 
 
+@pytest.mark.long
 def test_two_who_steal_the_lock_of_a_dead_one(stage: Stage) -> None:
     """Found by drawing: in order, one of three that dies comes late."""
     options = Options(size=3, faults=("crash",), search="random", budget_s=60)

@@ -20,7 +20,7 @@ UNANSWERED = "1 request was never answered"
         ("first-row", (), LOST),
         ("two-transactions", ("crash",), TWICE),
         ("two-transactions", ("lost-reply",), TWICE),
-        ("ack-first", ("crash",), UNANSWERED),
+        pytest.param("ack-first", ("crash",), UNANSWERED, marks=pytest.mark.long),
         ("ack-first", ("lost-reply",), UNANSWERED),
     ],
 )

@@ -80,7 +80,7 @@ def test_del_without_multi_lets_a_third_in(stage: Stage, all_quick: str) -> None
     assert (len(set(taken)), freed[0]) == (3, taken[0])
 
 
-@pytest.mark.parametrize("strategy", [RIGHT, "redis-lock"])
+@pytest.mark.parametrize("strategy", [RIGHT, pytest.param("redis-lock", marks=pytest.mark.long)])
 def test_exec_leaves_anothers_lock_alone(stage: Stage, all_quick: str, strategy: str) -> None:
     """Whenever the first one is held up: its release is none, as with a script that compares and deletes."""
     options, walk = Options(size=3, faults=("pause",)), HeldUpWhileGivingBack(1, DRAWN)

@@ -88,6 +88,16 @@ def test_half_of_the_control_is_enough() -> None:
     assert conclude(replace(GOOD, control_broken=5))[0] == Verdict.HELD
 
 
+def test_where_half_of_the_orders_are_right() -> None:
+    """Half of what the control breaks where all meet."""
+    half = Score(judged=100).facts("naive", 100, 25, lost=None, complete=True, control_breaks=0.5)
+    assert conclude(half)[0] is Verdict.HELD
+    assert conclude(replace(half, control_broken=24)) == (
+        Verdict.INCONCLUSIVE,
+        "the control naive broke in only 24 of 100: nothing shows that this load finds anything",
+    )
+
+
 def test_order_and_rule_have_verdicts_of_their_own() -> None:
     """One question may be violated while another one held, failed or was never asked."""
     facts = replace(GOOD, broken=3, checker_error="boom", unjudged=1)

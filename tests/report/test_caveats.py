@@ -45,6 +45,13 @@ def test_a_control_near_its_limit(broken: int, near: bool) -> None:
     assert kinds(run(overlap=Overlap("naive", 250, broken, 1.0))) == ["control near its limit"] * near
 
 
+@pytest.mark.parametrize(("broken", "near"), [(62, False), (63, True), (74, True), (75, False)])
+def test_a_control_that_breaks_in_half_where_all_meet(broken: int, near: bool) -> None:
+    """Half of that is needed, and said."""
+    found = caveats(run(overlap=Overlap("naive", 250, broken, 1.0, control_needed=0.25)))
+    assert ["with less than 25.0 %" in one.says for one in found] == [True] * near
+
+
 @pytest.mark.parametrize(("share", "apart_us", "busy"), [(0.25, 49.0, False), (0.26, 1.0, True), (None, 50.0, True)])
 def test_a_saturated_machine(share: float | None, apart_us: float, busy: bool) -> None:
     """By what others used, or by how far apart the requests of a burst were released."""

@@ -90,7 +90,7 @@ def _overlap(overlap: Document) -> View:
             "overlap", "-" if spread is None else f"{spread:.0f} us", "apart; known to break: the control itself"
         )
     shown = f"{count(overlap['control_broken'])} of {count(overlap['control_bursts'])}{apart}"
-    tone = "" if rate is None else "good" if rate >= NEEDED_CONTROL_RATE else "warn"
+    tone = "" if rate is None else "good" if rate >= overlap.get("control_needed", NEEDED_CONTROL_RATE) else "warn"
     return _card(f"overlap: {overlap['control']} broke", "-" if rate is None else f"{percent(rate)} %", shown, tone)
 
 
