@@ -106,7 +106,7 @@ def command(context: click.Context, /, **options: Any) -> int:
     output, seed = Output.of(options), seed_or_new(options["seed"])
     strategies = names(options["strategies"])
     if not strategies:
-        raise UsageError("--strategies names no strategy")
+        raise UsageError("--strategies names no strategy: say which of race list, or leave it out")
     load = Load(
         processes=options["processes"],
         connections=options["connections"] or SUSTAINED_CONNECTIONS,

@@ -254,8 +254,10 @@ def names(text: str) -> list[str]:
 def faults_of(options: Mapping[str, Any]) -> list[str]:
     """The faults that are named; none where nobody asks for any. Raises UsageError where the list is empty."""
     found = names(options["faults"] or "")
-    if options["faults"] is not None and not found:
-        raise UsageError("--faults names no fault")  # a shell's variable that was empty, say
+    if options["faults"] is not None and not found:  # a shell's variable that was empty, say
+        from harness.explore import FAULTS
+
+        raise UsageError(f"--faults names no fault: say which of {', '.join(FAULTS)}, or leave it out")
     return found
 
 

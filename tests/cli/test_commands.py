@@ -248,7 +248,10 @@ def test_rules_of_compare(race: Race, engine: Engine) -> None:
         (("rnu",), "unknown command 'rnu'; did you mean run?; see race --help"),
         (("schema", "reslut"), "unknown schema 'reslut'; did you mean result?"),
         (("list", "cuonter"), "unknown scenario or strategy 'cuonter'; did you mean counter?"),
-        (("compare", "double-submit", "--strategies", ","), "--strategies names no strategy"),
+        (
+            ("compare", "double-submit", "--strategies", ","),
+            "--strategies names no strategy: say which of race list, or leave it out",
+        ),
         (("run", "counter", "--strategy", "nave"), "unknown strategy 'nave'; did you mean naive?"),
         (("run", "counter", "--strategy", "lua:x"), "unknown variant 'x' of lua; there are: resend, remember"),
         (("run", "counter", "--strategy", "lua", "--rule", "x"), "unknown rule 'x' of counter; there are: default"),

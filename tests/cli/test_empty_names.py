@@ -29,4 +29,5 @@ def test_an_empty_name(race: Callable[..., Ended], option: str, line: str, value
 def test_empty_faults(race: Callable[..., Ended], words: tuple[str, ...], value: str) -> None:
     """It is not for this program to say whether that is none of them, or all."""
     ended = race(*words, "--faults", value)
-    assert (ended.code, ended.stdout, ended.stderr) == (2, "", "race: --faults names no fault\n")
+    says = "race: --faults names no fault: say which of crash, pause, lost-reply, duplicate, or leave it out\n"
+    assert (ended.code, ended.stdout, ended.stderr) == (2, "", says)
