@@ -20,6 +20,12 @@ UNDER_TEST = {"stores": {"redis", "postgres"}, "strategies": {"world"}}
 """Folder to the fixtures of its tests that give the servers named by the environment, where it names some."""
 
 
+def pytest_configure() -> None:
+    """A shell starts what it runs in the background deaf to Ctrl-C; what is tested here is not."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What asks for a server under test is to be tried on others, too."""
     for item in items:
