@@ -1,7 +1,7 @@
 # make demo      install, then the main job: one rule under every strategy
 # make test      install with the test tools, then the tests
 # make check     test, and everything else that must be green before a change lands: the long tests, lint, types
-# make matrix    every claim of every scenario, strategy and variant, in every order: minutes
+# make matrix    every claim of every scenario, strategy and variant, in every order: up to an hour
 # make bench     how fast race itself is, as ratios in one run
 # make results   remake the generated tables under results/
 # make dist      build the sdist and the wheel that a release publishes
@@ -61,7 +61,7 @@ check: $(TOOLS)
 	fi
 
 matrix: $(TOOLS)
-	RACE_MATRIX=1 $(BIN)/python -m pytest -q --timeout 1200 tests/explore tests/flows \
+	RACE_MATRIX=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup --timeout 1200 tests/explore tests/flows \
 		tests/burst/test_claims_by_load.py
 
 bench: $(TOOLS)
