@@ -416,7 +416,7 @@ class Explorer:
         machine.faults_left = 0
         for key in machine.cast.names.values():
             refused = ""
-            for request in self._probes(key, machine.cast.names):
+            for request in self._probes(key, machine.cast):
                 await pass_time(machine, self.cell.leases_ms + 1)
                 before = len(machine.cast.operations)
                 machine.cast.ask_again(request._replace(id="probe"))
@@ -441,15 +441,17 @@ class Explorer:
                 return f"a new request after every lease had passed was {refused}"
         return ""
 
-    def _probes(self, key: str, names: Mapping[str, str]) -> Iterator[Request]:
+    def _probes(self, key: str, cast: Cast) -> Iterator[Request]:
         """What may be asked of a key that was touched: the first that is not refused on purpose tells."""
-        asked = self.bound.scenario.probe(key)
-        if asked is not None:
+        if (asked := self.bound.scenario.probe(key)) is not None:
             yield asked
             return
         for item in self.items:
             if not isinstance(item, Attempt):
-                yield item._replace(keys=tuple(names[name] for name in item.keys))
+                yield item._replace(keys=tuple(cast.names[name] for name in item.keys))
+        # An attempt is no request: what was asked in one is asked by another.
+        for request in [done.request for done in cast.operations if done.request.attempt and key in done.request.keys]:
+            yield request._replace(attempt="probe")
 
 
 def _burst(bound: Bound, options: Options) -> Sequence[Request | Attempt]:

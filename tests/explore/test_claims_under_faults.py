@@ -86,6 +86,13 @@ def test_a_late_write_of_a_dead_owner(stage: Stage) -> None:
         ("booking", "pg-exclusion", "", Options(size=3, seed=26, faults=("duplicate",))),
         # Whose lock is past its end steals it beside another one: two thieves, and one whose it was.
         ("counter", "redis-lock:steal", "", Options(size=3, faults=("lost-reply",))),
+        pytest.param(
+            "webhook",
+            "redis-lock:steal",
+            "re-read",
+            Options(size=3, faults=("lost-reply",), budget_s=100),
+            marks=pytest.mark.long,
+        ),
     ],
     ids=str,
 )
@@ -132,6 +139,26 @@ def test_a_request_of_an_attempt_that_comes_again_by_itself(stage: Stage, scenar
     explorer = stage.explorer(scenario, "redis-lock:whole-flow", options, rule)
     found, _ = stage.explore(scenario, "redis-lock:whole-flow", Exhaustive, options, rule=rule)
     assert (found.verdict, breaks(explorer.bound.claim, options.faults)) == (Verdict.VIOLATED, True)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "rule", "strategy", "fault"),
+    [
+        ("webhook", "re-read", "redis-lock:no-lease", "crash"),
+        ("webhook", "guarded", "redis-lock:set-then-expire", "lost-reply"),
+        ("credits", "approval", "redis-lock:no-lease", "crash"),
+        ("subscription", "first-wins", "redis-lock:no-lease", "lost-reply"),
+    ],
+)
+def test_a_lock_that_no_attempt_gets_any_more(
+    stage: Stage, scenario: str, rule: str, strategy: str, fault: str
+) -> None:
+    """All that others are told is to try again, for ever: no rule breaks by that, and nobody gets in."""
+    options = Options(faults=(fault,), budget_s=60)
+    found, _ = stage.explore(scenario, strategy, Exhaustive, options, rule=rule)
+    assert found.verdict is Verdict.VIOLATED, found.reason
+    assert found.first is not None
+    assert found.first.says == "a new request after every lease had passed was aborted"
 
 
 @pytest.mark.parametrize("strategy", ["pg-procedure", pytest.param("pg-unique", marks=pytest.mark.long)])
