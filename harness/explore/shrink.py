@@ -19,6 +19,8 @@ _MOST_WIDE = 300
 """So many of the moves that there are most of, and that only save some of the others."""
 _LONG, _MOST_STEPS = 500, 20_000
 """Steps of all tries together that are so long: of a schedule of thousands, of callers that poll on and on, a few."""
+_BUSY = 3
+"""So many times as long as it may take it lasts by the clock, where others keep the machine busy or a store is far."""
 _REQUEST = re.compile(r"[A-Z]\d*")
 """The name of a caller of the burst: neither of a daemon, nor of an owner, nor of a second delivery."""
 
@@ -63,9 +65,10 @@ def measure(choices: Sequence[Choice]) -> tuple[int, int, int, int, int]:
 async def shrink(first: T, play: Callable[[Sequence[Choice], frozenset[str]], Awaitable[T]], most_s: float = inf) -> T:
     """The smallest violating schedule that can be reached from `first` by leaving out and moving together.
 
-    `play(choices, without)` runs a schedule in which the callers `without` take no part. None is begun after `most_s`.
+    `play(choices, without)` runs a schedule in which the callers `without` take no part. None is begun after `most_s`
+    of this process's own time: how small it becomes must not depend on how busy the machine is.
     """
-    shrinking = _Shrinking(first, play, time.monotonic() + most_s)
+    shrinking = _Shrinking(first, play, most_s)
     while await shrinking.once():
         pass
     return shrinking.best
@@ -79,12 +82,13 @@ class _Shrinking(Generic[T]):
     """The smallest schedule so far, and what has been tried."""
 
     def __init__(
-        self, first: T, play: Callable[[Sequence[Choice], frozenset[str]], Awaitable[T]], until: float
+        self, first: T, play: Callable[[Sequence[Choice], frozenset[str]], Awaitable[T]], most_s: float
     ) -> None:  # fmt: skip
-        """`until`: of the monotonic clock."""
+        """`most_s`: of this process's own time."""
         self.best = first
         self._play = play
-        self._until = until
+        self._until = time.process_time() + most_s
+        self._at_last = time.monotonic() + most_s * _BUSY
         self._without: frozenset[str] = frozenset()
         self._known: set[tuple[tuple[Choice, ...], frozenset[str]]] = set()
         self._wide_left = _MOST_WIDE
@@ -109,7 +113,8 @@ class _Shrinking(Generic[T]):
 
     def _is_over(self, *, wide: bool) -> bool:
         self._wide_left -= wide
-        return time.monotonic() > self._until or self._steps > _MOST_STEPS or (wide and self._wide_left < 0)
+        late = time.process_time() > self._until or time.monotonic() > self._at_last
+        return late or self._steps > _MOST_STEPS or (wide and self._wide_left < 0)
 
     async def _helps(self, choices: Sequence[Choice], without: frozenset[str]) -> bool:
         """Whether it breaks as plainly, and is smaller."""
