@@ -19,7 +19,7 @@ _MOST_WIDE = 300
 """So many of the moves that there are most of, and that only save some of the others."""
 _LONG, _MOST_STEPS = 500, 20_000
 """Steps of all tries together that are so long: of a schedule of thousands, of callers that poll on and on, a few."""
-_BUSY = 3
+_BUSY = 6
 """So many times as long as it may take it lasts by the clock, where others keep the machine busy or a store is far."""
 _REQUEST = re.compile(r"[A-Z]\d*")
 """The name of a caller of the burst: neither of a daemon, nor of an owner, nor of a second delivery."""
