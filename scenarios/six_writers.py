@@ -17,6 +17,7 @@ from harness import (
     ORDER,
     RULE,
     Breach,
+    Claim,
     Column,
     Evidence,
     Forms,
@@ -100,6 +101,9 @@ WHY = {
     "cron-forgets": "in order, and wrong: cron does not know of frozen accounts",
     "bypass": "in order, and wrong: admin writes without asking the rule",
 }
+
+OWNERS = ("actor", "actor:credentials", "actors", "actors:resumed-unfenced")
+SAME = "one owner decides one message at a time; what a dead one sent last writes what its successor has written"
 
 
 def places(rule: str) -> int:
@@ -315,7 +319,9 @@ class SixWriters(Scenario):
     other_forms = {rule: forms_of(rule) for rule in KNOWN if rule != "copies"}
 
     def under(self, rule: str) -> Self:
-        """Who remembers what depends on the rule."""
+        """Who remembers what depends on the rule; and beside a bypass all take, and take the same."""
+        if rule == "bypass":
+            self.claims = dict.fromkeys(OWNERS, Claim("holds", SAME))
         self.duties = {role: ruled_by(*known) for role, known in KNOWN[rule].items()}
         self.forgetful = {UNHEEDED[rule]: WHY[rule]} if rule in WHY else {}
         return super().under(rule)

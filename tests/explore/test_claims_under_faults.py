@@ -120,14 +120,17 @@ def test_two_who_steal_the_lock_of_a_dead_one(stage: Stage) -> None:
     assert found.verdict is Verdict.VIOLATED, found.reason
 
 
-def test_a_write_that_arrives_late_is_seen_where_others_did_something_else(stage: Stage) -> None:
+@pytest.mark.parametrize("strategy", ["actor", "actor:credentials", "actors", "actors:resumed-unfenced"])
+def test_a_write_that_arrives_late_is_seen_where_others_did_something_else(stage: Stage, strategy: str) -> None:
     """It lifts a freeze. Where all take the same, as beside a bypass, it writes what is there already."""
     options = Options(faults=("crash",), budget_s=30)
-    found, _ = stage.explore("six-writers", "actor", Exhaustive, options, rule="method")
+    found, _ = stage.explore("six-writers", strategy, Exhaustive, options, rule="method")
     assert found.first is not None
     assert found.first.says == "an account that was frozen is not frozen any more"
-    found, _ = stage.explore("six-writers", "actor", Exhaustive, options, rule="bypass")
+    assert breaks(stage.explorer("six-writers", strategy, options, "method").bound.claim, options.faults)
+    found, _ = stage.explore("six-writers", strategy, Exhaustive, options, rule="bypass")
     assert found.verdict is Verdict.PROVED
+    assert not breaks(stage.explorer("six-writers", strategy, options, "bypass").bound.claim, options.faults)
 
 
 @pytest.mark.parametrize(
