@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from harness.burst.anew import ask_anew, shut_out
 from harness.burst.cells import Bound
 from harness.burst.evidence import (
     BurstRecord,
@@ -218,6 +219,7 @@ class Bench:
                 return False
             tally.resumed += len(requests) if cell == tally.bound.cell else 0
             tally.struck |= mine.keys() if cell == tally.bound.cell else set()
+            tally.shut += shut_out(mine, answer["told"]) if cell == tally.bound.cell else []
             final = answers_both(bound.strategy)
             for burst in mine:
                 merged(records[burst], answer["told"], monotonic_to_unix_ns(), final)
@@ -405,6 +407,7 @@ class Bench:
 
     async def probe(self, tally: Tally, load: Load) -> None:
         """Ask a sample of keys whether they still work, once every lease has passed: rather those of killed workers."""
+        await ask_anew(self, tally, load)
         scenario = tally.bound.scenario
         last = dict(sorted(tally.last_bursts.items(), key=lambda each: each[0] in tally.cut))
         tally.last_bursts.clear()

@@ -314,7 +314,7 @@ def measured(
     counts = tally.counts()
     overlap = tally.overlap()
     bound = tally.bound
-    names = asked_of(bound.scenario.invariants(), load.mode)
+    names = [*dict.fromkeys([*asked_of(bound.scenario.invariants(), load.mode), *tally.asked])]
     end = closing(tally, lost, complete=complete)
     facts = tally.facts(
         end.control, end.control_bursts, end.control_broken, lost=end.lost, complete=end.complete,

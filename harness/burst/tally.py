@@ -65,6 +65,8 @@ class Tally(Score):
     cut: set[int] = field(default_factory=set)
     struck: set[int] = field(default_factory=set)
     """Bursts in which a request of a killed worker was asked again; `shown` of them were judged."""
+    shut: list[tuple[int, Operation]] = field(default_factory=list)
+    """Requests of killed workers that were asked again, and told to try later, or nothing; with their bursts."""
     shown: int = 0
     endings: Counter[str] = field(default_factory=Counter)
     last_bursts: dict[int, tuple[tuple[str, ...], Sequence[Effect]]] = field(default_factory=dict)

@@ -29,11 +29,15 @@ class Smallest:
 
     async def look(self, bound: Bound, stores: Stores, measured: Measurement) -> bool:
         """Explore for a moment, on the stores of the load; false where that was interrupted."""
+        from harness.burst.anew import ANSWERED
         from harness.explore import explore_briefly
         from harness.model import Verdict
 
         if measured.verdict is Verdict.VIOLATED:
-            self.found = await explore_briefly(bound, stores, self.load, MINIMISE_S)
+            broken = {name for name, number in measured.by_invariant.items() if number}
+            # Shut out by what a dead one keeps: that breaks without a second delivery.
+            crash = broken == {ANSWERED.name} and measured.order is not Verdict.VIOLATED
+            self.found = await explore_briefly(bound, stores, self.load, MINIMISE_S, crash=crash)
         return self.found is None or self.found.complete
 
     async def look_behind(self, measured: Measurement, options: StoresOptions) -> bool:

@@ -40,12 +40,13 @@ class Brief:
 
 
 async def explore_briefly(
-    bound: Bound, stores: Stores, load: Load, budget_s: float, sizes: Sequence[int] = (2, 3), *, every: bool = False
-) -> Brief:
+    bound: Bound, stores: Stores, load: Load, budget_s: float, sizes: Sequence[int] = (2, 3), *, every: bool = False,
+    crash: bool = False,
+) -> Brief:  # fmt: skip
     """Bursts of so many requests, the fewest first, until one breaks or `budget_s` have passed.
 
-    The last one that was begun is given. `every`: go on after the first that breaks, for the order alone. Nothing is
-    raised: what fails is `inconclusive`, with the reason.
+    The last one that was begun is given. `every`: go on after the first that breaks, for the order alone. `crash`: one
+    of them dies. Nothing is raised: what fails is `inconclusive`, with the reason.
     """
     until = time.monotonic() + budget_s
     brief = Brief(Verdict.INCONCLUSIVE, "nothing ran", Options())
@@ -54,7 +55,7 @@ async def explore_briefly(
         if left_s <= 0:
             break
         # What a killed worker was not told is asked again: delivered twice.
-        faults = ("duplicate",) if load.kills else ()
+        faults = ("crash",) if crash else ("duplicate",) if load.kills else ()
         options = Options(
             size=size, processes=load.processes, seed=load.seed, budget_s=left_s, faults=faults, every=every
         )

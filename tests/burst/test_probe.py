@@ -43,7 +43,7 @@ def test_what_is_left_of_a_lease_is_waited_for(silent_s: float, wait_s: float, m
     bench.interrupted, bench.blind, bench._rest, bench.one = False, False, rest, one
     tally: Any = SimpleNamespace(
         bound=SimpleNamespace(scenario=scenario), last_bursts={1: (("user:1",), ())}, failures=[], undecided=0,
-        judged=1, cut=set(), silent_since_s=100.0 - silent_s,
+        judged=1, cut=set(), shut=[], silent_since_s=100.0 - silent_s,
     )  # fmt: skip
     asyncio.run(bench.probe(tally, Load()))
     assert asked == ["probe"]
@@ -73,7 +73,7 @@ def test_keys_of_killed_workers_are_asked(monkeypatch: pytest.MonkeyPatch) -> No
     tally: Any = SimpleNamespace(
         bound=SimpleNamespace(scenario=find_scenario("idempotency-key")()), failures=[], undecided=0, judged=1,
         last_bursts={burst: ((f"key:{burst}",), [charge] if burst == 3 else []) for burst in range(20)}, cut={3, 5},
-        add_probes=lambda evidence, burst: judged.update({burst: evidence.effects}),
+        shut=[], add_probes=lambda evidence, burst: judged.update({burst: evidence.effects}),
     )  # fmt: skip
     asyncio.run(bench.probe(tally, Load()))
     assert asked == [18, 19, 3, 5]
