@@ -156,15 +156,16 @@ def explodes(key: str, clients: int, rng: Random) -> list[Operation]:
     return [*appends, operation("get", (key,), times=(5000, 5001), values={"value": "?"}, id=f"{key}g")]
 
 
-def test_a_piece_that_explodes_hides_no_other() -> None:
+def test_a_piece_that_explodes_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fifty clients whose order cannot be searched, before and after one that is plainly illegal."""
+    monkeypatch.setattr("time.monotonic", time.process_time)  # others may keep the machine busy for the whole budget
     rng = Random(1)
     stale = [one._replace(request=one.request._replace(operation={"write": "put"}.get(one.request.operation, "get")))
              for one in STALE]  # fmt: skip
     many = [*explodes("a", 50, rng), *explodes("b", 50, rng), *stale, *explodes("z", 50, rng)]
-    started = time.monotonic()
+    started = time.process_time()
     found = verified(history(many), budget_s=3.0, spec=Blind())
-    assert time.monotonic() - started < 20
+    assert time.process_time() - started < 20
     assert (found.conclusion.verdict, found.score.order_broken, found.score.unjudged) == (Verdict.VIOLATED, 1, 3)
 
 
