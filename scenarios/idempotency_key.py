@@ -289,7 +289,11 @@ class IdempotencyKey(Scenario):
     untranslated = {"released": "begin and complete are those of wait: new is only a caller that gives its claim back"}
 
     def under(self, rule: str) -> Self:
-        """Where the others ask again and again, whoever brings the answer may find them at the row."""
+        """Where the others ask again and again, whoever brings the answer may find them at the row.
+
+        A claim is given back once: whose release is delivered twice is told that it is another's by now.
+        """
+        self.repeatable = rule != "released"
         if rule in ("wait", "released"):
             away = "whoever looks for the answer keeps out who brings it, or who gives the claim back"
             self.claims = dict.fromkeys(("pg-for-update:nowait", "pg-advisory:try"), Claim("breaks", away))

@@ -164,6 +164,15 @@ def test_a_lock_that_no_attempt_gets_any_more(
     assert found.first.says == "a new request after every lease had passed was aborted"
 
 
+def test_a_claim_is_given_back_once(stage: Stage) -> None:
+    """A second delivery finds it gone, or another's; a queue keeps the first answer."""
+    options = Options(faults=("duplicate",))
+    explorer = stage.explorer("idempotency-key", "actor", options, "released")
+    found, _ = stage.explore("idempotency-key", "actor", Exhaustive, options, rule="released")
+    assert (found.verdict, breaks(explorer.bound.claim, options.faults)) == (Verdict.VIOLATED, True)
+    assert not breaks(stage.explorer("idempotency-key", "queue", options, "released").bound.claim, options.faults)
+
+
 @pytest.mark.parametrize("strategy", ["pg-procedure", pytest.param("pg-unique", marks=pytest.mark.long)])
 def test_a_second_delivery_whose_row_is_there(stage: Stage, strategy: str) -> None:
     """An invoice has the name of its request: the store refuses another one of that name, and no number is drawn."""
