@@ -3,9 +3,9 @@
 A lease frees the lock of a holder that has died, and cannot tell it from one that is slow. The slow one works on,
 another has the lock, and the later write of the two undoes the other's; if the slow one then gives the lock back
 without looking whose it is, a third is let in beside the second. A token stops the third, where the look and the
-release are one step: a script, or WATCH with MULTI. Between a GET and a DEL the lock runs out, and is another's. Only
-a store that refuses the late write, a renewal that comes in time, or a lock without an end stops the first two: and a
-lock without an end is kept by the dead.
+release are one step: a script, DELIFEQ, or WATCH with MULTI. Between a GET and a DEL the lock runs out, and is
+another's. Only a store that refuses the late write, a renewal that comes in time, or a lock without an end stops the
+first two: and a lock without an end is kept by the dead.
 """
 
 from collections.abc import Iterator, Sequence
@@ -53,7 +53,7 @@ FREED = {
 KEPT = "no report that was built is lost"
 ALONE = "of two that are quick, one is built from the other, or from what came between"
 LEASED = (
-    "no-token", "constant-token", "set-then-expire", "reentrant", "whole-flow", "steal", "watch-release",
+    "no-token", "constant-token", "set-then-expire", "reentrant", "whole-flow", "steal", "delifeq", "watch-release",
     "watch-without-multi",
 )  # fmt: skip
 

@@ -62,7 +62,10 @@ return team.members
 """
 
 HALF = "a move is two writes, and whoever dies between them has made one"
-LEASED = ("no-token", "constant-token", "set-then-expire", "reentrant", "whole-flow", "steal")
+LEASED = (
+    "no-token", "constant-token", "set-then-expire", "reentrant", "whole-flow", "steal", "delifeq", "watch-release",
+    "watch-without-multi",
+)  # fmt: skip
 
 
 def teams_of(request: Request, _now_ms: int) -> tuple[str, ...]:

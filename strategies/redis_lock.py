@@ -42,6 +42,7 @@ class RedisLock(Strategy):
         "constant-token": "every holder has the same token",
         "no-lease": "the lock has no lease: it outlives its holder",
         "set-then-expire": "the lease is set by a second command",
+        "delifeq": "given back by DELIFEQ, one command that compares and deletes (safe; Valkey 9.0)",
         "watch-release": "given back by WATCH, GET, MULTI, DEL, EXEC, whose null says that it was lost (safe)",
         "watch-without-multi": "given back by WATCH, GET, DEL: without MULTI what is watched guards nothing",
         "steal": "the lease is an instant in the lock's value; who finds it past takes the lock over, unseen by others",
@@ -53,8 +54,10 @@ class RedisLock(Strategy):
     }
 
     def __init__(self, scenario: Scenario, variant: str = "") -> None:
-        """Bind to a scenario; one variant holds more together."""
+        """Bind to a scenario; one variant holds more together, and one uses what Redis has not."""
         super().__init__(scenario, variant)
+        if variant == "delifeq":
+            self.needs = {"valkey": "9.0"}  # what Redis 8.4 has instead is DELEX
         if variant == "whole-flow":
             self.scope = "flow"
 
@@ -147,6 +150,8 @@ class RedisLock(Strategy):
         """Give back what is ours: after a pause it may be another's."""
         if self.variant == "no-token":
             await session.redis("DEL", lock)
+        elif self.variant == "delifeq":
+            await session.redis("DELIFEQ", lock, token)
         elif self.variant.startswith("watch"):
             await self._release_watched(session, lock, token)
         else:

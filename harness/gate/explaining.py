@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from harness.model import RaceError, StoreFault, UsageError, Verdict
 from harness.results.build import counterexample_document
 from harness.results.costs import Costs, Row, costs_of
 from harness.results.environment import environment
+from harness.stores import Stores, require
 from harness.strategy import Scenario, store_of
 from harness.strategy.library import LibraryCell, cells_of_scenario, cells_of_strategy, claimed
 from harness.strategy.loader import bundled, find_scenario, find_strategy, nearest
@@ -133,9 +135,17 @@ class Explaining:
             return [*pictures, await self._smallest(bound, replace(options, faults=(_REPEATED,)), "stops")]
         return pictures
 
+    @asynccontextmanager
+    async def _opened(self, bound: Bound) -> AsyncIterator[Stores]:
+        """The one store that a cell needs. Raises RaceError, also where the server is too old."""
+        async with self.stores.stores({bound.strategy.store}) as there:
+            for info in there.infos:
+                require(info, bound.strategy.needs, bound.cell.strategy)
+            yield there
+
     async def _smallest(self, bound: Bound, options: Options, role: str) -> Document:
         """The smallest schedule that breaks, of two requests; where two do not break it, of three."""
-        async with self.stores.stores({bound.strategy.store}) as there:
+        async with self._opened(bound) as there:
             for size in (2, 3):
                 asked = replace(options, size=size)
                 try:
@@ -149,7 +159,7 @@ class Explaining:
     async def _meeting(self, bound: Bound) -> Document:
         """A schedule in which callers meet, and nothing breaks."""
         options = Options(seed=self.seed)
-        async with self.stores.stores({bound.strategy.store}) as there:
+        async with self._opened(bound) as there:
             found = await overlapping(bound, there, options)
         verdict = "inconclusive" if found is None else "violated" if found.says else "held"
         reason = "in no schedule that was drawn everybody was answered" if found is None else ""

@@ -221,18 +221,16 @@ def require(info: StoreInfo, needs: Mapping[str, str], who: str = "this strategy
     """Refuse a strategy that needs a newer server. Raises UsageError.
 
     Valkey is Redis 7.2.4 and what came to it since then: of a later Redis it has nothing by its number. Where
-    `needs` names a version of `valkey` as well, that decides.
+    `needs` names a version of `valkey` as well, that decides; where it names that alone, no Redis will do.
     """
     wanted, valkey = needs.get(info.kind), needs.get("valkey")
-    if wanted is None:
-        return
     product, there = info.product, _numbers(info.version)
-    if product == "Valkey" and valkey is None:
-        product, there = "Redis", _FORKED
+    if info.kind == "redis" and valkey is not None and (product == "Valkey" or wanted is None):
+        product, there, wanted = "Valkey", there if product == "Valkey" else (), valkey
     elif product == "Valkey":
-        wanted = str(valkey)
-    if there < _numbers(wanted):
-        fork = ", and Valkey is one of Redis 7.2" if product != info.product else ""
+        product, there = "Redis", _FORKED
+    if wanted is not None and there < _numbers(wanted):
+        fork = ", and Valkey is one of Redis 7.2" if there is _FORKED else ""
         raise UsageError(f"{who} needs {product} {wanted} or newer; this is {info.title}{fork}")
 
 

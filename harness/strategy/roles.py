@@ -54,11 +54,14 @@ def by_role(spec: str, find: Callable[[str], Found]) -> type[Strategy]:
 
 
 def _needed(each: Iterable[Mapping[str, str]]) -> dict[str, str]:
-    """The newest version that any of them asks for."""
+    """The newest version that any of them asks for; no Redis, where one of them takes none."""
     needs: dict[str, str] = {}
-    for one in each:
+    every = list(each)
+    for one in every:
         for server, version in one.items():
             needs[server] = max(version, needs.get(server, version), key=_numbers)
+    if any("valkey" in one and "redis" not in one for one in every):
+        needs.pop("redis", None)
     return needs
 
 

@@ -42,7 +42,7 @@ class Strategy(ABC):
     """One way to protect a rule, bound to one scenario.
 
     `needs` maps the one store that it keeps state in to the oldest server version that will do; beside `redis` it may
-    name the oldest `valkey`, which by default is as Redis 7.2.
+    name the oldest `valkey`, which by default is as Redis 7.2; `valkey` alone: no Redis has it.
     `form` names the family of native form without which it cannot run; where a scenario has none of it, `rules_for`
     says for which rules there would be one, unless that is any rule. `variants` maps a
     variant's name to a line about what is changed; most are mutants, which break.

@@ -232,3 +232,16 @@ def test_without_a_server(race: Race) -> None:
     """Exit 3, one line."""
     ended = race("explain", "counter", "--redis-url", "redis://127.0.0.1:1")
     assert (ended.code, ended.stdout, ended.stderr.count("\n")) == (3, "", 1)
+
+
+def test_a_server_that_is_too_old(race: Race, tmp_path: Path) -> None:
+    """One line, as where it is explored or loaded; nothing else would tell why nobody was answered."""
+    script = tmp_path / "newer.py"
+    script.write_text(
+        "from harness.strategy.loader import find_strategy\n"
+        "class Newer(find_strategy('naive')[0]):\n    name = 'newer'\n    needs = {'valkey': '99.0'}\n",
+        encoding="utf-8",
+    )
+    ended = race("explain", str(script))
+    assert (ended.code, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
+    assert "newer.py needs Valkey 99.0 or newer; this is " in ended.stderr

@@ -1,4 +1,4 @@
-"""A lock that is given back by WATCH and GET: with MULTI and EXEC it is one's own, and without it may be another's."""
+"""How a lock is given back: in one step, a script, DELIFEQ or EXEC, it is one's own; by GET and DEL maybe another's."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.explore.conftest import Stage
 
 pytestmark = pytest.mark.stores
-RIGHT, WITHOUT = "redis-lock:watch-release", "redis-lock:watch-without-multi"
+RIGHT, WITHOUT, ONE = "redis-lock:watch-release", "redis-lock:watch-without-multi", "redis-lock:delifeq"
 LOCK = "lock:report"
 DRAWN = 600
 """So many schedules: where nothing is checked, a third one gets in within a third of them, by each of six seeds."""
@@ -58,7 +58,7 @@ class HeldUpWhileGivingBack(RandomWalk):
     paused = 0
 
 
-@pytest.mark.parametrize("strategy", [RIGHT, WITHOUT])
+@pytest.mark.parametrize("strategy", [RIGHT, WITHOUT, ONE])
 def test_whoever_is_not_late_gives_back_its_own(stage: Stage, strategy: str) -> None:
     """Every order of two, and of two of which one outlives its lease and drops its work."""
     for scenario, rule in (("counter", ""), ("double-submit", ""), ("lock-lease", "overrun")):
@@ -80,7 +80,9 @@ def test_del_without_multi_lets_a_third_in(stage: Stage, all_quick: str) -> None
     assert (len(set(taken)), freed[0]) == (3, taken[0])
 
 
-@pytest.mark.parametrize("strategy", [RIGHT, pytest.param("redis-lock", marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "strategy", [RIGHT, pytest.param(ONE, marks=pytest.mark.long), pytest.param("redis-lock", marks=pytest.mark.long)]
+)
 def test_exec_leaves_anothers_lock_alone(stage: Stage, all_quick: str, strategy: str) -> None:
     """Whenever the first one is held up: its release is none, as with a script that compares and deletes."""
     options, walk = Options(size=3, faults=("pause",)), HeldUpWhileGivingBack(1, DRAWN)

@@ -319,8 +319,14 @@ def test_a_valkey_is_a_redis_7_2(version: str) -> None:
         with pytest.raises(UsageError, match=f"needs Redis {wanted} or newer; this is Valkey {version}, and Valkey is"):
             require(info, {"redis": wanted})
     require(info, {"redis": "8.0", "valkey": "7.2"})
-    with pytest.raises(UsageError, match=f"needs Valkey 10.0 or newer; this is Valkey {version}$"):
-        require(info, {"redis": "6.2", "valkey": "10.0"})
+    for needs in ({"redis": "6.2", "valkey": "10.0"}, {"valkey": "10.0"}):
+        with pytest.raises(UsageError, match=f"needs Valkey 10.0 or newer; this is Valkey {version}$"):
+            require(info, needs)
+    require(info, {"valkey": "7.2"})
+    newest = dataclasses.replace(info, product="Redis", version="99.0")
+    require(newest, {"redis": "8.0", "valkey": "10.0"})
+    with pytest.raises(UsageError, match=r"needs Valkey 7.2 or newer; this is Redis 99.0$"):
+        require(newest, {"valkey": "7.2"})
 
 
 def test_another_postgres_behind_the_address(postgres: PostgresTarget) -> None:

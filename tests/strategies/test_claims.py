@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from harness import Claim, Conditions
@@ -108,6 +110,7 @@ CLAIMS = {
         "redis-lock:steal",
         "redis-lock:reentrant",
         "redis-lock:whole-flow",
+        "redis-lock:delifeq",
         "redis-lock:watch-release",
         "redis-lock:watch-without-multi",
     },
@@ -180,6 +183,17 @@ def test_a_second_connection_is_there_where_processes_are_as_many_as_requests(st
     assert "duplicate" in bound.claim(Conditions()).breaks_under
 
 
+@pytest.mark.parametrize("variant", ["delifeq", "watch-release"])
+def test_a_release_in_one_step_is_as_good_as_a_script(variant: str) -> None:
+    """Whatever is claimed of the lock is claimed of each way to compare and delete, under every rule."""
+    kind, _ = find_strategy("redis-lock")
+    for scenario in scenarios():
+        for rule in scenario().all_rules():
+            script, other = (kind(scenario().under(rule), one).claim(Conditions()) for one in ("", variant))
+            said = replace(other, reason=script.reason)
+            assert script == said, (scenario.name, rule)
+
+
 def test_the_in_process_lock_holds_within_one_process() -> None:
     """As many as there are, each has its own."""
     assert (
@@ -193,6 +207,7 @@ def test_the_in_process_lock_holds_within_one_process() -> None:
     [
         ("redis-lock", ("pause", "duplicate")),
         ("redis-lock:no-token", ("pause", "duplicate")),
+        ("redis-lock:delifeq", ("pause", "duplicate")),
         ("redis-lock:watch-release", ("pause", "duplicate")),
         ("redis-lock:watch-without-multi", ("pause", "duplicate")),
         ("redis-lock:no-lease", ("crash", "lost-reply", "duplicate")),

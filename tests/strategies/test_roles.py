@@ -133,6 +133,7 @@ def test_what_a_variant_asks_of_the_server_is_asked_for_its_role() -> None:
     """Rights that differ from key to key came with Redis 7."""
     assert bound("admin=naive,*=queue:credentials").needs == {"redis": "7.0"}
     assert bound("admin=naive,*=queue").needs == {"redis": "6.2"}
+    assert bound("cron=redis-lock,*=redis-lock:delifeq").needs == {"valkey": "9.0"}
 
 
 class Named(Strategy):
