@@ -292,6 +292,7 @@ class Subscription(Scenario):
     symptoms = {
         "cancelled, and the plan came back": "--strategy lua --rule blind",
         "paid, and then cancelled by nobody": "--strategy lua --rule error-cancels",
+        "charged, then 40001, and no plan": "--strategy pg-serializable:no-retry",
     }
     operations = {name: Signature({}, {}, "", answers) for name, answers in ANSWERS.items()}
     rules = {name: deciding(meaning) for name, meaning in MEANINGS.items()}

@@ -4,7 +4,7 @@ At SERIALIZABLE, PostgreSQL watches what transactions read and ends one (40001, 
 40P01) whenever no one-at-a-time order could explain them. Any rule over any rows is
 protected, without a lock to think of. The price is retries: bounded, of the whole
 transaction, reading and deciding anew. The refusal may come from any statement, COMMIT
-included.
+included. Whoever does not try again loses what was to be written down: that it was paid, or that it failed.
 
 REPEATABLE READ refuses less: a write to a row that was changed since the snapshot. That is
 enough while a rule writes the row that it read, and not where it reads several rows and
