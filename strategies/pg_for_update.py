@@ -7,7 +7,8 @@ fixed order, or two callers lock each other out.
 
 The read that decides must be the one that locks. A row that was read before, by an object mapper that keeps what
 it has loaded, is as old as that first read, however long the lock has waited: lock at the first load, or have it
-read again (`populate_existing`, `refresh`).
+read again (`populate_existing`, `refresh`) before it is decided on. A mapper that is told to lock, and locks only what
+it reads again after the write, locks what the write has locked already.
 
 Who had rather not wait says NOWAIT, and is refused at once while somebody has the row (55P03): an answer, where
 another may well do the work, and an error to be tried again where nobody else does.
@@ -46,6 +47,7 @@ class PgForUpdate(Strategy):
     variants = {
         "no-lock": "FOR UPDATE dropped",
         "lock-after-read": "the lock is taken after the read that decides",
+        "lock-on-refresh": "what is read again after the write is locked, and what decides is not",
         "refreshed": "read, then locked and read again: what the lock has waited for decides (safe)",
         "nowait": "NOWAIT: who finds the row locked is shown 55P03 at once, and does not wait",
         "second-connection": f"whoever holds the lock needs a second connection, of a pool of {POOL} for each process",
@@ -114,13 +116,15 @@ class PgForUpdate(Strategy):
                     await self.rows.load(session.second(), sorted(request.keys))
             outcome = await session.decide(rule, state, request)
             await self.rows.save(tx, state, outcome.changes)
+            if self.variant == "lock-on-refresh":
+                await self.rows.load(tx, sorted(outcome.changes), "rows")
         return outcome.reply
 
     async def _read(self, tx: Transaction, request: Request) -> State:
         """What is decided on, with the locks that this variant takes."""
         keys = request.keys if self.variant == "caller-order" else sorted(request.keys)
         match self.variant:
-            case "no-lock":
+            case "no-lock" | "lock-on-refresh":
                 return await self.rows.load(tx, keys)
             case "lock-after-read" | "parent-after-read":
                 state = await self.rows.load(tx, keys)

@@ -128,6 +128,8 @@ def test_what_each_is_told_and_what_is_left(stage: Stage, scenario: str, rule: s
     ("scenario", "strategy", "says"),
     [
         ("counter", "pg-for-update:lock-after-read", "2 adds were acknowledged but the counter shows 1"),
+        ("counter", "pg-for-update:lock-on-refresh", "2 adds were acknowledged but the counter shows 1"),
+        ("counter", "redis-lock:read-first", "2 adds were acknowledged but the counter shows 1"),
         ("last-owner", "pg-read-committed", "everybody has left: the team has no owner"),
         ("last-owner", "pg-repeatable-read", "everybody has left: the team has no owner"),
         ("last-owner", "pg-for-update:parent-after-read", "everybody has left: the team has no owner"),

@@ -26,6 +26,7 @@ CLAIMS = {
         "pg-conditional:ignore-count",
         "pg-for-update:no-lock",
         "pg-for-update:lock-after-read",
+        "pg-for-update:lock-on-refresh",
         "pg-for-update:released-early",
         "pg-procedure:no-lock",
         "pg-advisory:wrong-key",
