@@ -5,7 +5,8 @@ changing what was read. The second UPDATE waits for the first, and then overwrit
 costs what a transaction costs and protects nothing between the read and the write.
 
 An UPDATE of all columns, as object mappers send it, undoes what others have changed in columns that this caller had no
-business with. One of the columns that differ (`columns`) does not; it protects no decision either.
+business with; and where one of these refers to a row that is gone by now, the database refuses all of it (23503).
+One of the columns that differ (`columns`) does neither; it protects no decision either.
 
 To sleep for a random while first (`random-sleep`) makes it rarer that two meet, and harder to find; those who do meet
 break as before.

@@ -3,7 +3,8 @@
 Optimistic locking, as object mappers do it. Nobody waits; whoever comes second changes no
 row, learns so from the count, and reads and decides anew. Each version guards its own row:
 of a rule that reads several and writes one, nobody notices that the others changed. There
-the row above them needs the version, and every write must raise it.
+the row above them needs the version, and every write must raise it. What the database itself
+writes, a reference that it sets to NULL, raises none.
 """
 
 from harness import ABORTED, Claim, Conditions, Reply, Request, Rule, Session, Strategy
