@@ -12,6 +12,10 @@ removed it may act; the other asks again. Who does not look at whether anything 
 
 A user who was never seen has no row yet, and is given the first refill by whoever comes first;
 "no row" must not be taken for "no limit".
+
+Where whoever finds a refill due adds it (`auto-refill`), the statement that adds has to claim the window: only if it is
+still due. Where that was looked at before (`refill-anyway`), one refill comes for each request that has looked, however
+atomic the addition is.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -51,6 +55,7 @@ Args = Callable[[Request, int], Sequence[Any]]
 RESERVED, REFUSED = Reply("reserved"), Reply("no credit")
 SETTLED, RELEASED, UNKNOWN = Reply("settled"), Reply("released"), Reply("unknown")
 APPROVED, TAKEN = Reply("approved"), Reply("taken")
+DUE, NOT_DUE, REFILLED = Reply("due"), Reply("not due"), Reply("refilled")
 NEW = {"credits": 0, "due_ms": 0, "held": []}
 """What "no row yet" means: a refill is due."""
 CLICKED = {"credits": 1, "due_ms": NEVER_MS, "held": []}
@@ -70,10 +75,21 @@ def look(state: State, request: Request) -> Outcome:
     return Outcome({}, APPROVED if (state[request.key] or NEW)["credits"] > 0 else TAKEN)
 
 
+def top_up(state: State, request: Request, now_ms: int) -> Outcome:
+    """Say whether a refill is due, or add it if it is."""
+    account = state[request.key] or NEW
+    due = account["due_ms"] <= now_ms
+    if request.operation == "check":
+        return Outcome({}, DUE if due else NOT_DUE)
+    return Outcome({request.key: refilled(account, now_ms)}, REFILLED) if due else Outcome({}, NOT_DUE)
+
+
 def reserve(state: State, request: Request, now_ms: int) -> Outcome:
     """Take a credit, and write down for whom; settle forgets that, release gives it back."""
     if request.operation == "look":
         return look(state, request)
+    if request.operation in {"check", "refill"}:
+        return top_up(state, request, now_ms)
     account = refilled(state[request.key], now_ms)
     if request.operation == "reserve":
         if account["credits"] < 1:
@@ -91,8 +107,8 @@ def reserve(state: State, request: Request, now_ms: int) -> Outcome:
 
 def check_first(state: State, request: Request, now_ms: int) -> Outcome:
     """Look at the balance, and charge after the call."""
-    if request.operation == "look":
-        return look(state, request)
+    if request.operation in {"look", "check", "refill"}:
+        return reserve(state, request, now_ms)
     if request.operation == "reserve":
         account = refilled(state[request.key], now_ms)
         changes = {} if account == state[request.key] else {request.key: account}
@@ -103,10 +119,19 @@ def check_first(state: State, request: Request, now_ms: int) -> Outcome:
     return Outcome({request.key: {**account, "credits": account["credits"] - 1}}, SETTLED)
 
 
+def refill_anyway(state: State, request: Request, now_ms: int) -> Outcome:
+    """Add what was due when somebody looked."""
+    if request.operation != "refill":
+        return reserve(state, request, now_ms)
+    account = {**(state[request.key] or NEW), "due_ms": now_ms}
+    return Outcome({request.key: refilled(account, now_ms)}, REFILLED)
+
+
 def unmetered(state: State, request: Request, now_ms: int) -> Outcome:
     """Whoever has no row yet is not counted."""
-    if state[request.key] is None and request.operation != "look":
-        return Outcome({}, {"reserve": RESERVED, "settle": SETTLED, "release": RELEASED}[request.operation])
+    told = {"reserve": RESERVED, "settle": SETTLED, "release": RELEASED}
+    if state[request.key] is None and request.operation in told:
+        return Outcome({}, told[request.operation])
     return reserve(state, request, now_ms)
 
 
@@ -161,6 +186,12 @@ LUA_APPROVAL = {
     **LUA,
     "look": "return credits > 0 and 1 or 0",
 }
+LUA_REFILL = {
+    **LUA,
+    "check": "return due <= now and 1 or 0",
+    "refill": "if not refilled() then return 0 end save() return 1",
+}
+LUA_ANYWAY = {**LUA_REFILL, "refill": "due = now refilled() save() return 1"}
 
 # In PostgreSQL a user is a row, which is NULL at first.
 
@@ -194,6 +225,13 @@ WHERE key = $1 RETURNING true
     "release": "SELECT true FROM credit_accounts WHERE key = $1",
 }
 SQL_APPROVAL = {"look": "SELECT (credits > 0)::int FROM credit_accounts WHERE key = $1"}
+REFILL_ANYWAY = """
+UPDATE credit_accounts SET credits = credits + $3::bigint, due_ms = $2::bigint + $4::bigint WHERE key = $1
+"""
+SQL_REFILL = {
+    "check": "SELECT (due_ms <= $2::bigint)::int FROM credit_accounts WHERE key = $1",
+    "refill": f"{REFILL_ANYWAY} AND due_ms <= $2::bigint",
+}
 CALLS = {
     "reserve": "SELECT reserve_credit($1, $2::bigint, $3, $4::bigint, $5::bigint)",
     "settle": "SELECT end_reservation($1, $2, 0)",
@@ -204,6 +242,8 @@ TOLD = {
     "settle": (UNKNOWN, SETTLED),
     "release": (UNKNOWN, RELEASED),
     "look": (TAKEN, APPROVED),
+    "check": (NOT_DUE, DUE),
+    "refill": (NOT_DUE, REFILLED),
 }
 
 
@@ -269,6 +309,22 @@ ROW_APPROVAL = {
 }
 
 
+def forms_of_refill(lua: Mapping[str, str], refill: str) -> dict[str, Forms | NotExpressible]:
+    """The native forms of a refill by whoever finds one due."""
+    args: Mapping[str, Args] = {
+        "check": lambda request, now_ms: (request.key, now_ms),
+        "refill": lambda request, now_ms: (request.key, now_ms, REFILL, REFILLS_EVERY_MS),
+    }
+    statements = {**SQL_REFILL, "refill": refill}
+    added = forms_of_row(statements, args, lambda rows: int(rows.rows[0][0]) if rows.rows else rows.count)
+    return {
+        **forms_of(lua, {**ROW, **added}),
+        "command": NotExpressible("to claim the window and to add to the balance are more than one command"),
+        "multi": NotExpressible("it must look at whether a refill is due before it adds it"),
+        "unique": NotExpressible("a window begins when somebody refills: it has no name that could be claimed before"),
+    }
+
+
 class Credits(Scenario):
     """Reserve, call, settle or give back."""
 
@@ -280,13 +336,20 @@ class Credits(Scenario):
         "one approval, two actions": "--strategy pg-conditional:ignore-count --rule approval",
         "an actor, and it paid twice": "--strategy actor --rule check-first",
         "a new user had no limit": "--strategy watch --rule unmetered",
+        "one refill was due, and two came": "--strategy lua --rule refill-anyway",
     }
     invariant = "the model is not called more often than there are credits"
     refusals = ("no credit", "unknown", "taken")
     operations = {name: Signature({}, {}, "", sorted({one.decision for one in told})) for name, told in TOLD.items()}
-    rules = {"reserve": reserve, "check-first": check_first, "approval": reserve, "unmetered": unmetered}
+    rules = {
+        "reserve": reserve, "check-first": check_first, "approval": reserve, "auto-refill": reserve,
+        "refill-anyway": refill_anyway, "unmetered": unmetered,
+    }  # fmt: skip
     wrong = {"unmetered": "a user without a row is taken for one without a limit"}
-    split = {"check-first": "the balance is looked at before the call and charged after it: others come in between"}
+    split = {
+        "check-first": "the balance is looked at before the call and charged after it: others come in between",
+        "refill-anyway": "who has found a refill due adds it, and meanwhile others have found it due as well",
+    }
     breaks_under = {"check-first": ("crash", "lost-reply")}
     values = ValueLayout(encode, decode)
     rows = RowLayout(
@@ -297,35 +360,43 @@ class Credits(Scenario):
     )
     layouts = procedure_layouts(rows, __file__)
     forms = {**forms_of(LUA, ROW), **procedure_forms(**CALLED)}
-    other_forms = {"check-first": forms_of(LUA_CHECK, ROW_CHECK), "approval": forms_of(LUA_APPROVAL, ROW_APPROVAL)}
-    looking = ("look",)
+    other_forms = {
+        "check-first": forms_of(LUA_CHECK, ROW_CHECK),
+        "approval": forms_of(LUA_APPROVAL, ROW_APPROVAL),
+        "auto-refill": forms_of_refill(LUA_REFILL, SQL_REFILL["refill"]),
+        "refill-anyway": forms_of_refill(LUA_ANYWAY, REFILL_ANYWAY),
+    }
+    looking = ("look", "check")
 
     def under(self, rule: str) -> Self:
-        """An approval comes by a click, which begins it, and by no refill."""
-        if rule == "approval":
-            self.initial_value = CLICKED
+        """An approval comes by a click, which begins it, and by no refill; who waits for a refill has been seen."""
+        self.initial_value = {"approval": CLICKED, **dict.fromkeys(ON_DEMAND, NEW)}.get(rule)
         return super().under(rule)
 
     def burst(self, rng: Random, size: int) -> Sequence[Attempt]:
         """Several prompts at once and credit for one, or one click for all; of more than three calls the last fails."""
         prompts = [Attempt(("user",))] * size
-        fails = size > 3 and self.executed != "approval"
+        fails = size > 3 and self.executed not in {"approval", *ON_DEMAND}
         return [*prompts[:-1], Attempt(("user",), {"fails": True})] if fails else prompts
 
     async def flow(self, flow: Flow) -> None:
         """Reserve; call the model; settle, or give back what a call that failed had reserved."""
         if self.executed == "approval":
             await woken(flow)
+        elif self.executed in ON_DEMAND:
+            await topped_up(flow, looks=self.executed == "refill-anyway")
         elif await flow.apply("reserve") == RESERVED:
             await flow.effect("call")
             await flow.apply("release" if flow.attempt.args.get("fails") else "settle")
 
     def invariants(self) -> Sequence[Invariant]:
-        """Not too many calls, no debt, nobody refused for nothing."""
+        """Not too many calls, no debt, nobody refused for nothing, and what is due comes once."""
+        once = "in each window one refill comes, whoever finds it due"
         return [
             Invariant("no more calls than credits", self.invariant, too_many_calls),
             Invariant("no debt", "the balance is never below nought", in_debt),
             Invariant("nobody refused for nothing", "as long as there is credit nobody is refused", refused),
+            *([Invariant("one refill per window", once, refilled_twice)] if self.executed in ON_DEMAND else []),
         ]
 
     def disorder(self, evidence: Evidence) -> str:
@@ -335,6 +406,16 @@ class Credits(Scenario):
     def view(self, value: Any, now_ms: int) -> Any:
         """Balance and reservations; a user without a row has a refill to come."""
         return None if value is None else (value["credits"], sorted(value["held"]))
+
+
+ON_DEMAND = ("auto-refill", "refill-anyway")
+"""Rules by which a refill is added by whoever finds it due."""
+
+
+async def topped_up(flow: Flow, *, looks: bool) -> None:
+    """Refill, or look first whether that is due; then each would go on as under `reserve`."""
+    if not looks or await flow.apply("check") == DUE:
+        await flow.apply("refill")
 
 
 async def woken(flow: Flow) -> None:
@@ -394,6 +475,17 @@ def in_debt(evidence: Evidence) -> Iterator[Breach]:
     for account in (evidence.rest or {}).values():
         if account is not None and account["credits"] < 0:
             yield Breach(f"the balance is {account['credits']}", amount=-account["credits"])
+
+
+def refilled_twice(evidence: Evidence) -> Iterator[Breach]:
+    """Count the refills, and the windows that can have begun in that time."""
+    for key in evidence.keys:
+        done = [one for one in evidence.operations if one.reply == REFILLED and one.request.key == key]
+        instants = [one.now_ms for one in done if one.now_ms] or [0]
+        windows = 1 + (max(instants) - min(instants)) // REFILLS_EVERY_MS
+        if len(done) > windows:
+            says = f"{len(done)} refills came in {counted(windows, 'window')}"
+            yield Breach(says, tuple(one.request.id for one in done), len(done) - windows)
 
 
 def refused(evidence: Evidence) -> Iterator[Breach]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from ast import literal_eval
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -415,6 +416,47 @@ def test_both_act_on_one_click(stage: Stage, strategy: str) -> None:
     found, smallest = explored(stage, Cell("credits", strategy, "approval"), Options())
     assert smallest is not None
     assert (found.verdict, smallest.says) == (Verdict.VIOLATED, "2 acted on 1 approval")
+
+
+def credit(outcome: tuple[Any, tuple[str, ...], bool]) -> int:
+    """The balance at rest."""
+    (account,) = map(literal_eval, outcome[1])
+    return int(account["credits"])
+
+
+@pytest.mark.parametrize("strategy", ["lua", "watch", "actor", "pg-conditional", "pg-for-update"])
+def test_a_due_refill_comes_once(stage: Stage, strategy: str) -> None:
+    """One adds it and with that claims the window; the other finds none due, and goes on with what is there."""
+    found, _ = explored(stage, Cell("credits", strategy, "auto-refill"), Options(every=True))
+    assert found.verdict is Verdict.PROVED, found.reason
+    told = {(text.count("'refilled'"), text.count("'not due'")) for text in map(repr, found.outcomes)}
+    assert (told, {*map(credit, found.outcomes)}) == ({(1, 1)}, {1})
+
+
+@pytest.mark.parametrize(
+    ("strategy", "rule", "order"),
+    [
+        ("lua", "refill-anyway", "legal"),
+        ("pg-conditional", "refill-anyway", "legal"),
+        ("pg-for-update", "refill-anyway", "legal"),
+        ("pg-conditional:ignore-count", "auto-refill", "illegal"),
+        ("naive", "auto-refill", "illegal"),
+    ],
+)
+def test_a_due_refill_comes_twice(stage: Stage, strategy: str, rule: str, order: str) -> None:
+    """It is added by one statement, and was found due before; or nobody looks at whether anything was added."""
+    found, smallest = explored(stage, Cell("credits", strategy, rule), Options(every=True))
+    assert smallest is not None
+    assert (found.verdict, smallest.says) == (Verdict.VIOLATED, "2 refills came in 1 window")
+    assert smallest.finding.order == order
+    assert max(map(credit, found.outcomes)) == (2 if rule == "refill-anyway" else 1)
+
+
+def test_a_lock_from_the_look_to_the_refill(stage: Stage) -> None:
+    """It has to last until what was looked at is changed."""
+    found, _ = explored(stage, Cell("credits", "redis-lock:whole-flow", "refill-anyway"), Options(every=True))
+    assert found.verdict is Verdict.PROVED, found.reason
+    assert {*map(credit, found.outcomes)} == {1}
 
 
 def test_a_call_that_fails_costs_nothing(stage: Stage) -> None:

@@ -47,6 +47,14 @@ def account(credit: int, *held: str, due_ms: int = NOW + 1) -> dict[str, Any]:
         ("approval", account(0, "b"), "look", "taken", account(0, "b")),
         ("approval", account(1), "reserve", "reserved", account(0, "a")),
         ("approval", account(0, "b"), "reserve", "no credit", account(0, "b")),
+        ("auto-refill", account(0, due_ms=NOW), "check", "due", account(0, due_ms=NOW)),
+        ("auto-refill", account(0), "check", "not due", account(0)),
+        ("auto-refill", account(2, "b", due_ms=NOW), "refill", "refilled", account(3, "b", due_ms=NOW + DAY)),
+        ("auto-refill", account(1), "refill", "not due", account(1)),
+        ("auto-refill", account(1), "reserve", "reserved", account(0, "a")),
+        ("refill-anyway", account(0), "check", "not due", account(0)),
+        ("refill-anyway", account(1), "refill", "refilled", account(2, due_ms=NOW + DAY)),
+        ("refill-anyway", account(0), "reserve", "no credit", account(0)),
         ("unmetered", None, "reserve", "reserved", None),
         ("unmetered", account(0), "reserve", "no credit", account(0)),
     ],
@@ -85,6 +93,28 @@ def test_no_more_calls_than_credits(calls: str, releases: str, amounts: list[int
 def test_no_more_acts_than_clicks(calls: str, says: list[str]) -> None:
     """A click is one credit, and no refill brings another."""
     found = breaches("no more calls than credits", told("b", "look", "approved"), calls=calls)
+    assert says == [breach.says for breach in found]
+
+
+@pytest.mark.parametrize(
+    ("instants", "says"),
+    [
+        ((), []),
+        ((NOW,), []),
+        ((NOW, NOW + 1), ["2 refills came in 1 window"]),
+        ((NOW, NOW + DAY - 1), ["2 refills came in 1 window"]),
+        ((NOW, NOW + DAY), []),
+        ((NOW, NOW + 1, NOW + DAY), ["3 refills came in 2 windows"]),
+    ],
+)
+def test_one_refill_per_window(instants: tuple[int, ...], says: list[str]) -> None:
+    """A window begins with its refill; who is told that none is due has brought none."""
+    (known,) = [one for one in find_scenario("credits")().under("auto-refill").invariants() if "window" in one.name]
+    refilled = [
+        Operation(ask("refill", str(at)), "w", 5, 6, Status.OK, Reply("refilled"), at, at)  # at that instant
+        for at in instants
+    ]
+    found = known.check(Evidence("burst", (KEY,), [*refilled, told("b", "refill", "not due")], rest={KEY: account(1)}))
     assert says == [breach.says for breach in found]
 
 

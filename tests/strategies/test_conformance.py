@@ -115,6 +115,12 @@ operations: dict[str, st.SearchStrategy[Asked]] = {
     "credits approval": st.tuples(
         st.sampled_from(["look", "reserve", "settle", "release"]), st.sampled_from(["a", "b"]), NONE
     ),
+    **dict.fromkeys(
+        ("credits auto-refill", "credits refill-anyway"),
+        st.tuples(
+            st.sampled_from(["check", "refill", "refill", "reserve", "release", "lapse"]), st.sampled_from("ab"), NONE
+        ),
+    ),
     "subscription": st.tuples(
         st.sampled_from(["begin", "begin", "settle", "settle", "abandon", "cancel"]), st.sampled_from(["a", "b"]), NONE
     ),
