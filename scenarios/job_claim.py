@@ -8,6 +8,10 @@ if it does not look (`blind`), no lock in the world helps; where it does (`ended
 Jobs that must not run together (`one-lock`) are different rows: whoever skips, or locks, the row of his own
 job does not notice the other's. An index that lets one of them be at work does, and so does a rule by which
 only the first in the line may be taken (`head-of-line`): then both want the same row, unless it is skipped.
+
+A queue that hears nothing of a job hands it out again: where its visibility timeout is shorter than the job's delay,
+two workers hold one job, and run it when it is due. That it was put into the queue once (`unique-enqueue`) says nothing
+of how often it is handed out; whoever has to claim it in the job's own store first (`redelivered`) may be refused.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,10 +20,12 @@ from random import Random
 from typing import Any, NamedTuple, Self
 
 from harness import (
+    Attempt,
     Breach,
     ChildRowLayout,
     Claim,
     Evidence,
+    Flow,
     Forms,
     Invariant,
     NotExpressible,
@@ -145,7 +151,12 @@ NEXT = "who comes too late for the first job is told that there is none"
 
 def claim_of(request: Request, _now_ms: int) -> tuple[str, str]:
     """Who claims, and which."""
-    return (request.id, request.args["job"])
+    return (worker_of(request), request.args["job"])
+
+
+def worker_of(request: Request) -> str:
+    """The attempt that runs the job, or whoever asks."""
+    return request.attempt or request.id
 
 
 def completion_of(request: Request, _now_ms: int) -> tuple[str, str]:
@@ -254,7 +265,7 @@ def guarded(state: State, request: Request, now_ms: int) -> Outcome:
     if request.operation == "claim":
         free = free_jobs(jobs, name)
         return Outcome({request.key: given(jobs, free[0], request)}, claimed(free[0])) if free else Outcome({}, NONE)
-    now, worker = jobs[name]
+    now, worker = jobs.get(name, ("", ""))
     if request.operation == "complete":
         if [now, worker] != ["claimed", request.args["worker"]]:
             return Outcome({}, LATE)
@@ -270,6 +281,14 @@ def blind(state: State, request: Request, now_ms: int) -> Outcome:
         return guarded(state, request, now_ms)
     jobs, name = state[request.key], request.args["job"]
     return Outcome({request.key: {**jobs, name: ["done", jobs[name][1]]}}, COMPLETED)
+
+
+def handed_out(state: State, request: Request, now_ms: int) -> Outcome:
+    """Whoever was handed a job runs it: it was put into the queue once."""
+    jobs, name = state[request.key], request.args["job"]
+    if request.operation != "claim" or name not in jobs:
+        return guarded(state, request, now_ms)
+    return Outcome({request.key: given(jobs, name, request)}, claimed(name))
 
 
 def alone(state: State, request: Request, now_ms: int) -> Outcome:
@@ -302,7 +321,7 @@ def free_jobs(jobs: Mapping[str, Sequence[str]], name: str) -> list[str]:
 
 def given(jobs: Mapping[str, Any], job: str, request: Request) -> dict[str, Any]:
     """The jobs once this one is claimed."""
-    return {**jobs, job: ["claimed", request.id]}
+    return {**jobs, job: ["claimed", worker_of(request)]}
 
 
 class JobClaim(Scenario):
@@ -314,6 +333,7 @@ class JobClaim(Scenario):
     symptoms = {
         "two workers did one job": "--strategy naive",
         "a delayed task was handed to two workers": "--strategy naive --rule named",
+        "a delayed task ran twice when it was due": "--strategy actor --rule unique-enqueue",
         "a cancelled job was finished after all": "--strategy lua --rule blind",
         "two jobs with one lock ran together": "--strategy pg-skip-locked --rule one-lock",
         "done and cancelled, and mails for both": "--strategy pg-conditional:ignore-count --rule ended",
@@ -322,9 +342,12 @@ class JobClaim(Scenario):
     refusals = ("none", "late", "too late")
     rules = {
         "any": guarded, "named": guarded, "one-lock": alone, "head-of-line": first_in_line, "ended": guarded,
-        "blind": blind,
+        "redelivered": guarded, "unique-enqueue": handed_out, "blind": blind,
     }  # fmt: skip
-    wrong = {"blind": "a completion that comes late undoes a cancellation"}
+    wrong = {
+        "blind": "a completion that comes late undoes a cancellation",
+        "unique-enqueue": "a job that was put into the queue once is handed out twice, and run twice",
+    }
     initial_value: Any = JOBS
     operations = {
         "claim": Signature({"job": str}, {"job": str}, "claimed", ("claimed", "none")),
@@ -344,10 +367,9 @@ class JobClaim(Scenario):
     }
     forms = forms_of(COMPLETE, COMPLETE_ROW, "complete_job")
     other_forms = {
-        "named": forms,
+        **dict.fromkeys(("named", "ended", "redelivered"), forms),
         "one-lock": {**forms_of(COMPLETE, COMPLETE_ROW, "complete_job", WHILE_ALONE), "unique": UNIQUE},
         "head-of-line": forms_of(COMPLETE, COMPLETE_ROW, "complete_job", HEAD_OF_LINE),
-        "ended": forms,
         "blind": forms_of(COMPLETE_BLINDLY, COMPLETE_ROW_BLINDLY, "complete_blindly"),
     }
     claims = {
@@ -374,7 +396,7 @@ class JobClaim(Scenario):
 
     def allowed(self, state: State, request: Request, now_ms: int, reply: Reply | None, rule: Rule) -> Iterable[State]:
         """Any job that is free, not only the first."""
-        if request.operation != "claim" or self.executed == "head-of-line":
+        if request.operation != "claim" or self.executed in {"head-of-line", "unique-enqueue"}:
             yield from super().allowed(state, request, now_ms, reply, rule)
             return
         jobs = state[request.key]
@@ -385,8 +407,10 @@ class JobClaim(Scenario):
         if not free and (reply is None or reply == NONE):
             yield state
 
-    def burst(self, rng: Random, size: int) -> Sequence[Request]:
+    def burst(self, rng: Random, size: int) -> Sequence[Request | Attempt]:
         """Two want a job, then anything; under `ended` and `blind`, one is completed and cancelled."""
+        if self.executed in HANDED_OUT_TWICE:
+            return [Attempt(("queue",))] * size
         wanted = "j1" if self.executed == "named" else ANY
         first = [claim(wanted)] * 2
         if self.executed in {"ended", "blind"}:
@@ -399,10 +423,17 @@ class JobClaim(Scenario):
         rest = (rng.choice((*(one() for one in asked), cancel(rng.choice(cancelled)))) for _ in range(size - 2))
         return [*first, *rest][:size]
 
+    async def flow(self, flow: Flow) -> None:
+        """A worker that was handed a job, now that it is due."""
+        if await flow.apply("claim", job="j1") == claimed("j1"):
+            await flow.effect("run")
+            await flow.apply("complete", job="j1", worker=flow.attempt.id)
+
     def invariants(self) -> Sequence[Invariant]:
         """Two sentences: about the beginning, and about the end."""
         together = "of jobs that exclude each other one is at work"
         return [
+            *([Invariant("run once", "a job is run once", run_twice)] if self.executed in HANDED_OUT_TWICE else []),
             Invariant("one worker", self.invariant, given_twice),
             Invariant("an end is an end", "what was completed or cancelled stays so", undone),
             *([Invariant("one at a time", together, side_by_side)] if self.executed in ONE_AT_A_TIME else []),
@@ -411,6 +442,8 @@ class JobClaim(Scenario):
 
 ONE_AT_A_TIME = {"one-lock", "head-of-line"}
 """Rules about jobs that exclude each other."""
+HANDED_OUT_TWICE = {"redelivered", "unique-enqueue"}
+"""Rules about a job that two workers hold, and run."""
 
 
 def claim(job: str) -> Request:
@@ -437,6 +470,14 @@ def given_twice(evidence: Evidence) -> Iterator[Breach]:
     for job, names in sorted(workers.items()):
         if len(names) > 1:
             yield Breach(f"{job.rpartition(' ')[2]} was given to {len(names)} workers", tuple(names), len(names) - 1)
+
+
+def run_twice(evidence: Evidence) -> Iterator[Breach]:
+    """Count the runs, which nobody can take back."""
+    for key in evidence.keys:
+        runs = tuple(one.attempt for one in evidence.effects if key in one.keys)
+        if len(runs) > 1:
+            yield Breach(f"j1 was run {len(runs)} times", runs, len(runs) - 1)
 
 
 def undone(evidence: Evidence) -> Iterator[Breach]:

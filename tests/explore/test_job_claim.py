@@ -15,6 +15,7 @@ from harness.results.claims import breaks
 if TYPE_CHECKING:
     from tests.explore.conftest import Stage
 
+RUN_TWICE = "j1 was run 2 times"
 NO_ORDER = "no one-at-a-time order explains the answers and what was left behind"
 
 
@@ -23,6 +24,33 @@ def test_a_job_that_is_handed_out_twice_runs_once(stage: Stage, strategy: str) -
     """One worker is told to go, the other that it is not his."""
     found, _ = stage.explore("job-claim", strategy, Exhaustive, Options(), rule="named")
     assert found.verdict is Verdict.PROVED, found.reason
+
+
+@pytest.mark.parametrize("strategy", ["lua", "watch", "actor", "pg-conditional", "pg-for-update", "pg-skip-locked"])
+def test_of_two_that_hold_a_job_one_runs_it(stage: Stage, strategy: str) -> None:
+    """The claim in the job's own store refuses the second, who comes at any time: also when the first has finished."""
+    found, _ = stage.explore("job-claim", strategy, Exhaustive, Options(every=True), rule="redelivered")
+    assert found.verdict is Verdict.PROVED, found.reason
+    ends = {
+        tuple(text.count(f"'{one}'") for one in ("none", "completed", "late")) for text in map(repr, found.outcomes)
+    }
+    assert ends == {(1, 1, 0)}
+
+
+@pytest.mark.parametrize("strategy", ["naive", "watch:no-multi", "pg-read-committed"])
+def test_a_claim_that_both_make(stage: Stage, strategy: str) -> None:
+    """Both find it free, and both run it."""
+    found, smallest = stage.explore("job-claim", strategy, Exhaustive, Options(), rule="redelivered", shrink=True)
+    assert smallest is not None
+    assert (found.verdict, smallest.says, smallest.finding.order) == (Verdict.VIOLATED, RUN_TWICE, "illegal")
+
+
+@pytest.mark.parametrize("strategy", ["watch", "actor", "pg-for-update", "pg-serializable", "redis-lock:whole-flow"])
+def test_to_be_enqueued_once_is_no_claim(stage: Stage, strategy: str) -> None:
+    """Order held, rule violated: it is in the queue once, and handed out twice. One after the other breaks it, too."""
+    found, smallest = stage.explore("job-claim", strategy, Exhaustive, Options(), rule="unique-enqueue", shrink=True)
+    assert smallest is not None
+    assert (found.verdict, smallest.says, smallest.finding.order) == (Verdict.VIOLATED, RUN_TWICE, "legal")
 
 
 @pytest.mark.parametrize("strategy", ["pg-skip-locked", "pg-skip-locked:wait", "pg-conditional", "pg-version"])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness import Breach, Evidence, Reply, Request
-from harness.model import Operation, Status
+from harness.model import Effect, Operation, Status
 from harness.strategy.loader import find_scenario
 
 KEY = "queue:1"
@@ -58,6 +58,32 @@ def test_the_rule_that_does_not_look() -> None:
     late = ask("complete", job="j1", worker="w")
     assert RULES["blind"]({KEY: {"j1": GONE}}, late, 0).changes == {KEY: {"j1": DONE}}
     assert RULES["blind"]({KEY: {"j1": FREE}}, ask("claim", job="any"), 0).reply == got("j1")
+
+
+@pytest.mark.parametrize("job", [FREE, held("w"), DONE, GONE])
+def test_the_rule_of_what_was_enqueued_once(job: Any) -> None:
+    """Whoever was handed it runs it, whatever has become of it; all else is the same."""
+    late = ask("complete", job="j1", worker="v")
+    ruled = RULES["unique-enqueue"]({KEY: {"j1": job}}, ask("claim", job="j1"), 0)
+    assert (ruled.reply, ruled.changes) == (got("j1"), {KEY: {"j1": held("new")}})
+    assert RULES["unique-enqueue"]({KEY: {"j1": job}}, late, 0).reply == Reply("late")
+    assert RULES["unique-enqueue"]({KEY: {"j1": DONE}}, ask("claim", job="any"), 0).reply == Reply("none")
+
+
+def test_an_attempt_is_the_worker() -> None:
+    """So it completes what it has claimed."""
+    claim = ask("claim", job="j1")._replace(attempt="a1")
+    assert RULES["redelivered"]({KEY: {"j1": FREE}}, claim, 0).changes == {KEY: {"j1": held("a1")}}
+
+
+@pytest.mark.parametrize(
+    ("runs", "found"), [("", []), ("a", []), ("ab", [Breach("j1 was run 2 times", ("a", "b"), 1)])]
+)
+def test_run_once(runs: str, found: list[Breach]) -> None:
+    """Each letter is the attempt of a run."""
+    (known,) = [one for one in KIND().under("redelivered").invariants() if one.name == "run once"]
+    effects = [Effect("run", attempt, (KEY,), 7, 8) for attempt in runs]
+    assert found == list(known.check(Evidence("burst", (KEY,), [], effects, rest={KEY: {"j1": DONE}})))
 
 
 @pytest.mark.parametrize(
