@@ -25,6 +25,14 @@ class OneLeaves(find_scenario("places")):
         enters = Request("enter", ("room",))
         return [enters, enters, Request("leave", ("room",), {"who": "y"}), enters][:size]
 """
+COUPON = """
+from harness import *
+from harness.strategy.loader import find_scenario
+class Coupon(find_scenario("places")):
+    name = "coupon"
+    def burst(self, rng, size):
+        return [Attempt(("room",))] * size
+"""
 
 
 def inside(rest: tuple[str, ...]) -> int:
@@ -101,6 +109,35 @@ def test_a_look_is_no_claim(stage: Stage, strategy: str) -> None:
     else:
         assert smallest is not None
         assert (smallest.says, smallest.finding.order) == (TOO_MANY, "legal")
+
+
+@pytest.fixture
+def coupon(tmp_path: Path) -> str:
+    """Orders that look, as under `look-only`, and then have to claim a use, as under `cap`."""
+    script = tmp_path / "coupon.py"
+    script.write_text(COUPON, encoding="utf-8")
+    return str(script)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "size"),
+    [("lua", 2), ("lua", 3), ("watch", 2), ("pg-conditional:total", 2), ("pg-for-update:parent", 2)],
+)
+def test_who_has_looked_claims_when_it_completes(stage: Stage, coupon: str, strategy: str, size: int) -> None:
+    """All may have found a use left, and one order is completed with it: never more uses than the coupon has."""
+    found, _ = stage.explore(coupon, strategy, Exhaustive, Options(size=size, every=True))
+    assert found.verdict is Verdict.PROVED, found.reason
+    assert {inside(rest) for _told, rest, _violated in found.outcomes} == {3}
+    assert {text.count("'entered'") for text in map(repr, found.outcomes)} == {1}
+    assert {text.count("'free'") for text in map(repr, found.outcomes)} == {*range(1, size + 1)}
+
+
+@pytest.mark.parametrize("strategy", ["pg-read-committed", "pg-conditional", "pg-for-update", "pg-repeatable-read"])
+def test_a_claim_that_counts_what_is_completed(stage: Stage, coupon: str, strategy: str) -> None:
+    """Counted in the completing transaction, or statement, and the other's use is not there yet."""
+    found, smallest = stage.explore(coupon, strategy, Exhaustive, Options(), shrink=True)
+    assert smallest is not None, found.reason
+    assert (found.verdict, smallest.says) == (Verdict.VIOLATED, TOO_MANY)
 
 
 @pytest.mark.parametrize(
