@@ -167,7 +167,7 @@ def _scenario_lines(document: Document) -> Iterator[str]:
     if document["symptoms"]:
         yield from _entry("noticed as", "; ".join(document["symptoms"]))
     yield ""
-    yield f"Rules: {', '.join(document['rules'])}"
+    yield from textwrap.wrap(f"Rules: {', '.join(document['rules'])}", _WIDTH, break_on_hyphens=False)
     for rule, why in document["wrong"].items():
         yield from _entry(rule, f"breaks under every strategy: {why}")
     if document["roles"]:

@@ -109,6 +109,12 @@ def test_list_a_strategy(race: Race) -> None:
     assert race("list", "mine.py").stdout.startswith("compare-and-set\n")
 
 
+def test_a_screen_is_wide_enough(race: Race) -> None:
+    """However many rules a scenario has, and whatever their names."""
+    for name in (kind.name for kind in scenarios()):
+        assert [line for line in race("list", name).stdout.splitlines() if len(line) > 80] == []
+
+
 def test_rules_that_always_break(race: Race) -> None:
     """They are told once, and not again for every strategy; the document has every cell."""
     shown, document = race("list", "webhook").stdout, json.loads(race("list", "webhook", "--json").stdout)
