@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from ast import literal_eval
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from harness.burst.cells import Bound, bind
 from harness.burst.plan import Cell, Load
-from harness.explore import FAULTS, Exhaustive, Exploration, Explorer, Options, Schedule
+from harness.explore import FAULTS, Exhaustive, Exploration, Explorer, Options, Schedule, searching
 from harness.explore.random_walk import RandomWalk
 from harness.model import Verdict
 from harness.results.claims import breaks, unnamed
@@ -38,8 +39,12 @@ DAEMONS = {"pg-queue", "redis-lock-fenced", "redis-lock-renewed"}
 """Their daemons and numbers make many orders: `counter` and `lock-lease` show them."""
 EVERYTHING = "RACE_MATRIX" in os.environ
 """Every variant under every rule and fault: the better part of an hour, and once in a while."""
-BRIEFLY_S, AT_LENGTH_S = (2.0, 100.0) if EVERYTHING else (100.0, 100.0)
-"""What a cell is given, and what one that claims to break is given once more where that showed nothing."""
+GIVEN = (
+    (Options(budget_s=2), Options(budget_s=60), Options(budget_s=60, size=3))
+    if EVERYTHING
+    else (Options(budget_s=100),)
+)
+"""What a cell is given, and what one that claims to break is given then where that showed nothing."""
 TITLES = [(kind, variant) for kind in strategies() for variant in ("", *kind.variants)]
 
 
@@ -97,14 +102,15 @@ def unmet(stage: Stage, scenario: str, rule: str, titles: Iterable[str], faults:
         if bound.claim.kind == "not-applicable":
             continue
 
-        async def go(budget_s: float, bound: Bound = bound) -> Exploration:
-            async with Explorer(bound, stage.stores, Options(faults=faults, budget_s=budget_s)) as explorer:
-                return await explorer.explore(Exhaustive())
+        async def go(options: Options, bound: Bound = bound) -> Exploration:
+            async with Explorer(bound, stage.stores, options) as explorer:
+                return await explorer.explore(searching(options, bound.claim) if EVERYTHING else Exhaustive())
 
-        found = stage.run(go(BRIEFLY_S))
+        for given in GIVEN:
+            found = stage.run(go(replace(given, faults=faults)))
+            if faults or found.verdict is Verdict.VIOLATED or not breaks(bound.claim, faults):
+                break
         if breaks(bound.claim, faults):
-            if EVERYTHING and not faults and found.verdict is not Verdict.VIOLATED:
-                found = stage.run(go(AT_LENGTH_S))
             met = found.verdict is Verdict.VIOLATED or bool(faults)
         else:
             met = found.verdict in good | ({Verdict.BOUNDED} if title == "pg-procedure" else set()) and not unnamed(
