@@ -153,7 +153,7 @@ def test_a_bound_is_no_proof(stage: Stage) -> None:
 def test_a_choice_of_the_server_is_no_proof(stage: Stage, scenario: str, strategy: str, caps: int) -> None:
     """Of two that wait for several rows either may go on first; where each might have asked first, both are tried."""
     found, _ = stage.explore(scenario, strategy, Exhaustive, Options(size=3))
-    assert (found.verdict, found.exhausted) == (Verdict.BOUNDED if caps else Verdict.PROVED, True)
+    assert (found.verdict, found.exhausted) == (Verdict.BOUNDED if caps else Verdict.PROVED, True), found.reason
     assert [cap for cap in found.caps if "the server decides" in cap] == list(found.caps)
     assert len(found.caps) == caps
 

@@ -39,11 +39,7 @@ DAEMONS = {"pg-queue", "redis-lock-fenced", "redis-lock-renewed"}
 """Their daemons and numbers make many orders: `counter` and `lock-lease` show them."""
 EVERYTHING = "RACE_MATRIX" in os.environ
 """Every variant under every rule and fault: the better part of an hour, and once in a while."""
-GIVEN = (
-    (Options(budget_s=2), Options(budget_s=60), Options(budget_s=60, size=3))
-    if EVERYTHING
-    else (Options(budget_s=100),)
-)
+GIVEN = [Options(budget_s=2), Options(budget_s=60), Options(budget_s=60, size=3)] if EVERYTHING else [Options()]
 """What a cell is given, and what one that claims to break is given then where that showed nothing."""
 TITLES = [(kind, variant) for kind in strategies() for variant in ("", *kind.variants)]
 
