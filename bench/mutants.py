@@ -38,7 +38,7 @@ SCENARIOS = ("double-submit", "counter", "last-owner")
 TRIES = 3
 BUDGET_S = 10.0
 MOST_DRAWN = 400
-ONE_PROCESS = {"watch:shared-connection"}
+ONE_PROCESS = {"watch:shared-connection", "pg-for-update:second-connection", "pg-advisory:second-connection"}
 """What the callers of a process share is shown by one process."""
 TOLD_ELSEWHERE = {"redis-lock:no-token", "redis-lock:constant-token", "redis-lock:watch-without-multi"}
 """What breaks here only under a fault under which the strategy breaks without the change, too: that catches nothing.
