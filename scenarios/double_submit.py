@@ -350,7 +350,7 @@ class DoubleSubmit(Scenario):
     rows = RowLayout(
         {"attempt": "text", "until_ms": "bigint"},
         lambda lease: (lease["attempt"], lease["until_ms"]),
-        lambda row: {"attempt": row[0], "until_ms": row[1]},
+        lambda row: None if row[1] is None else {"attempt": row[0], "until_ms": row[1]},
         "users",
     )
     claimed_rows = replace(rows, table="claims", absent=True, columns={**rows.columns, "replaced": "text"})

@@ -265,8 +265,8 @@ class IdempotencyKey(Scenario):
         "release": Signature({}, {}, "", ("released", "done", "lost")),
     }
     rules = {rule: claiming(MEANWHILE[rule], LEASES[rule]) for rule in MEANWHILE} | {"cached": cached}
+    split = {"cached": "answers are stored at the end: until then nothing keeps the second one out"}
     wrong = {
-        "cached": "answers are stored at the end: until then nothing keeps the second one out",
         "unreleased": "work that has failed keeps its claim, and so everybody else out",
     }
     breaks_under = {
@@ -274,6 +274,7 @@ class IdempotencyKey(Scenario):
         "wait": ("crash", "pause"),
         "kept": ("crash", "lost-reply"),
         "released": ("crash", "lost-reply"),
+        "cached": ("crash", "lost-reply"),
     }
     breaks_between = {"conflict": ("lost-reply",), "wait": ("lost-reply",)}
     leases_ms = LEASE_MS

@@ -113,7 +113,7 @@ def unmet(stage: Stage, scenario: str, rule: str, titles: Iterable[str], faults:
                 bound.claim, found.errors
             )
         if not met:
-            wrong.append(f"{title}: {found.verdict} ({found.reason})")
+            wrong.append(f"{title}: {found.verdict} ({found.reason}) {found.errors or ''}".strip())
     return wrong
 
 
