@@ -287,7 +287,10 @@ class IdempotencyKey(Scenario):
     }
     forms = forms_of("conflict")
     other_forms = {"wait": forms_of("wait"), "kept": forms_of("kept")}
-    untranslated = {"released": "begin and complete are those of wait: new is only a caller that gives its claim back"}
+    untranslated = {
+        "released": "begin and complete are those of wait: new is only a caller that gives its claim back",
+        "cached": "it breaks however each request is protected: others come in between begin and complete",
+    }
 
     def under(self, rule: str) -> Self:
         """Where the others ask again and again, whoever brings the answer may find them at the row.
@@ -295,6 +298,13 @@ class IdempotencyKey(Scenario):
         A claim is given back once: whose release is delivered twice is told that it is another's by now.
         """
         self.repeatable = rule != "released"
+        if rule in ("conflict", "kept"):  # the second delivery of one may be at the row as the answer is brought
+            faults = (*self.breaks_under[rule], *self.breaks_between.get(rule, ()), "duplicate")
+            beside = "of two who begin at once one is told to try again"
+            self.claims = {
+                "pg-for-update:nowait": Claim("holds", beside, faults, ("55P03",)),
+                "pg-advisory:try": Claim("holds", beside, faults, ("aborted",)),
+            }
         if rule in ("wait", "released"):
             away = "whoever looks for the answer keeps out who brings it, or who gives the claim back"
             self.claims = dict.fromkeys(("pg-for-update:nowait", "pg-advisory:try"), Claim("breaks", away))

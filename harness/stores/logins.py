@@ -82,6 +82,9 @@ async def admit_to_postgres(owner: PostgresConnection, target: PostgresTarget, s
             f"CREATE ROLE {role} LOGIN PASSWORD '{password}';"
             f" COMMENT ON ROLE {role} IS '{_MARK}{target.database.replace(chr(39), chr(39) * 2)}';"
             f" GRANT USAGE ON SCHEMA {schema} TO {role};"
+            # What is there already, and what will be.
+            f" GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role};"
+            f" GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {schema} TO {role};"
             f" ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT SELECT ON TABLES TO {role};"
             f" ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT EXECUTE ON FUNCTIONS TO {role}"
         )

@@ -83,7 +83,9 @@ def test_what_an_owner_buys(race: Race) -> None:
     text = " ".join(race("explain", "actor").stdout.split())
     assert re.search(r"six-writers proved .* pays where others write around the rule.*(Buys nothing|Hold, too) ", text)
     assert re.search(r"(Buys nothing|Hold, too) .* \((atomic|multi) does as well\)", text)
-    assert re.search(r"Breaks places \(look-only\): who has looked enters, .*; also credits", text)
+    assert re.search(
+        r"Breaks idempotency-key \(cached\): answers are stored at the end: .*; also places, credits", text
+    )
 
 
 @pytest.mark.parametrize(
