@@ -48,6 +48,8 @@ def bind_classes(cell: Cell, named: type[Scenario], kind: type[Strategy], varian
     _check(scenario)
     scenario = scenario.under(rule)
     _check_control(scenario)
+    if (load.mode, load.size) != ("burst", 2):  # where more meet, more breaks
+        scenario.control_breaks = 1.0
     try_rule(scenario, rule)
     strategy = kind(scenario, variant)
     meet = load.size if load.mode == "burst" else max(load.size, load.connections)

@@ -297,7 +297,9 @@ def closing(tally: Tally, lost: str | None, *, complete: bool) -> Closing:
     """What a verdict rests on besides operations and effects."""
     shown = tally.overlap()
     lost = lost or (tally.failures[0] if tally.failures else None)
-    return Closing(shown.control, shown.control_bursts, shown.control_broken, lost, complete, tally.meeting())
+    return Closing(
+        shown.control, shown.control_bursts, shown.control_broken, lost, complete, tally.meeting(), shown.control_needed
+    )
 
 
 def measured(
@@ -318,7 +320,7 @@ def measured(
     end = closing(tally, lost, complete=complete)
     facts = tally.facts(
         end.control, end.control_bursts, end.control_broken, lost=end.lost, complete=end.complete,
-        meeting=end.meeting, control_breaks=bound.scenario.control_breaks,
+        meeting=end.meeting, control_needed=end.control_needed,
     )  # fmt: skip
     concluded = tally.conclude(facts, names, bound.strategy.title)
     return Measurement(

@@ -95,7 +95,6 @@ def _subject(file: HistoryFile, name: str, rule: str) -> tuple[str, Subject]:
     strategy = _strategy(file, scenario) if scenario.duties else None
     return rule, Subject(
         RuleSpec(scenario, rule, strategy), scenario.invariants(), scenario.initial_value, signatures(scenario),
-        scenario.control_breaks,
     )  # fmt: skip
 
 

@@ -11,7 +11,8 @@ the run, says of every burst or group of keys how it was left, and ends with a c
 {"end": "race.history/1", "control", "control_bursts", "control_broken", "lost", "complete"}
 
 Further fields, where there is something to say: `burst` (a number), `probe`, `role`, `now_max_ms`, `error`, an
-effect's `keys` and `caller`; at the end, of a service of one's own, `meeting` {"met", "known", "given"};
+effect's `keys` and `caller`; at the end, of a service of one's own, `meeting` {"met", "known", "given"},
+and `control_needed`, the share of its bursts that the control has to break, where that is not half;
 `decision` or `operation` of their own where a reply or a request uses that name itself.
 """
 
@@ -21,7 +22,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from harness.judge.verdicts import Meeting
+from harness.judge.verdicts import NEEDED_CONTROL_RATE, Meeting
 from harness.model import ABORTED, NOTHING, Effect, Evidence, Operation, Reply, Request, Signature, Status
 
 VERSION = "race.history/1"
@@ -54,6 +55,7 @@ class Closing(NamedTuple):
     lost: str | None = None
     complete: bool = False
     meeting: Meeting | None = None
+    control_needed: float = NEEDED_CONTROL_RATE
 
 
 class Left(NamedTuple):
@@ -284,10 +286,14 @@ def closing_of(line: Mapping[str, Any]) -> Closing:
     bursts, broken = optional(line, "control_bursts", int, 0), optional(line, "control_broken", int, 0)
     if not 0 <= broken <= bursts:
         raise MalformedError(f"'control_broken' must be 0 to 'control_bursts', not {broken} of {bursts}")
+    needed = optional(line, "control_needed", float, NEEDED_CONTROL_RATE)
+    if not 0 < needed <= NEEDED_CONTROL_RATE:
+        raise MalformedError(f"'control_needed' must be above 0 and at most {NEEDED_CONTROL_RATE}, not {needed}")
     return Closing(
         optional(line, "control", str, None), bursts, broken, optional(line, "lost", str, None),
         field(line, "complete", bool),
         _meeting_of(optional(line, "meeting", dict, None)),
+        needed,
     )  # fmt: skip
 
 
@@ -301,6 +307,8 @@ def closing_line(closing: Closing) -> dict[str, Any]:
     """The closing line."""
     line = {"end": VERSION, **closing._asdict()}
     meeting = line.pop("meeting")
+    if closing.control_needed == NEEDED_CONTROL_RATE:
+        del line["control_needed"]
     return line if meeting is None else {**line, "meeting": meeting._asdict()}
 
 

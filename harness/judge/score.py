@@ -138,9 +138,9 @@ class Score:
         lost: str | None,
         complete: bool,
         meeting: Meeting | None = None,
-        control_breaks: float = 1.0,
+        control_needed: float = NEEDED_CONTROL_RATE,
     ) -> Facts:
-        """The facts that a verdict rests on; `control_breaks` as the scenario has it."""
+        """The facts that a verdict rests on."""
         return Facts(
             judged=self.judged,
             apart=self.apart,
@@ -154,7 +154,7 @@ class Score:
             control=control,
             control_bursts=control_bursts,
             control_broken=control_broken,
-            control_needed=NEEDED_CONTROL_RATE * control_breaks,
+            control_needed=control_needed,
             lost=lost,
             checker_error=self.checker_error or None,
             complete=complete,

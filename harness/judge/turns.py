@@ -41,7 +41,6 @@ class Subject:
     invariants: Sequence[Invariant]
     initial_value: Any = None
     operations: Signatures = field(default_factory=lambda: NOTHING)
-    control_breaks: float = 1.0
 
 
 class Judged(NamedTuple):

@@ -72,7 +72,7 @@ def _conclude(history: History, subject: Subject, score: Score) -> Conclusion:
         if closing is None
         else score.facts(
             closing.control, closing.control_bursts, closing.control_broken, lost=closing.lost,
-            complete=closing.complete, meeting=closing.meeting, control_breaks=subject.control_breaks,
+            complete=closing.complete, meeting=closing.meeting, control_needed=closing.control_needed,
         )
     )  # fmt: skip
     return score.conclude(facts, names, history.header.strategy)

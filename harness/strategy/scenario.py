@@ -77,7 +77,7 @@ class Scenario:
     bursts: int = 1_000
     """How many bursts a load makes where nobody says: fewer where each of them takes long."""
     control_breaks: float = 1.0
-    """Of bursts that meet, the share that an unprotected one breaks: half, where one of two last writers is right."""
+    """Of bursts of two that meet, the share that break unprotected: half, where one of two last writers is right."""
     values: ValueLayout = ValueLayout()
     rows: TableLayout = json_row()
     layouts: Mapping[str, TableLayout] = {}

@@ -90,7 +90,7 @@ def test_half_of_the_control_is_enough() -> None:
 
 def test_where_half_of_the_orders_are_right() -> None:
     """Half of what the control breaks where all meet."""
-    half = Score(judged=100).facts("naive", 100, 25, lost=None, complete=True, control_breaks=0.5)
+    half = Score(judged=100).facts("naive", 100, 25, lost=None, complete=True, control_needed=0.25)
     assert conclude(half)[0] is Verdict.HELD
     assert conclude(replace(half, control_broken=24)) == (
         Verdict.INCONCLUSIVE,
