@@ -94,7 +94,7 @@ def _subject(file: HistoryFile, name: str, rule: str) -> tuple[str, Subject]:
     try_rule(scenario, rule)
     strategy = _strategy(file, scenario) if scenario.duties else None
     return rule, Subject(
-        RuleSpec(scenario, rule, strategy), scenario.invariants(), scenario.initial_value, signatures(scenario),
+        RuleSpec(scenario, rule, strategy), scenario.invariants(), scenario.initial_value, signatures(scenario)
     )  # fmt: skip
 
 
