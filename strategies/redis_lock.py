@@ -15,6 +15,8 @@ from harness import ABORTED, Attempt, Claim, Conditions, Reply, Request, Rule, S
 PATIENCE = 400
 """Tries before giving up: with pauses of up to 16 ms, longer than a dead holder's lease."""
 
+LONGEST_PAUSE_MS = 16
+
 ONE_ORDER = "nobody names the same keys in another order"
 
 STEAL = "steal"
@@ -75,7 +77,9 @@ class RedisLock(Strategy):
             STEAL: ("crash", "pause", "lost-reply"),
         }.get(self.variant, ("pause",))
         reason = self.variants.get(self.variant, "one holder, while no pause outlasts the lease")
-        return Claim("holds", reason, breaks_under=faults)
+        outlasted = self.variant == "no-lease" and self.scenario.leases_ms > PATIENCE * LONGEST_PAUSE_MS
+        errors = ("aborted",) if outlasted else ()  # a holder is paused for longer than anybody tries
+        return Claim("holds", reason, errors=errors, breaks_under=faults)
 
     async def apply(self, session: Session, request: Request, rule: Rule) -> Reply:
         """Take the locks, then read, decide, write; give them back. An attempt that holds them does only the rest."""
