@@ -351,11 +351,6 @@ class LoadSession(Session):
         """Sleep, while other callers go on."""
         await asyncio.sleep(ms / 1000)
 
-    async def think(self) -> None:
-        """Widen the window between check and write, where the load asks for it."""
-        if self.think_ms:
-            await asyncio.sleep(self.think_ms / 1000)
-
     def token(self) -> str:
         """128 random bits."""
         return f"{self._rng.getrandbits(128):032x}"

@@ -212,9 +212,6 @@ class ExploreSession(Session):
         """Until the scheduler's clock has moved."""
         await step(Pending("sleep", ms=ms))
 
-    async def think(self) -> None:
-        """The scheduler widens every window by itself."""
-
     def token(self) -> str:
         """128 random bits, the same in every schedule."""
         if self._rng is None:  # most programs ask for none, and making it takes as long as a command

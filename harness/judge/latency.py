@@ -31,11 +31,6 @@ class Latencies:
         if len(self._chunk) >= _CHUNK:
             self._flush()
 
-    def merge(self, other: Latencies) -> None:
-        """Add everything that another one recorded."""
-        other._flush()
-        self._histogram.add(other._histogram)
-
     def percentiles(self) -> dict[str, float]:
         """p50, p90, p95, p99, p999 and max in milliseconds; empty when nothing was recorded."""
         self._flush()

@@ -62,7 +62,6 @@ class Score:
     by_invariant: Counter[str] = field(default_factory=Counter)
     amounts: dict[str, float] = field(default_factory=dict)
     asked: Counter[str] = field(default_factory=Counter)
-    probes_asked: int = 0
     cut_off: int = 0
     undated: int = 0
     """Pieces that were left out: a worker was killed there, and the order depends on an instant that nobody knows."""
@@ -101,7 +100,6 @@ class Score:
 
     def weigh_probes(self, evidence: Evidence, invariants: Iterable[Invariant]) -> None:
         """Ask the invariants of probes alone: evidence whose burst was judged before."""
-        self.probes_asked += len(evidence.probes)
         broken = False
         for invariant in invariants:
             if "probe" not in invariant.applies:

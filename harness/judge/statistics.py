@@ -1,4 +1,4 @@
-"""Exact intervals for rates, and tests with effect sizes for comparing two runs.
+"""Exact intervals for rates, and for how much two runs differ.
 
 Nothing here is an approximation where an exact answer is affordable; what is, says so.
 """
@@ -13,7 +13,6 @@ from typing import NamedTuple
 _TINY = 1e-300
 _EPSILON = 1e-15
 _MAX_TERMS = 1_000_000
-_EXACT_CELLS = 400
 
 
 class Interval(NamedTuple):
@@ -34,19 +33,6 @@ class RateComparison(NamedTuple):
     low: float
     high: float
     confidence: float
-
-
-class SampleComparison(NamedTuple):
-    """Two samples compared: Mann-Whitney's p-value, Cliff's delta, second median over first.
-
-    Cliff's delta is the chance that a value of the second sample is larger, minus the chance
-    that it is smaller: -1 to 1. `exact` tells whether every arrangement was counted.
-    """
-
-    p_value: float
-    cliffs_delta: float
-    median_ratio: float
-    exact: bool
 
 
 class RatioInterval(NamedTuple):
@@ -101,27 +87,6 @@ def compare_rates(first: tuple[int, int], second: tuple[int, int], confidence: f
     high = difference + math.hypot(high_2 - rate_2, rate_1 - low_1)
     p_value = _fisher(first[0], first[1], second[0], second[1])
     return RateComparison(p_value, difference, max(-1.0, low), min(1.0, high), confidence)
-
-
-def compare_samples(first: Sequence[float], second: Sequence[float]) -> SampleComparison:
-    """Compare two samples without assuming their shape (Mann & Whitney 1947; Cliff 1993).
-
-    Two-sided and exact, ties included, while there are few enough values; else the normal approximation
-    with corrections for ties and continuity. Raises ValueError for an empty sample.
-    """
-    if not first or not second:
-        raise ValueError("both samples need at least one value")
-    ranks, ties = _double_ranks([*first, *second])
-    size_1, size_2 = len(first), len(second)
-    observed = sum(ranks[size_1:])
-    # U is the rank sum above its least possible value, in half units because ranks are doubled.
-    u_2 = (observed - size_2 * (size_2 + 1)) / 2
-    delta = 2 * u_2 / (size_1 * size_2) - 1
-    exact = size_1 * size_2 <= _EXACT_CELLS and size_1 + size_2 <= 2 * math.isqrt(_EXACT_CELLS)
-    p_value = _exact_rank_test(ranks, size_2, observed) if exact else _normal_rank_test(size_1, size_2, u_2, ties)
-    middle = median(first)
-    ratio = median(second) / middle if middle else math.nan
-    return SampleComparison(p_value, delta, ratio, exact)
 
 
 def ratio_interval(first: Sequence[float], second: Sequence[float], confidence: float = 0.95) -> RatioInterval | None:
@@ -270,22 +235,6 @@ def _log_choose(n: int, k: int) -> float:
 # Two samples
 
 
-def _double_ranks(values: Sequence[float]) -> tuple[list[int], list[int]]:
-    """Twice the mean rank of each value, and the sizes of the ties."""
-    order = sorted(range(len(values)), key=values.__getitem__)
-    ranks, ties = [0] * len(values), []
-    start = 0
-    while start < len(order):
-        stop = start + 1
-        while stop < len(order) and values[order[stop]] == values[order[start]]:
-            stop += 1
-        for place in order[start:stop]:
-            ranks[place] = start + 1 + stop
-        ties.append(stop - start)
-        start = stop
-    return ranks, ties
-
-
 def _shifts_left_out(size_1: int, size_2: int, tail: float) -> int:
     """Which of the sorted differences bounds them all but for this probability; 0 where none does."""
     ways = [1]  # of U = 0, 1, ... : the number of partitions that fit into a box, as a Gaussian binomial
@@ -311,27 +260,3 @@ def _over(ways: list[int], power: int) -> list[int]:
     for place, value in enumerate(ways):
         found.append(value + (found[place - power] if place >= power else 0))
     return found[: len(ways) - power]
-
-
-def _exact_rank_test(ranks: Sequence[int], size: int, observed: int) -> float:
-    """Count every choice of `size` ranks by its sum; the share that lies as far from the middle."""
-    sums: list[dict[int, int]] = [{0: 1}, *({} for _ in range(size))]
-    for rank in ranks:
-        for taken in range(size - 1, -1, -1):
-            longer = sums[taken + 1]
-            for total, ways in sums[taken].items():
-                longer[total + rank] = longer.get(total + rank, 0) + ways
-    expected = sum(ranks) * size / len(ranks)
-    distance = abs(observed - expected) - 1e-9
-    far = sum(ways for total, ways in sums[size].items() if abs(total - expected) >= distance)
-    return far / math.comb(len(ranks), size)
-
-
-def _normal_rank_test(size_1: int, size_2: int, u_2: float, ties: Sequence[int]) -> float:
-    count = size_1 + size_2
-    tied = sum(tie**3 - tie for tie in ties) / (count * (count - 1))
-    variance = size_1 * size_2 / 12 * (count + 1 - tied)
-    if variance <= 0:
-        return 1.0
-    distance = max(0.0, abs(u_2 - size_1 * size_2 / 2) - 0.5)
-    return math.erfc(distance / math.sqrt(2 * variance))

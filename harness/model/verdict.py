@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
 from harness.model.history import Evidence
-from harness.model.words import NOTHING
 
 
 class Verdict(StrEnum):
@@ -84,9 +83,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """The conditions under which a claim is made: `size` requests meet."""
+    """The conditions under which a claim is made: `size` requests meet in `processes`. Faults: `Claim.breaks_under`."""
 
     processes: int = 2
     size: int = 2
-    faults: tuple[str, ...] = ()
-    stores: Mapping[str, str] = field(default_factory=lambda: NOTHING)

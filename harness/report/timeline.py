@@ -32,13 +32,8 @@ def draw_timeline(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     ]  # fmt: skip
 
 
-def one_line(line: Mapping[str, Any]) -> str:
-    """`write x value=1 -> ok`: an operation without its times."""
-    return _text(line, several=False, caller=False)
-
-
-def _text(line: Mapping[str, Any], several: bool, caller: bool = True) -> str:
-    who = f"{line['caller']}: " if caller and line.get("caller") else ""
+def _text(line: Mapping[str, Any], several: bool) -> str:
+    who = f"{line['caller']}: " if line.get("caller") else ""
     keys = " ".join(line["keys"]) if several else ""
     if "effect" in line:
         return printable(" ".join(part for part in (f"{who}{line['name']}", keys, "(effect)") if part))

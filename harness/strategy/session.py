@@ -148,10 +148,6 @@ class Session(ABC):
         """Sleep."""
 
     @abstractmethod
-    async def think(self) -> None:
-        """Where the load was told to widen the window between check and write, wait for that long."""
-
-    @abstractmethod
     def token(self) -> str:
         """A value that nobody else has: from this session's random source."""
 

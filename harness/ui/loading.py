@@ -47,7 +47,6 @@ class Loading:
         self._probed: list[dict[str, Any]] = []
         self._steps: dict[int, list[dict[str, Any]]] = {}
         self._first = 0
-        self._told_until = 0
         self._shown_at = 0.0
 
     async def open(self) -> Self:

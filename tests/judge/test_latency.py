@@ -1,4 +1,4 @@
-"""Latencies: percentiles in milliseconds, merged, and cheap to record."""
+"""Latencies: percentiles in milliseconds, and cheap to record."""
 
 import pytest
 
@@ -18,14 +18,6 @@ def test_percentiles() -> None:
     found = recorded(*range(1, 1001)).percentiles()
     expected = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999, "max": 1.0}
     assert pytest.approx(found, rel=2e-3) == expected
-
-
-def test_merging_adds_up() -> None:
-    """Two halves are the whole."""
-    first, second = recorded(*range(1, 501)), recorded(*range(501, 1001))
-    first.merge(second)
-    assert len(first) == 1000
-    assert recorded(*range(1, 1001)).percentiles() == first.percentiles()
 
 
 def test_extremes_are_kept_in_range() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.judge import compare_rates, compare_samples, interval, ratio_interval
+from harness.judge import compare_rates, interval, ratio_interval
 from harness.judge.statistics import beta_cdf
 
 
@@ -113,39 +113,6 @@ def test_comparing_millions_is_quick_and_symmetric() -> None:
     assert pytest.approx(0.1798576, abs=1e-6) == there.p_value
     assert pytest.approx(there.p_value) == back.p_value
     assert pytest.approx(there.difference) == -back.difference
-
-
-def test_separated_samples() -> None:
-    """Five values all below five others: two of 252 arrangements are as extreme."""
-    found = compare_samples([1, 2, 3, 4, 5], [6, 7, 8, 9, 10])
-    assert found == (2 / 252, 1.0, 8 / 3, True)
-
-
-def test_equal_samples_do_not_differ() -> None:
-    """Nothing but ties is no difference."""
-    assert compare_samples([1, 1, 1], [1, 1, 1, 1])[:3] == (1.0, 0.0, 1.0)
-    assert compare_samples([5.0] * 100, [5.0] * 100)[:2] == (1.0, 0.0)
-
-
-def test_large_samples_agree_with_a_permutation_test() -> None:
-    """The normal approximation comes close to shuffling."""
-    rng = Random(3)
-    first = [rng.gauss(10, 2) for _ in range(60)]
-    second = [rng.gauss(10.7, 2) for _ in range(60)]
-    found = compare_samples(first, second)
-    both, extreme, rounds = first + second, 0, 400
-    for _ in range(rounds):
-        rng.shuffle(both)
-        delta = sum((b > a) - (b < a) for a in both[:60] for b in both[60:]) / 3600
-        extreme += abs(delta) >= abs(found.cliffs_delta)
-    assert not found.exact
-    assert pytest.approx(extreme / rounds, abs=0.05) == found.p_value
-
-
-def test_empty_samples_are_refused() -> None:
-    """There is nothing to compare."""
-    with pytest.raises(ValueError, match="at least one value"):
-        compare_samples([], [1.0])
 
 
 def test_ratios_have_the_interval_of_the_rank_test() -> None:
