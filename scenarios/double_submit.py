@@ -5,19 +5,23 @@ at work and both begin. An attempt is a `start`, the work (an effect that cannot
 takes a lease, so that a crashed worker does not lock its user out for ever.
 
 The second one is dropped, or waits for its turn, or joins: it is given what the first one made; or it replaces the
-first, whose work is then for nothing, and is told so, to cancel it. All four are as easy to break, and no strategy can
-choose among them.
+first, whose work is then for nothing, and is told so, to cancel it. No strategy can choose among the four.
 """
 
+from bisect import bisect
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import accumulate
+from operator import attrgetter
 from random import Random
-from typing import Any
+from typing import Any, Self
 
 from harness import (
     Attempt,
     Breach,
+    Claim,
     CommandForm,
     Evidence,
     Flow,
@@ -49,10 +53,10 @@ KEPT_MS = 86_400_000
 SLACK_MS = 50
 """So close to the end of a lease both answers are right: the clocks of caller and store differ."""
 
-CLICK = Attempt(("user",))
 ACCEPTED, REJECTED, WAIT = Reply("accepted"), Reply("rejected"), Reply("wait")
 FINISHED, LOST, GONE = Reply("finished"), Reply("lost"), Reply("gone")
 REFUSALS = {"rejected", "wait", "join"}
+INVOKED = attrgetter("invoked_ns")
 
 
 def begin(request: Request, now_ms: int) -> Outcome:
@@ -60,22 +64,18 @@ def begin(request: Request, now_ms: int) -> Outcome:
     return Outcome({request.key: {"attempt": request.attempt, "until_ms": now_ms + LEASE_MS}}, ACCEPTED)
 
 
-def turning_away(meanwhile: Reply) -> Rule:
-    """The rule that tells a second one so: start where nobody is at work; finish gives back what is still one's own."""
-
-    def rule(state: State, request: Request, now_ms: int) -> Outcome:
-        held = state[request.key]
-        live = held is not None and held["until_ms"] > now_ms
-        if request.operation == "start":
-            return Outcome({}, meanwhile) if live else begin(request, now_ms)
-        if live and held["attempt"] == request.attempt:
-            return Outcome({request.key: None}, FINISHED)
-        return Outcome({}, LOST)
-
-    return rule
+def turn_away(meanwhile: Reply, state: State, request: Request, now_ms: int) -> Outcome:
+    """Start where nobody is at work, else a second one is told so; finish gives back what is still one's own."""
+    held = state[request.key]
+    live = held is not None and held["until_ms"] > now_ms
+    if request.operation == "start":
+        return Outcome({}, meanwhile) if live else begin(request, now_ms)
+    if live and held["attempt"] == request.attempt:
+        return Outcome({request.key: None}, FINISHED)
+    return Outcome({}, LOST)
 
 
-drop, wait = turning_away(REJECTED), turning_away(WAIT)
+drop, wait = partial(turn_away, REJECTED), partial(turn_away, WAIT)
 
 
 def replace_first(state: State, request: Request, now_ms: int) -> Outcome:
@@ -93,14 +93,9 @@ def replacing(holder: Any, request: Request) -> Reply:
     return ACCEPTED if name in (None, request.attempt) else Reply("accepted", {"replaced": name})
 
 
-def joined(attempt: str) -> Reply:
-    """Told to a second one: wait for what this one makes."""
-    return Reply("join", {"attempt": attempt})
-
-
-def answered(attempt: str) -> Reply:
-    """Here is what this one has made."""
-    return Reply("answered", {"attempt": attempt})
+def about(decision: str, attempt: str) -> Reply:
+    """Told to a second one: to wait for what that one makes (`join`), or that it is there (`answered`)."""
+    return Reply(decision, {"attempt": attempt})
 
 
 def join(state: State, request: Request, now_ms: int) -> Outcome:
@@ -110,12 +105,12 @@ def join(state: State, request: Request, now_ms: int) -> Outcome:
     match request.operation:
         case "start":
             if live:
-                return Outcome({}, ACCEPTED if held["attempt"] == request.attempt else joined(held["attempt"]))
+                return Outcome({}, ACCEPTED if held["attempt"] == request.attempt else about("join", held["attempt"]))
             return begin(request, now_ms)
         case "finish" if live and held["attempt"] == request.attempt:
             return Outcome({request.key: {**held, "until_ms": 0}}, FINISHED)
         case "result" if held["attempt"] == request.args["of"] and (live or held["until_ms"] == 0):
-            return Outcome({}, joined(held["attempt"]) if live else answered(held["attempt"]))
+            return Outcome({}, about("join", held["attempt"]) if live else about("answered", held["attempt"]))
     return Outcome({}, LOST if request.operation == "finish" else GONE)
 
 
@@ -151,8 +146,7 @@ end
 return 0
 """
 
-# The scripts ask the store's own clock. An instant sent along would be old news when a caller
-# stalls after reading its clock: the store may have forgotten a lease that was live then.
+# The scripts ask the store's clock: an instant sent along is old news where its caller stalls meanwhile.
 NOW = "local time = redis.call('TIME') local now = time[1] * 1000 + math.floor(time[2] / 1000)"
 HELD = """
 local held = redis.call('GET', KEYS[1])
@@ -221,8 +215,6 @@ UNCLAIM_ROW = "DELETE FROM claims WHERE key = $1 AND attempt = $2 AND until_ms >
 CALL_START = "SELECT start_attempt($1, $2, $3::bigint, $4::bigint)"
 CALL_TAKE_OVER = CALL_START.replace("start_attempt", "take_over")
 CALL_FINISH = "SELECT finish_attempt($1, $2, $3::bigint)"
-CALL_JOIN = CALL_START.replace("start", "join")
-CALL_KEEP = CALL_FINISH.replace("finish_attempt", "keep_result")
 
 
 def started(meanwhile: Reply) -> Callable[[Any, Request], Reply]:
@@ -233,7 +225,7 @@ def started(meanwhile: Reply) -> Callable[[Any, Request], Reply]:
 def joining(holder: Any, request: Request) -> Reply:
     """Read who holds the lease now; 1 is whoever asks."""
     name = holder.decode() if isinstance(holder, bytes) else holder
-    return ACCEPTED if name in (1, request.attempt) else joined(name)
+    return ACCEPTED if name in (1, request.attempt) else about("join", name)
 
 
 def finished(raw: Any, _request: Request) -> Reply:
@@ -244,7 +236,7 @@ def finished(raw: Any, _request: Request) -> Reply:
 def resulting(raw: Any, request: Request) -> Reply:
     """Read whether there is a result: -1 where that attempt is not known any more, 0 while it is at work."""
     attempt = request.args["of"]
-    return GONE if raw == -1 else answered(attempt) if raw else joined(attempt)
+    return GONE if raw == -1 else about("answered", attempt) if raw else about("join", attempt)
 
 
 def own_attempt(request: Request, _now_ms: int) -> tuple[str]:
@@ -320,8 +312,8 @@ JOINING: dict[str, Forms | NotExpressible] = {
     "sql": row_forms(JOIN_ROW, "users"),
     "unique": row_forms(JOIN_CLAIM, "claims"),
     **procedure_forms(
-        start=StatementForm(CALL_JOIN, claim, first_value(joining)),
-        finish=StatementForm(CALL_KEEP, live_attempt, first_value(finished)),
+        start=StatementForm(CALL_START.replace("start", "join"), claim, first_value(joining)),
+        finish=StatementForm(CALL_FINISH.replace("finish_attempt", "keep_result"), live_attempt, first_value(finished)),
         result=StatementForm(RESULT_ROW, live_attempt, row_result),  # to look needs no lock
     ),
 }
@@ -361,9 +353,15 @@ class DoubleSubmit(Scenario):
     forms = forms_of("drop")
     other_forms = {"wait": forms_of("wait"), "join": JOINING, "replace": forms_of("replace")}
 
+    def under(self, rule: str) -> Self:
+        """Who waits for somebody who is gone may hold the lock of a whole attempt for longer than its lease."""
+        waits = Claim("holds", "one holder, while nobody waits for longer than the lease", ("pause", "lost-reply"))
+        self.claims = {"redis-lock:whole-flow": waits} if rule in {"wait", "join"} else {}
+        return super().under(rule)
+
     def burst(self, rng: Random, size: int) -> Sequence[Attempt]:
         """The same user, several times at once."""
-        return [CLICK] * size
+        return [Attempt(("user",))] * size
 
     async def flow(self, flow: Flow) -> None:
         """Start, or wait for one's turn or for another's result; work where that was accepted; finish."""
@@ -411,9 +409,8 @@ class DoubleSubmit(Scenario):
 
     def view(self, value: Any, now_ms: int) -> Any:
         """Who is at work, if anybody, or whose result is there: a lease that ran out is no lease."""
-        if value is None or 0 < value["until_ms"] <= now_ms:
-            return None
-        return value["attempt"] if value["until_ms"] else ("done", value["attempt"])
+        over = value is None or 0 < value["until_ms"] <= now_ms
+        return None if over else value["attempt"] if value["until_ms"] else ("done", value["attempt"])
 
     def allowed(self, state: State, request: Request, now_ms: int, reply: Reply | None, rule: Rule) -> Iterable[State]:
         """What the rule says; at the end of a lease also what it says a moment before or after."""
@@ -457,13 +454,16 @@ def one_at_work(evidence: Evidence) -> Iterator[Breach]:
 
 
 def lost_early(evidence: Evidence) -> Iterator[str]:
-    """Attempts that were let in, and told before the end of their lease that it is lost, by their only finish."""
+    """Attempts told by their only finish, before their lease's end and before others were let in after it: lost."""
     finishes = Counter(one.request.attempt for one in evidence.operations if one.request.operation == "finish")
-    told = [one for one in evidence.operations if one.reply and one.now_ms]
+    told = sorted((one for one in evidence.operations if one.reply and one.now_ms), key=INVOKED)
     starts = [one for one in told if one.request.operation == "start" and one.reply.decision == "accepted"]
     ends_ms = {start.request.attempt: start.now_ms + LEASE_MS - SLACK_MS for start in reversed(starts)}
-    lost = (one for one in told if one.reply == LOST and finishes[one.request.attempt] == 1)
-    yield from (one.request.attempt for one in lost if one.now_max_ms < ends_ms.get(one.request.attempt, 0))
+    last_ms = [0, *accumulate((start.now_max_ms for start in starts), max)]
+    for one in (one for one in told if one.reply == LOST and finishes[one.request.attempt] == 1):
+        let_in_ms = last_ms[bisect(starts, one.returned_ns or 0, key=INVOKED)]
+        if max(one.now_max_ms, let_in_ms) < ends_ms.get(one.request.attempt, 0):
+            yield one.request.attempt
 
 
 def nobody_got_in(evidence: Evidence) -> Iterator[Breach]:

@@ -62,10 +62,15 @@ return team.members
 """
 
 HALF = "a move is two writes, and whoever dies between them has made one"
-LEASED = (
+VARIANTS = (
     "no-token", "constant-token", "set-then-expire", "reentrant", "whole-flow", "steal", "delifeq", "watch-release",
     "watch-without-multi",
 )  # fmt: skip
+LEASED = (
+    "redis-lock", *(f"redis-lock:{variant}" for variant in VARIANTS),
+    "redis-lock-fenced:unchecked", "redis-lock-renewed:too-late",
+)  # fmt: skip
+RENEWED = ("redis-lock-renewed", "redis-lock-renewed:outlives")
 
 
 def teams_of(request: Request, _now_ms: int) -> tuple[str, ...]:
@@ -143,10 +148,10 @@ class TeamMove(Scenario):
         "messages": {"move": MessagesForm(one_less, one_more, back_again, MOVED, REFUSED)},
     }
     other_forms = {"delete": forms}
-    claims = dict.fromkeys(
-        ("redis-lock", *(f"redis-lock:{variant}" for variant in LEASED)),
-        Claim("holds", HALF, breaks_under=("crash", "pause", "lost-reply")),
-    )
+    claims = {
+        **dict.fromkeys(LEASED, Claim("holds", HALF, breaks_under=("crash", "pause", "lost-reply"))),
+        **dict.fromkeys(RENEWED, Claim("holds", HALF, breaks_under=("crash", "lost-reply"))),
+    }
 
     @property
     def rules(self) -> Any:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from harness.explore.session import WORK, ExploreSession, Pending
 from harness.explore.statement import Held, Kept, Statement
 from harness.explore.touch import NOWHERE, Touch
+from harness.explore.variables import Variables
 from harness.model import Operation, Outcome, Reply, Request, Status
 
 if TYPE_CHECKING:
@@ -138,6 +139,8 @@ class Caller:
         self.now_ms = 0
         self.shares = False
         """Whether it has looked at the memory of its process."""
+        self.variables: list[Variables] = []
+        """By which it and daemons of its own tell each other something."""
         # what it performs
         self.current: Performed | None = None
         self.effect: Done | None = None

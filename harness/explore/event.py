@@ -38,7 +38,7 @@ class Event:
     """One event. `index` counts from 1; 0 for what nobody else can notice."""
 
     __slots__ = (
-        "_base", "_clock", "_statements", "at", "blocked", "choice", "index", "released", "steps",
+        "_base", "_clock", "_statements", "at", "blocked", "choice", "ended", "index", "released", "steps",
         "waits_for", "woke",
     )  # fmt: skip
 
@@ -48,6 +48,8 @@ class Event:
         self.choice = choice
         self.steps: list[Step] = []
         self.woke: list[str] = []
+        self.ended: list[str] = []
+        """Daemons that were not needed any more, or died, and could have taken a step before."""
         self.waits_for: tuple[str, ...] = ()
         self.blocked = False
         self.released = choice.kind != "step"
@@ -88,6 +90,13 @@ class Event:
     def add(self, touch: Touch) -> None:
         """It touched this, too."""
         self._base = self._base.with_(touch)
+
+    def end_daemon(self, daemon: Caller) -> None:
+        """A daemon is needed no more, or dies: a step that it might have taken before, it now cannot take."""
+        if daemon.condition == "ready":
+            self.ended.append(daemon.name)
+        for variables in daemon.variables:
+            self.add(variables.ended())
 
     # What is shown
 

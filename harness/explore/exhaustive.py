@@ -146,12 +146,14 @@ class Exhaustive:
         node_of = dict(zip(self._at, self._nodes, strict=False))
         touches = [event.touch for event in events]
         happens = _happens_before(events, touches)
-        for late in range(len(events)):
+        for late, event in enumerate(events):
+            if late in node_of:
+                _try_before(node_of[late], event.ended)
             earlier = happens[late] & ~(1 << late)
             for early in range(late - 1, -1, -1):
                 if not earlier >> early & 1:
                     continue
-                caller = events[late].choice.caller
+                caller = event.choice.caller
                 if caller == events[early].choice.caller or caller in events[early].woke:
                     continue  # its own step before, or the one that made it possible
                 # Something in between that both are tied to orders them already.
@@ -176,6 +178,14 @@ class Exhaustive:
             node.todo.append(possible[0])
         else:  # whoever it is could not move there: anybody may have made it possible
             node.todo += [choice for choice in node.choices if choice not in known and choice.kind == "step"]
+
+
+def _try_before(node: _Node, ended: Sequence[str]) -> None:
+    """Whoever was ended by this step may take one of its own before: that it never did, no race would show."""
+    for caller in ended:
+        choice = Choice("step", caller)
+        if choice in node.choices and choice not in {*node.done, *node.todo, node.chosen, *node.sleeping}:
+            node.todo.append(choice)
 
 
 def _happens_before(events: Sequence[Event], touches: Sequence[Touch]) -> list[int]:

@@ -205,8 +205,8 @@ class Machine:
         except Exception as error:
             raise UsageError(described(error)) from error
         under_way += self.cast.operations[known:]
+        self._remember(caller, event)
         if caller.shares and not caller.owner:
-            event.add(writes(f"memory:{caller.process}"))
             self.cast.cell.remembers |= any(done.invoked_ns == 0 for done in under_way)
         if self.held is not None:
             self.caps |= shared(held, self.held())
@@ -284,6 +284,14 @@ class Machine:
         if pending.name == "others":
             caller.looked_at, caller.tries.in_turn = len(self.events), []
         self._advance(caller, event, value=True)
+
+    @staticmethod
+    def _remember(caller: Caller, event: Event) -> None:
+        """What a program has touched besides its step: its process's memory, variables that others see."""
+        if caller.shares and not caller.owner:
+            event.add(writes(f"memory:{caller.process}"))
+        for variables in caller.variables:
+            event.add(variables.touch())
 
     async def _beside(self, caller: Caller, event: Event, *, begins: bool) -> None:
         """A daemon of a caller's begins, or is needed no longer."""
@@ -432,6 +440,8 @@ class Machine:
 
     async def remove(self, caller: Caller, event: Event) -> None:
         """A dead caller's connections close: what its transaction held is given back."""
+        if caller.serves:
+            event.end_daemon(caller)
         caller.condition, caller.pending = "gone", None
         if caller.task is not None:
             await self.world.end_wait(caller.place)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from harness.explore.caller import Caller, Done, Performed
 from harness.explore.catalog import Catalog, Tables
 from harness.explore.session import ExploreSession, Pending, step
+from harness.explore.variables import Variables
 from harness.explore.world import OWNERS
 from harness.model import (
     ABORTED,
@@ -294,7 +295,9 @@ class Cast:
         work, apart = caller.pending.words
         place = self._place()
         name = self._beside_name(caller, caller.pending.name)
-        daemon = self._caller(name, place, 1_000 + place if apart else caller.process, caller.session.memory)
+        daemon = self._caller(name, place, 1_000 + place if apart else caller.process, caller.session.kept)
+        daemon.variables = [Variables(caller.name, work)]
+        caller.variables += daemon.variables
         daemon.program = work(daemon.session)
         daemon.asked_for, daemon.serves, daemon.prompt = caller.asked_for, True, True
         return daemon

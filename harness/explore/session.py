@@ -88,9 +88,11 @@ class ExploreSession(Session):
     ) -> None:  # fmt: skip
         """`mark` tells this schedule's names from others'; the scenario says how long leases and work last.
 
+        `memory` is `kept` for whoever is begun in the same process, which is no look at it.
+
         `clock_steps`: time may move in this schedule, so that it matters when a clock is read.
         """
-        self._memory = memory
+        self.kept = memory
         self.now_at_ms = 0
         self.changed = False
         self.retried = 0
@@ -116,7 +118,7 @@ class ExploreSession(Session):
     def memory(self) -> dict[Any, Any]:  # type: ignore[override] # to be read only
         """What this virtual process remembers."""
         self._watch.remembers()
-        return self._memory
+        return self.kept
 
     # Redis
 

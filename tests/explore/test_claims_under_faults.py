@@ -84,6 +84,8 @@ def test_a_late_write_of_a_dead_owner(stage: Stage) -> None:
         ("rate-limit", "actors", "token-bucket", Options(size=4, faults=("crash",))),
         # Whoever asks again is refused by his own row, unless it has been cancelled.
         ("booking", "pg-exclusion", "", Options(size=3, seed=26, faults=("duplicate",))),
+        # Whoever waits for one who is gone holds the lock meanwhile, until its lease is over.
+        ("double-submit", "redis-lock:whole-flow", "wait", Options(size=3, faults=("lost-reply",))),
         # Whose lock is past its end steals it beside another one: two thieves, and one whose it was.
         ("counter", "redis-lock:steal", "", Options(size=3, faults=("lost-reply",))),
         pytest.param(
@@ -162,6 +164,24 @@ def test_a_lock_that_no_attempt_gets_any_more(
     assert found.verdict is Verdict.VIOLATED, found.reason
     assert found.first is not None
     assert found.first.says == "a new request after every lease had passed was aborted"
+
+
+@pytest.mark.parametrize("strategy", ["redis-lock", "redis-lock-renewed", "redis-lock-fenced:unchecked"])
+@pytest.mark.parametrize("fault", ["crash", "lost-reply"])
+def test_no_lock_makes_one_of_two_writes(stage: Stage, strategy: str, fault: str) -> None:
+    """However it is held: who is gone between them has moved half a member."""
+    options = Options(faults=(fault,))
+    found, _ = stage.explore("team-move", strategy, Exhaustive, options)
+    assert found.verdict is Verdict.VIOLATED, found.reason
+    assert breaks(stage.explorer("team-move", strategy, options).bound.claim, options.faults)
+
+
+@pytest.mark.parametrize("strategy", ["pg-conditional", "pg-unique"])
+def test_who_comes_back_after_its_lease_is_not_thrown_out(stage: Stage, strategy: str) -> None:
+    """It looked at its clock before it was paused, and finds that another has been let in since."""
+    options = Options(faults=("pause",), budget_s=2)
+    found, _ = stage.explore("double-submit", strategy, Exhaustive, options, rule="replace")
+    assert found.verdict in {Verdict.PROVED, Verdict.BOUNDED}, found.first and found.first.says
 
 
 def test_a_claim_is_given_back_once(stage: Stage) -> None:

@@ -27,6 +27,33 @@ FIRST = f"""
             {INCR}
         session.memory["over"] = True"""
 
+BESIDE = """
+        mine, {variable} = session.key("mine"), {initial}
+        async def look(own):
+            {looks}
+        async with session.beside("looker", look):
+            {works}"""
+SEES = f"""
+            value = int(await redis("GET", key) or 0) + 1
+            if {{}}:
+                await redis("SET", key, value)
+            else:
+                {INCR}"""
+TOLD_BY = {
+    "list": ("seen", "[]", 'await own.redis("GET", mine); seen.append(1)', SEES.format("seen")),
+    "nonlocal": ("seen", "0", 'nonlocal seen; await own.redis("GET", mine); seen = 1', SEES.format("seen")),
+    "object": ("seen", "asyncio.Event()", 'await own.redis("GET", mine); seen.set()', SEES.format("seen.is_set()")),
+    "default": (
+        "seen", "[]", 'await (lambda it=seen: (own.redis("GET", mine), it.append(1))[0])(); seen.append(1)',
+        SEES.format("len(seen) > 1"),
+    ),
+    "caller": (
+        "done", "False", 'await own.redis("GET", mine)\n            if done: await own.redis("INCR", key)',
+        f'{INCR}; done = True; await redis("GET", mine)',
+    ),
+}  # fmt: skip
+"""By what a daemon and its caller tell each other something, and who tells."""
+
 
 def outcomes(stage: Stage, path: str, processes: int, *, reduce: bool) -> tuple[Verdict, set[object]]:
     """The verdict, and all that could be seen."""
@@ -53,6 +80,25 @@ def test_memory_of_a_process(stage: Stage, tmp_path: Path, body: str, processes:
     reduced, unreduced = (outcomes(stage, path, processes, reduce=reduce) for reduce in (True, False))
     assert reduced[0] is unreduced[0] is verdict
     assert len(reduced[1]) == len(unreduced[1])
+
+
+@pytest.mark.parametrize("told_by", TOLD_BY)
+def test_variables_that_a_daemon_shares_with_its_caller(stage: Stage, tmp_path: Path, told_by: str) -> None:
+    """No step shows them, and without a step of the daemon's before it is ended nothing would be told."""
+    variable, initial, looks, works = TOLD_BY[told_by]
+    body = BESIDE.format(variable=variable, initial=initial, looks=looks, works=works)
+    path = written(tmp_path, body.replace("{", "{{").replace("}", "}}").format())
+    reduced, unreduced = (outcomes(stage, path, 2, reduce=reduce) for reduce in (True, False))
+    assert reduced[0] is unreduced[0] is Verdict.VIOLATED
+    assert len(reduced[1]) == len(unreduced[1])
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_daemon_in_its_callers_process_is_no_look_at_its_memory(stage: Stage, processes: int) -> None:
+    """Two who poll in one process would wake each other, until their tries run out."""
+    options = Options(processes=processes)
+    found, _ = stage.explore("double-submit", "redis-lock-renewed", Exhaustive, options)
+    assert (found.verdict, found.schedules) == (Verdict.PROVED, 16)
 
 
 def test_an_answer_without_a_step_is_judged(stage: Stage, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from harness.model import Verdict
 from tests.explore.conftest import Stage
 
 STRATEGY = """
-import random, threading, time, uuid
+import asyncio, random, threading, time, uuid
 from datetime import datetime
 from pathlib import Path
 from harness import *

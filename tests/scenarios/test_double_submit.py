@@ -197,6 +197,8 @@ def finished(attempt: str, at_ms: int, decision: str | None) -> Operation:
 THROWN_AWAY = "the work of an attempt was thrown away, and nobody was told to have replaced it"
 COUNTED = "the work of an attempt counted that had been replaced"
 FIRST, SECOND = started("a", 10), replacing("b", 12, "a")
+LOOKED_BEFORE = finished("a", 1_000, "lost")._replace(returned_ns=3_000_000_000)
+"""It looked at the clock, was paused, and was told after its lease."""
 
 
 @pytest.mark.parametrize(
@@ -228,6 +230,9 @@ def test_a_lease_that_was_taken_away(operations: list[Operation], broken: bool) 
         ([FIRST, finished("a", 12, None), finished("a", 14, "lost")], None),
         ([FIRST, finished("a", 12, "finished"), finished("a", 14, "lost")], None),
         ([FIRST, finished("a", 2_010, "lost")], None),
+        ([FIRST, started("b", 2_010), LOOKED_BEFORE], None),
+        ([FIRST, started("b", 1_900), LOOKED_BEFORE], THROWN_AWAY),
+        ([FIRST, LOOKED_BEFORE._replace(returned_ns=2_000_000_000), started("b", 2_010)], THROWN_AWAY),
         ([FIRST, started("b", 11, "aborted"), finished("a", 14, "finished")], None),
         ([FIRST, SECOND, finished("a", 14, "finished")], COUNTED),
         ([FIRST, SECOND, replacing("c", 13, "a")], "one attempt was twice replaced"),
