@@ -37,6 +37,13 @@ redis_program = st.lists(
     min_size=1,
     max_size=2,
 )
+MARK = ("beside", "")
+beside_ops = st.lists(
+    st.tuples(st.sampled_from(("get", "set", "incr", "del", "set-seen", "unless-seen")), some_key),
+    min_size=1,
+    max_size=2,
+)
+beside_program = st.builds(lambda own, others: [*own, MARK, *others], beside_ops, beside_ops)
 sql_program = st.lists(
     st.tuples(st.sampled_from(("select", "update", "lock", "write-read", "add", "advisory", "alone", "all")), some_key),
     min_size=1,
@@ -139,6 +146,30 @@ async def waits(session: Session, op: str, key: str) -> Any:
     return answer
 
 
+class BesideRuns(Runs):
+    """What stands after the mark is done by a daemon, beside the rest. Both decide by what either has seen."""
+
+    async def apply(self, session: Session, request: Request, rule: Rule) -> Reply:
+        """The daemon is ended where its caller has done all of its own."""
+        named, mine, seen = self.named(request), 1 + request.args["number"], []
+        ops = [*self.program(request)]
+        before, after = ops[: ops.index(MARK)], ops[ops.index(MARK) + 1 :]
+
+        async def run(own: Session, ops: Sequence[Op]) -> None:
+            for op, name in ops:
+                key = own.key(named[name])
+                words: tuple[Any, ...] = {
+                    "get": ("GET", key), "set": ("SET", key, mine), "incr": ("INCR", key), "del": ("DEL", key),
+                    "set-seen": ("SET", key, 10 + len(seen)), "unless-seen": ("INCR", key),
+                }[op]  # fmt: skip
+                if op != "unless-seen" or not seen:
+                    seen.append(str(await own.redis(*words)))
+
+        async with session.beside("daemon", lambda own: run(own, after)):
+            await run(session, before)
+        return Reply("ran", {"saw": tuple(seen)})
+
+
 class SqlRuns(Runs):
     """On PostgreSQL, in one transaction."""
 
@@ -212,6 +243,13 @@ def generated(number: int) -> settings:
 def test_redis_programs(stage: Stage, programs: list[list[Op]]) -> None:
     """Commands, scripts, WATCH: whatever the order shows is shown by the orders that are run."""
     same(stage, RedisRuns, programs)
+
+
+@generated(100 if "RACE_MATRIX" in os.environ else 6)
+@given(programs=st.lists(beside_program, min_size=2, max_size=2))
+def test_programs_with_daemons(stage: Stage, programs: list[list[Op]]) -> None:
+    """What one of them does after the other has seen something, or is ended before it does, is shown."""
+    same(stage, BesideRuns, programs)
 
 
 @pytest.mark.long
