@@ -393,7 +393,7 @@ def answered_differently(evidence: Evidence) -> Iterator[Breach]:
         answers: dict[str, str] = {}
         for one in evidence.operations:
             if one.request.key == key and one.reply is not None:
-                if one.reply == DONE:
+                if one.reply == DONE and one.request.operation == "complete":
                     answers[one.request.args["answer"]] = one.request.id
                 elif one.reply.decision == "replay":
                     answers[one.reply.values["answer"]] = one.request.id

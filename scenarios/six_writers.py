@@ -356,7 +356,8 @@ def by_account(evidence: Evidence) -> Iterator[tuple[str, list[Any]]]:
 def taken_from_frozen(evidence: Evidence) -> Iterator[Breach]:
     """Whoever was told of less than the freeze found there came after it: every taking leaves less."""
     for key, answered in by_account(evidence):
-        found = [one.reply.values["left"] for one in answered if one.request.operation == "freeze"]
+        froze = [one for one in answered if one.request.operation == "freeze" and one.reply.decision == "done"]
+        found = [one.reply.values["left"] for one in froze]
         if not found:
             continue
         for one in answered:

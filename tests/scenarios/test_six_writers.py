@@ -105,6 +105,7 @@ def done(role: str, decision: str, left: int | None = None, operation: str = "ta
     [
         ([done("http", "taken", 40), done("cron", "refused")], account(40), []),
         ([done("http", "taken", 40), done("admin", "done", 40, "freeze")], account(40, frozen=True), []),
+        ([done("http", "taken", 40), done("admin", "aborted", operation="freeze")], account(40), []),
         (
             [done("admin", "done", 100, "freeze"), done("cron", "taken", 40)],
             account(40, frozen=True),
