@@ -16,6 +16,7 @@ PATIENCE = 400
 """Tries before giving up: with pauses of up to 16 ms, longer than a dead holder's lease."""
 
 LONGEST_PAUSE_MS = 16
+"""Between two of them."""
 
 ONE_ORDER = "nobody names the same keys in another order"
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from harness.explore.blocking import foreseen
-from harness.explore.caller import Caller, Open
+from harness.explore.caller import Caller, Open, Performed
 from harness.explore.event import WAITS, Choice, Event
 from harness.explore.faults import DELIVERED_TWICE, PAUSED, crash, possible, start_again
 from harness.explore.leases import Leases
@@ -205,9 +205,7 @@ class Machine:
         except Exception as error:
             raise UsageError(described(error)) from error
         under_way += self.cast.operations[known:]
-        self._remember(caller, event)
-        if caller.shares and not caller.owner:
-            self.cast.cell.remembers |= any(done.invoked_ns == 0 for done in under_way)
+        self._remember(caller, event, under_way)
         if self.held is not None:
             self.caps |= shared(held, self.held())
         if caller.pending is not None and not isinstance(caller.pending, Pending):
@@ -285,11 +283,11 @@ class Machine:
             caller.looked_at, caller.tries.in_turn = len(self.events), []
         self._advance(caller, event, value=True)
 
-    @staticmethod
-    def _remember(caller: Caller, event: Event) -> None:
+    def _remember(self, caller: Caller, event: Event, under_way: Sequence[Performed]) -> None:
         """What a program has touched besides its step: its process's memory, variables that others see."""
         if caller.shares and not caller.owner:
             event.add(writes(f"memory:{caller.process}"))
+            self.cast.cell.remembers |= any(done.invoked_ns == 0 for done in under_way)
         for variables in caller.variables:
             event.add(variables.touch())
 
@@ -299,8 +297,12 @@ class Machine:
         self._advance(caller, event, None)
         if begins:
             await self.settle(daemon, event)
-        elif daemon.alive:
+            return
+        if daemon.alive:
             await self.remove(daemon, event)
+        else:
+            event.end_daemon(daemon)
+        caller.variables = [one for one in caller.variables if one not in daemon.variables]
 
     def _look_back(self, caller: Caller) -> None:
         """An attempt waits: what it has touched since it last did, over all of its requests; and who came between."""

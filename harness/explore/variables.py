@@ -11,12 +11,12 @@ from types import BuiltinFunctionType, CellType, FunctionType, MethodType
 from typing import Any
 
 from harness.explore.touch import Touch, reads, writes
-from harness.model import Reply, Request
+from harness.model import Request
 from harness.strategy import Scenario, Session, Strategy
 
 _PLAIN = {int, float, complex, str, bytes, bool, type(None)}
 _HOLDING = {list, set, tuple, frozenset}
-_SEEN = (Session, Strategy, Scenario, Request, Reply, BuiltinFunctionType, type)
+_SEEN = (Session, Strategy, Scenario, Request, BuiltinFunctionType)
 """What is no secret between the two: its changes are steps, or are noticed elsewhere, or there are none."""
 _DEEPEST = 20
 
@@ -68,7 +68,8 @@ def _parts(kind: type, value: Any) -> Sequence[Any] | None:
     if kind is MethodType:
         return [value.__self__]
     if kind is FunctionType:
-        return [*(value.__closure__ or ()), *(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
+        own = {**vars(value), **(value.__kwdefaults__ or {})}
+        return [*(value.__closure__ or ()), *(value.__defaults__ or ()), *own.values()]
     if kind is CellType:
         try:
             return [value.cell_contents]

@@ -184,6 +184,15 @@ def test_who_comes_back_after_its_lease_is_not_thrown_out(stage: Stage, strategy
     assert found.verdict in {Verdict.PROVED, Verdict.BOUNDED}, found.first and found.first.says
 
 
+def test_who_waits_behind_a_paused_holder_without_a_lease_is_told_so(stage: Stage) -> None:
+    """Longer than anybody tries, where windows are minutes: no rule breaks by it, and the claim names it."""
+    options = Options(faults=("pause",))
+    bound = stage.explorer("rate-limit", "redis-lock:no-lease", options).bound
+    found, _ = stage.explore("rate-limit", "redis-lock:no-lease", Exhaustive, options)
+    assert (found.verdict, set(found.errors), bound.claim.errors) == (Verdict.BOUNDED, {"aborted"}, ("aborted",))
+    assert stage.explorer("counter", "redis-lock:no-lease", options).bound.claim.errors == ()
+
+
 def test_a_claim_is_given_back_once(stage: Stage) -> None:
     """A second delivery finds it gone, or another's; a queue keeps the first answer."""
     options = Options(faults=("duplicate",))
